@@ -1,0 +1,155 @@
+using System.Text;
+using System.Text.Json;
+using MLNetMultimodal.Media.Images;
+
+namespace MLNetMultimodal.Media.Tests.Images;
+
+public sealed class ImagePreprocessingTests
+{
+    static readonly Dictionary<string, Golden> Cases = new()
+    {
+        ["image-preprocess"] = new("image-preprocess"),
+        ["image-preprocess-224"] = new("image-preprocess-224"),
+    };
+
+    public static TheoryData<string, string> Pictures()
+    {
+        var data = new TheoryData<string, string>();
+        foreach ((string name, Golden golden) in Cases)
+            foreach (JsonProperty picture in golden.Case.GetProperty("images").EnumerateObject())
+                data.Add(name, picture.Name);
+        return data;
+    }
+
+    [Theory, MemberData(nameof(Pictures))]
+    public void Pixel_values_equal_those_of_Pillow_and_torchvision(string name, string picture)
+    {
+        Golden golden = Cases[name];
+        JsonElement tolerance = golden.Case.GetProperty("images").GetProperty(picture).GetProperty("tolerance");
+        (RgbImage _, float[] values) = Prepare(golden, picture, ClipOf(golden));
+        float[] expected = golden.Floats($"out.{picture}");
+        double max = Difference.Max(values, expected), mean = Difference.Mean(values, expected);
+        Assert.True(max <= tolerance.GetProperty("max_abs").GetDouble(), $"max |got - expected| = {max:g3} for {picture}");
+        if (tolerance.TryGetProperty("mean_abs", out JsonElement meanTolerance))
+            Assert.True(mean <= meanTolerance.GetDouble(), $"mean |got - expected| = {mean:g3} for {picture}");
+    }
+
+    [Theory, MemberData(nameof(Pictures))]
+    public void Lossless_pictures_come_out_bit_for_bit(string name, string picture)
+    {
+        Golden golden = Cases[name];
+        if (!golden.Has($"out.{picture}.u8") || picture.EndsWith(".jpg", StringComparison.Ordinal))
+            return;
+        (RgbImage cropped, float[] _) = Prepare(golden, picture, ClipOf(golden));
+        int max = Difference.Max(ChannelsFirst(cropped), golden.Bytes($"out.{picture}.u8"));
+        Assert.True(max == 0, $"max |got - expected| = {max} of 255 for {picture}");
+    }
+
+    [Fact]
+    public void Crop_offset_rounds_down_when_asked_to_as_Hugging_Face_does()
+    {
+        Golden golden = Cases["image-preprocess"];
+        (RgbImage _, float[] values) = Prepare(golden, "crop_rounding.png", ClipOf(golden) with { FloorCropOffset = true });
+        double max = Difference.Max(values, golden.Floats("out.crop_rounding.png.floor_crop"));
+        Assert.True(max <= 1e-5, $"max |got - expected| = {max:g3}");
+    }
+
+    [Fact]
+    public void Cropping_while_resizing_equals_cropping_a_resized_picture()
+    {
+        RgbImage image = RgbImages.Noise(211, 97, seed: 1);
+        RgbImage whole = PillowResampler.Resize(image, 64 * 211 / 97, 64);
+        RgbImage cropped = ImagePreprocessing.Clip(64).ResizeAndCrop(image);
+        int left = (int)Math.Round((whole.Width - 64) / 2.0, MidpointRounding.ToEven);
+        int max = Difference.Max(cropped.Pixels, RgbImages.Crop(whole, left, 0, 64, 64).Pixels);
+        Assert.True(max == 0, $"max |got - expected| = {max} of 255");
+    }
+
+    [Theory]
+    [InlineData(5, 4, 0, 1)] // the odd pixel of the margin is above and to the left
+    [InlineData(4, 5, 1, 0)]
+    [InlineData(2, 2, 2, 2)]
+    public void Crop_larger_than_the_picture_is_padded_with_zeros(int width, int height, int left, int top)
+    {
+        var preprocessing = new ImagePreprocessing { Crop = (5, 5) };
+        RgbImage image = RgbImages.Noise(width, height, seed: 2);
+        RgbImage padded = preprocessing.ResizeAndCrop(image);
+        Assert.Equal((5, 5), (padded.Width, padded.Height));
+        Assert.Equal(image.Pixels, RgbImages.Crop(padded, left, top, width, height).Pixels);
+        Assert.Equal(image.Pixels.Sum(b => (int)b), padded.Pixels.Sum(b => (int)b));
+    }
+
+    [Fact]
+    public void Extreme_shapes_cost_no_more_than_their_crop()
+    {
+        RgbImage cropped = ImagePreprocessing.Clip(224).ResizeAndCrop(new RgbImage(ImageDecoder.MaxSide, 1, new byte[3 * ImageDecoder.MaxSide]));
+        Assert.Equal((224, 224), (cropped.Width, cropped.Height));
+    }
+
+    [Fact]
+    public void Json_keeps_everything()
+    {
+        ImagePreprocessing[] all =
+        [
+            ImagePreprocessing.Clip(224), ImagePreprocessing.Clip(64) with { FloorCropOffset = true, Filter = ResampleFilter.Lanczos },
+            new() { Stretch = (384, 256), Mean = (0.5f, 0.5f, 0.5f), Std = (0.5f, 0.25f, 0.125f), Filter = ResampleFilter.Bilinear },
+            new() { Stretch = (8, 9), RescaleFactor = null }, new() { Crop = (32, 48) }, new() { ShortestEdge = 256, Crop = (224, 192) },
+        ];
+        foreach (ImagePreprocessing preprocessing in all)
+            Assert.Equal(preprocessing, ImagePreprocessing.FromJson(Encoding.UTF8.GetBytes(preprocessing.ToJson())));
+    }
+
+    [Theory]
+    [InlineData("""{"size": 224, "crop_size": 200, "do_center_crop": true, "feature_extractor_type": "CLIPFeatureExtractor"}""", 224, null, 200)]
+    [InlineData("""{"size": {"shortest_edge": 224}, "crop_size": {"height": 200, "width": 200}}""", 224, null, 200)]
+    [InlineData("""{"size": 224, "image_processor_type": "ViTFeatureExtractor"}""", null, 224, null)]
+    [InlineData("""{"size": {"height": 224, "width": 224}, "do_center_crop": null}""", null, 224, null)]
+    public void Older_and_newer_forms_of_the_sizes_are_read(string json, int? edge, int? stretch, int? crop)
+    {
+        ImagePreprocessing read = ImagePreprocessing.FromJson(Encoding.UTF8.GetBytes(json));
+        Assert.Equal((edge, stretch, crop), (read.ShortestEdge, read.Stretch?.Height, read.Crop?.Width));
+        Assert.Equal(crop ?? stretch, read.Height);
+    }
+
+    [Theory]
+    [InlineData("", "preprocessor_config.json")]
+    [InlineData("{", "preprocessor_config.json")]
+    [InlineData("[]", "object")]
+    [InlineData("{}", "fixes the size")]
+    [InlineData("""{"size": {"shortest_edge": 224}}""", "fixes the size")]
+    [InlineData("""{"size": {"height": -1, "width": 224}}""", "Stretch")]
+    [InlineData("""{"size": {"height": 1e9, "width": 224}}""", "size.height")]
+    [InlineData("""{"size": "224"}""", "size")]
+    [InlineData("""{"size": {"height": 9, "width": 9}, "resample": 6}""", "resample")]
+    [InlineData("""{"size": {"height": 9, "width": 9}, "do_normalize": true}""", "image_mean")]
+    [InlineData("""{"size": {"height": 9, "width": 9}, "image_mean": [0, 0, 0], "image_std": [1, 0, 1]}""", "Std")]
+    [InlineData("""{"size": {"height": 9, "width": 9}, "image_mean": [0, 1e99, 0], "image_std": [1, 1, 1]}""", "image_mean")]
+    [InlineData("""{"size": {"height": 9, "width": 9}, "do_rescale": "yes"}""", "do_rescale")]
+    [InlineData("""{"size": {"shortest_edge": 224}, "crop_pct": 0.875}""", "crop_pct")]
+    public void Unusable_json_is_refused_with_its_reason(string json, string reason)
+    {
+        var error = Assert.Throws<InvalidDataException>(() => ImagePreprocessing.FromJson(Encoding.UTF8.GetBytes(json)));
+        Assert.Contains(reason, error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Picture_of_another_size_is_not_normalised()
+    {
+        var error = Assert.Throws<ArgumentException>(() => ImagePreprocessing.Clip(8).Normalize(RgbImages.Noise(8, 9, seed: 0), new float[3 * 8 * 9]));
+        Assert.Contains("[9, 8, 3]", error.Message, StringComparison.Ordinal);
+        Assert.Throws<ArgumentException>(() => ImagePreprocessing.Clip(8).Normalize(RgbImages.Noise(8, 8, seed: 0), new float[3 * 8 * 8 - 1]));
+    }
+
+    static ImagePreprocessing ClipOf(Golden golden) => ImagePreprocessing.Clip(golden.Case.GetProperty("S").GetInt32());
+
+    static (RgbImage Cropped, float[] Values) Prepare(Golden golden, string picture, ImagePreprocessing preprocessing)
+    {
+        RgbImage image = ImageDecoder.Decode(golden.PathOf(picture));
+        float[] values = new float[3 * preprocessing.Height * preprocessing.Width];
+        preprocessing.Apply(image, values);
+        return (preprocessing.ResizeAndCrop(image), values);
+    }
+
+    // [H, W, 3] -> [3, H, W]
+    static byte[] ChannelsFirst(RgbImage image) => [.. Enumerable.Range(0, 3).SelectMany(c => image.Pixels.Where((_, i) => i % 3 == c))];
+}
