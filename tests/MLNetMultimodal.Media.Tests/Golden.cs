@@ -25,7 +25,8 @@ sealed class Golden
     public JsonElement Case { get; }
 
     public static string FolderOf(string name) =>
-        Path.Combine(Environment.GetEnvironmentVariable("MULTIMODAL_GOLDENS") ?? Path.Combine(AppContext.BaseDirectory, "Goldens"), name);
+        Path.Combine(Environment.GetEnvironmentVariable("MULTIMODAL_GOLDENS")
+            ?? Path.Combine(AppContext.BaseDirectory, "Goldens"), name);
 
     public string PathOf(string file) => Path.Combine(Folder, file);
 

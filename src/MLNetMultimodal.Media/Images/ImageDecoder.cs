@@ -1,19 +1,23 @@
-using System.Globalization;
 using System.Runtime.Intrinsics;
 using SkiaSharp;
 
 namespace MLNetMultimodal.Media.Images;
 
 /// <summary>
-/// Reads JPEG, PNG, WebP, GIF (the first frame) and BMP as the pipelines that models were trained with do, pixel for pixel as Pillow's
-/// <c>convert("RGB")</c>: orientation tags, colour profiles and gamma are ignored, alpha is dropped and the colours under it count,
-/// 16-bit samples keep their high byte. Two differences: the transparent pixels of a GIF come out black, and 16-bit gray, which Pillow clips at 255, keeps its
+/// Reads JPEG, PNG, WebP, GIF (the first frame) and BMP as the pipelines that models were trained with do, pixel for pixel as
+/// Pillow's
+/// <c>convert("RGB")</c>: orientation tags, colour profiles and gamma are ignored, alpha is dropped and the colours under it
+/// count,
+/// 16-bit samples keep their high byte. Two differences: the transparent pixels of a GIF come out black, and 16-bit gray, which
+/// Pillow clips at 255, keeps its
 /// high byte like the rest.
 /// Thread-safe; nothing is kept between calls.
 /// </summary>
 public static class ImageDecoder
 {
-    /// <summary>The most pixels a picture may have, 178,956,970 (Pillow's limit too): beyond it, a small file could fill the memory.</summary>
+    /// <summary>
+    /// The most pixels a picture may have, 178,956,970 (Pillow's limit too): beyond it, a small file could fill the memory.
+    /// </summary>
     public const long MaxPixels = 178_956_970;
 
     /// <summary>The most pixels a side may have, 1,000,000: beyond it, resizing a thin line would fill the memory.</summary>
@@ -23,7 +27,8 @@ public static class ImageDecoder
     /// <param name="path">The file.</param>
     /// <returns>The picture, [H, W, 3].</returns>
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
-    /// <exception cref="InvalidDataException">The file is not a picture of a known format, is cut off or damaged, or has more than <see cref="MaxPixels"/> pixels.</exception>
+    /// <exception cref="InvalidDataException">The file is not a picture of a known format, is cut off or damaged, or has more
+    /// than <see cref="MaxPixels"/> pixels.</exception>
     public static RgbImage Decode(string path)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
@@ -31,7 +36,7 @@ public static class ImageDecoder
             throw new FileNotFoundException($"There is no picture '{path}'.", path);
         using FileStream file = File.OpenRead(path);
         if (file.Length > Array.MaxLength)
-            throw new InvalidDataException($"'{path}' has {file.Length} bytes, but a picture file may have at most {Array.MaxLength}.");
+            throw new InvalidDataException($"'{path}' has {file.Length} bytes, more than the {Array.MaxLength} that fit.");
         byte[] encoded = new byte[file.Length];
         file.ReadExactly(encoded);
         return Decode(encoded, path);
@@ -41,7 +46,8 @@ public static class ImageDecoder
     /// <param name="encoded">The bytes of a JPEG, PNG, WebP, GIF or BMP file.</param>
     /// <param name="name">What messages call the picture.</param>
     /// <returns>The picture, [H, W, 3].</returns>
-    /// <exception cref="InvalidDataException">The bytes are not a picture of a known format, are cut off or damaged, or have more than <see cref="MaxPixels"/> pixels.</exception>
+    /// <exception cref="InvalidDataException">The bytes are not a picture of a known format, are cut off or damaged, or have more
+    /// than <see cref="MaxPixels"/> pixels.</exception>
     public static RgbImage Decode(ReadOnlySpan<byte> encoded, string name = "the encoded picture")
     {
         if (encoded.IsEmpty)
@@ -50,11 +56,12 @@ public static class ImageDecoder
         using SKCodec? codec = SKCodec.Create(data);
         if (codec?.EncodedFormat is not (SKEncodedImageFormat.Jpeg or SKEncodedImageFormat.Png or SKEncodedImageFormat.Webp
             or SKEncodedImageFormat.Gif or SKEncodedImageFormat.Bmp))
-            throw new InvalidDataException($"'{name}' is not a JPEG, PNG, WebP, GIF or BMP picture, or its header is damaged; it begins with {Start(encoded)}.");
+            throw new InvalidDataException($"'{name}' is not a JPEG, PNG, WebP, GIF or BMP picture, or its header is damaged; " +
+                $"it begins with {Start(encoded)}.");
         int width = codec.Info.Width, height = codec.Info.Height;
         if (width < 1 || height < 1 || Math.Max(width, height) > MaxSide || (long)width * height > MaxPixels)
-            throw new InvalidDataException(string.Create(CultureInfo.InvariantCulture,
-                $"'{name}' claims {width} x {height} pixels, but a picture may have at most {MaxPixels:N0}, and {MaxSide:N0} on a side."));
+            throw new InvalidDataException($"'{name}' claims {width} x {height} pixels, " +
+                $"but a picture may have at most {MaxPixels}, and {MaxSide} on a side.");
 
         // A missing colour space means: convert nothing.
         using var rgba = new SKBitmap();

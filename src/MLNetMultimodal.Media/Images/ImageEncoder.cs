@@ -30,7 +30,8 @@ public static class ImageEncoder
     public static unsafe byte[] EncodePng(RgbImage image)
     {
         ArgumentNullException.ThrowIfNull(image);
-        using var bitmap = new SKBitmap(new SKImageInfo(image.Width, image.Height, SKColorType.Rgba8888, SKAlphaType.Opaque, null));
+        var info = new SKImageInfo(image.Width, image.Height, SKColorType.Rgba8888, SKAlphaType.Opaque, null);
+        using var bitmap = new SKBitmap(info);
         if (bitmap.GetPixels() == 0)
             throw new InvalidOperationException($"There is not enough memory for {image.Width} x {image.Height} pixels.");
         var rgba = new Span<byte>((void*)bitmap.GetPixels(), bitmap.ByteCount);

@@ -12,20 +12,30 @@ public sealed record ImagePreprocessing
     const string FileName = "preprocessor_config.json";
     const int MaxSide = 16_384;
 
-    /// <summary>Pixels that the shorter side becomes while the shape is kept (the longer one is rounded down); null for <see cref="Stretch"/> or for no resizing.</summary>
+    /// <summary>
+    /// Pixels that the shorter side becomes while the shape is kept (the longer one is rounded down); null for <see
+    /// cref="Stretch"/> or for no resizing.
+    /// </summary>
     /// <value>1 to 16384; default null.</value>
     public int? ShortestEdge { get; init => field = CheckSide(value, nameof(ShortestEdge)); }
 
-    /// <summary>Height and width in pixels that the picture becomes, whatever its shape; null for <see cref="ShortestEdge"/> or for no resizing.</summary>
+    /// <summary>
+    /// Height and width in pixels that the picture becomes, whatever its shape; null for <see cref="ShortestEdge"/> or for no
+    /// resizing.
+    /// </summary>
     /// <value>1 to 16384 each; default null.</value>
     public (int Height, int Width)? Stretch { get; init => field = CheckSize(value, nameof(Stretch)); }
 
-    /// <summary>Height and width in pixels that are cut out of the middle after resizing, with black around a smaller picture; null for no cutting.</summary>
+    /// <summary>
+    /// Height and width in pixels that are cut out of the middle after resizing, with black around a smaller picture; null for no
+    /// cutting.
+    /// </summary>
     /// <value>1 to 16384 each; default null.</value>
     public (int Height, int Width)? Crop { get; init => field = CheckSize(value, nameof(Crop)); }
 
     /// <summary>
-    /// Where the margin left and above the crop is half a pixel: false rounds it to even, as torchvision did for the published models; true rounds it down,
+    /// Where the margin left and above the crop is half a pixel: false rounds it to even, as torchvision did for the published
+    /// models; true rounds it down,
     /// as Hugging Face's processors do. Kept in JSON as <c>floor_crop_offset</c>, which other readers ignore.
     /// </summary>
     public bool FloorCropOffset { get; init; }
@@ -39,7 +49,10 @@ public sealed record ImagePreprocessing
     /// <summary>What is subtracted from the scaled red, green and blue; null for no normalising.</summary>
     public (float R, float G, float B)? Mean { get; init; }
 
-    /// <summary>What the scaled red, green and blue are divided by after <see cref="Mean"/> is subtracted; null for no normalising. None is 0.</summary>
+    /// <summary>
+    /// What the scaled red, green and blue are divided by after <see cref="Mean"/> is subtracted; null for no normalising. None
+    /// is 0.
+    /// </summary>
     public (float R, float G, float B)? Std
     {
         get;
@@ -48,17 +61,21 @@ public sealed record ImagePreprocessing
     }
 
     /// <summary>Height of the result in pixels.</summary>
-    /// <exception cref="InvalidOperationException">Neither <see cref="Crop"/> nor <see cref="Stretch"/> fixes the size.</exception>
+    /// <exception cref="InvalidOperationException">Neither <see cref="Crop"/> nor <see cref="Stretch"/> fixes the
+    /// size.</exception>
     public int Height => Size.Height;
 
     /// <summary>Width of the result in pixels.</summary>
-    /// <exception cref="InvalidOperationException">Neither <see cref="Crop"/> nor <see cref="Stretch"/> fixes the size.</exception>
+    /// <exception cref="InvalidOperationException">Neither <see cref="Crop"/> nor <see cref="Stretch"/> fixes the
+    /// size.</exception>
     public int Width => Size.Width;
 
     (int Height, int Width) Size => Crop ?? Stretch
         ?? throw new InvalidOperationException("The size of the result is not fixed; set Crop or Stretch.");
 
-    /// <summary>The preprocessing of CLIP (Radford et al. 2021, arXiv:2103.00020): bicubic, centre crop, CLIP's own mean and deviation.</summary>
+    /// <summary>
+    /// The preprocessing of CLIP (Radford et al. 2021, arXiv:2103.00020): bicubic, centre crop, CLIP's own mean and deviation.
+    /// </summary>
     /// <param name="size">Side of the square result in pixels, such as 224.</param>
     /// <returns>The preprocessing.</returns>
     public static ImagePreprocessing Clip(int size) => new()
@@ -71,14 +88,16 @@ public sealed record ImagePreprocessing
 
     /// <summary>Resizes and crops. Only the pixels that end up inside the crop are computed.</summary>
     /// <param name="image">The picture, [H, W, 3].</param>
-    /// <returns>[<see cref="Height"/>, <see cref="Width"/>, 3], still 8 bits per channel; <paramref name="image"/> itself where nothing is to be done.</returns>
+    /// <returns>[<see cref="Height"/>, <see cref="Width"/>, 3], still 8 bits per channel; <paramref name="image"/> itself where
+    /// nothing is to be done.</returns>
     public RgbImage ResizeAndCrop(RgbImage image)
     {
         ArgumentNullException.ThrowIfNull(image);
         (long height, long width) = ResizedSize(image);
         (int cropHeight, int cropWidth) = Size;
         int windowHeight = (int)Math.Min(cropHeight, height), windowWidth = (int)Math.Min(cropWidth, width);
-        var window = new PillowResampler.Window(Offset(width - windowWidth), Offset(height - windowHeight), windowWidth, windowHeight);
+        long left = Offset(width - windowWidth), top = Offset(height - windowHeight);
+        var window = new PillowResampler.Window(left, top, windowWidth, windowHeight);
         RgbImage inner = PillowResampler.ResizeWindow(image, width, height, window, Filter);
         return windowHeight == cropHeight && windowWidth == cropWidth ? inner : Pad(inner, cropHeight, cropWidth);
     }
@@ -91,10 +110,12 @@ public sealed record ImagePreprocessing
     {
         ArgumentNullException.ThrowIfNull(image);
         if (image.Height != Height || image.Width != Width)
-            throw new ArgumentException($"image must be [{Height}, {Width}, 3], but is [{image.Height}, {image.Width}, 3]; call ResizeAndCrop first.", nameof(image));
+            throw new ArgumentException($"image must be [{Height}, {Width}, 3], but is [{image.Height}, {image.Width}, 3]; " +
+                "call ResizeAndCrop first.", nameof(image));
         int pixels = Height * Width;
         if (destination.Length < 3 * pixels)
-            throw new ArgumentException($"destination must hold [3, {Height}, {Width}], {3 * pixels} values, but has {destination.Length}.", nameof(destination));
+            throw new ArgumentException($"destination must hold [3, {Height}, {Width}], {3 * pixels} values, " +
+                $"but has {destination.Length}.", nameof(destination));
         (float R, float G, float B) mean = Mean ?? default, std = Std ?? (1, 1, 1);
         Span<float> red = stackalloc float[256], green = stackalloc float[256], blue = stackalloc float[256];
         for (int value = 0; value < 256; value++)
@@ -105,7 +126,7 @@ public sealed record ImagePreprocessing
             blue[value] = (scaled - mean.B) / std.B;
         }
         ReadOnlySpan<byte> bytes = image.Pixels;
-        Span<float> reds = destination[..pixels], greens = destination.Slice(pixels, pixels), blues = destination.Slice(2 * pixels, pixels);
+        Span<float> reds = destination[..pixels], greens = destination[pixels..], blues = destination[(2 * pixels)..];
         for (int i = 0; i < pixels; i++) // [H, W, 3] -> [3, H, W]
         {
             reds[i] = red[bytes[3 * i]];
@@ -122,7 +143,8 @@ public sealed record ImagePreprocessing
     /// <summary>Reads <c>preprocessor_config.json</c>.</summary>
     /// <param name="utf8Json">The file's bytes; they may come from anyone.</param>
     /// <returns>The preprocessing.</returns>
-    /// <exception cref="InvalidDataException">The bytes are no such file, or ask for what is not supported here; the message names the field.</exception>
+    /// <exception cref="InvalidDataException">The bytes are no such file, or ask for what is not supported here; the message
+    /// names the field.</exception>
     public static ImagePreprocessing FromJson(ReadOnlySpan<byte> utf8Json)
     {
         try
@@ -147,7 +169,8 @@ public sealed record ImagePreprocessing
         using (var json = new Utf8JsonWriter(buffer, new() { Indented = true, NewLine = "\n" }))
         {
             json.WriteStartObject();
-            json.WriteString("image_processor_type", ShortestEdge is null && Crop is null ? "ViTImageProcessor" : "CLIPImageProcessor");
+            bool isViT = ShortestEdge is null && Crop is null;
+            json.WriteString("image_processor_type", isViT ? "ViTImageProcessor" : "CLIPImageProcessor");
             json.WriteBoolean("do_convert_rgb", true);
             json.WriteBoolean("do_resize", ShortestEdge is not null || Stretch is not null);
             if (ShortestEdge is { } edge)
@@ -175,7 +198,8 @@ public sealed record ImagePreprocessing
     {
         if (ShortestEdge is not { } edge)
             return Stretch ?? (image.Height, image.Width);
-        return image.Height <= image.Width ? (edge, (long)edge * image.Width / image.Height) : ((long)edge * image.Height / image.Width, edge);
+        return image.Height <= image.Width ? (edge, (long)edge * image.Width / image.Height)
+            : ((long)edge * image.Height / image.Width, edge);
     }
 
     long Offset(long margin) => margin / 2 + (!FloorCropOffset && margin % 4 == 3 ? 1 : 0);

@@ -3,8 +3,10 @@ using System.Runtime.Intrinsics;
 namespace MLNetMultimodal.Media.Images;
 
 /// <summary>
-/// Resizes pictures with exactly Pillow's results (checked against version 9.4, all six filters): models are trained on pictures that Pillow resized, and others' resizers
-/// differ by up to half the range at edges. Weights are 22-bit fixed point; a horizontal and then a vertical pass each round to 8 bits.
+/// Resizes pictures with exactly Pillow's results (checked against version 9.4, all six filters): models are trained on pictures
+/// that Pillow resized, and others' resizers
+/// differ by up to half the range at edges. Weights are 22-bit fixed point; a horizontal and then a vertical pass each round to 8
+/// bits.
 /// Thread-safe; nothing is kept between calls.
 /// </summary>
 public static class PillowResampler
@@ -30,10 +32,12 @@ public static class PillowResampler
         return ResizeWindow(image, width, height, new(0, 0, width, height), filter);
     }
 
-    // The window of what Resize would give, without computing the rest. The size is a long because the longer side of an extreme shape passes int.
+    // The window of what Resize would give, without computing the rest. The size is a long because the longer side of an extreme
+    // shape passes int.
     internal static RgbImage ResizeWindow(RgbImage image, long width, long height, Window window, ResampleFilter filter)
     {
-        bool wholeWidth = image.Width == width && window.Width == width, wholeHeight = image.Height == height && window.Height == height;
+        bool wholeWidth = image.Width == width && window.Width == width;
+        bool wholeHeight = image.Height == height && window.Height == height;
         if (wholeWidth && wholeHeight)
             return image;
         if (filter == ResampleFilter.Nearest || (image.Width == width && image.Height == height))
@@ -62,7 +66,7 @@ public static class PillowResampler
             ReadOnlySpan<byte> upper = image.Pixels.AsSpan(3 * ((firstRow + y) * width + from), 3 * count);
             ReadOnlySpan<byte> lower = two ? image.Pixels.AsSpan(3 * ((firstRow + y + 1) * width + from), 3 * count) : upper;
             for (int x = 0; x < row.Length; x++)
-                row[x] = Vector256.Create(upper[3 * x], upper[3 * x + 1], upper[3 * x + 2], 0, lower[3 * x], lower[3 * x + 1], lower[3 * x + 2], 0);
+                row[x] = Vector256.Create(Load(upper.Slice(3 * x, 3)), Load(lower.Slice(3 * x, 3)));
             for (int x = 0; x < outWidth; x++)
             {
                 ReadOnlySpan<int> weights = taps.Weights(x);
@@ -124,7 +128,10 @@ public static class PillowResampler
         return Vector256.Create(lower, upper);
     }
 
-    static Vector256<int> Clamp(Vector256<int> values) => Vector256.Min(Vector256.Max(values, Vector256<int>.Zero), Vector256.Create(255));
+    static Vector256<int> Clamp(Vector256<int> values) =>
+        Vector256.Min(Vector256.Max(values, Vector256<int>.Zero), Vector256.Create(255));
+
+    static Vector128<int> Load(ReadOnlySpan<byte> pixel) => Vector128.Create(pixel[0], pixel[1], pixel[2], 0);
 
     static void Store(Vector128<int> pixel, Span<byte> target)
     {
@@ -140,7 +147,8 @@ public static class PillowResampler
         byte[] result = new byte[3 * window.Width * window.Height];
         for (int y = 0; y < rows.Length; y++)
             for (int x = 0; x < columns.Length; x++)
-                image.Pixels.AsSpan(3 * (rows[y] * image.Width + columns[x]), 3).CopyTo(result.AsSpan(3 * (y * window.Width + x)));
+                image.Pixels.AsSpan(3 * (rows[y] * image.Width + columns[x]), 3)
+                    .CopyTo(result.AsSpan(3 * (y * window.Width + x)));
         return new(window.Width, window.Height, result);
     }
 

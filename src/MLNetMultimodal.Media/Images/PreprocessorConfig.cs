@@ -17,8 +17,9 @@ sealed class PreprocessorConfig
     public ImagePreprocessing Read()
     {
         if (Find("crop_pct") is not null)
-            throw new FormatException("it has crop_pct, a rule of other models that is not supported; give size and crop_size instead.");
-        bool crops = Flag("do_center_crop", Find("crop_size") is not null), normalizes = Flag("do_normalize", Find("image_mean") is not null);
+            throw new FormatException("it has crop_pct, which is not supported; give size and crop_size instead.");
+        bool crops = Flag("do_center_crop", Find("crop_size") is not null),
+            normalizes = Flag("do_normalize", Find("image_mean") is not null);
         (int? edge, (int, int)? stretch) = Flag("do_resize", Find("size") is not null) ? Size(crops) : default;
         (int, int)? crop = crops ? CropSize() : null;
         if (stretch is null && crop is null)
@@ -30,7 +31,7 @@ sealed class PreprocessorConfig
             Crop = crop,
             FloorCropOffset = Flag("floor_crop_offset", false),
             Filter = Filter(),
-            RescaleFactor = Flag("do_rescale", true) ? (Find("rescale_factor") is { } factor ? Number(factor, "rescale_factor") : 1.0 / 255) : null,
+            RescaleFactor = Flag("do_rescale", true) ? RescaleFactor() : null,
             Mean = normalizes ? Color("image_mean") : null,
             Std = normalizes ? Color("image_std") : null,
         };
@@ -42,12 +43,13 @@ sealed class PreprocessorConfig
         JsonElement size = Find("size") ?? throw new FormatException("do_resize is true, but there is no size.");
         if (size.ValueKind == JsonValueKind.Number)
         {
-            string? type = (Find("image_processor_type") ?? Find("feature_extractor_type")) is { ValueKind: JsonValueKind.String } name ? name.GetString() : null;
-            bool keepsShape = type?.StartsWith("CLIP", StringComparison.Ordinal) ?? crops;
+            JsonElement? type = Find("image_processor_type") ?? Find("feature_extractor_type");
+            bool keepsShape = type?.ToString().StartsWith("CLIP", StringComparison.Ordinal) ?? crops;
             int side = Integer(size, "size");
             return keepsShape ? (side, null) : (null, (side, side));
         }
-        if (size.ValueKind == JsonValueKind.Object && size.TryGetProperty("shortest_edge", out JsonElement edge) && !size.TryGetProperty("longest_edge", out _))
+        if (size.ValueKind == JsonValueKind.Object && size.TryGetProperty("shortest_edge", out JsonElement edge)
+            && !size.TryGetProperty("longest_edge", out _))
             return (Integer(edge, "size.shortest_edge"), null);
         return (null, HeightAndWidth(size, "size"));
     }
@@ -63,7 +65,8 @@ sealed class PreprocessorConfig
 
     static (int Height, int Width) HeightAndWidth(JsonElement size, string name)
     {
-        if (size.ValueKind == JsonValueKind.Object && size.TryGetProperty("height", out JsonElement height) && size.TryGetProperty("width", out JsonElement width))
+        if (size.ValueKind == JsonValueKind.Object && size.TryGetProperty("height", out JsonElement height)
+            && size.TryGetProperty("width", out JsonElement width))
             return (Integer(height, $"{name}.height"), Integer(width, $"{name}.width"));
         throw new FormatException($"{name} must be a number, {{height, width}}{(name == "size" ? " or {shortest_edge}" : "")}.");
     }
@@ -73,8 +76,11 @@ sealed class PreprocessorConfig
         if (Find("resample") is not { } code)
             return ResampleFilter.Bicubic;
         var filter = (ResampleFilter)Integer(code, "resample");
-        return Enum.IsDefined(filter) ? filter : throw new FormatException($"resample must be one of Pillow's codes 0 to 5, but is {(int)filter}.");
+        return Enum.IsDefined(filter) ? filter
+            : throw new FormatException($"resample must be one of Pillow's codes 0 to 5, but is {(int)filter}.");
     }
+
+    double RescaleFactor() => Find("rescale_factor") is { } factor ? Number(factor, "rescale_factor") : 1.0 / 255;
 
     (float R, float G, float B) Color(string name)
     {
@@ -84,7 +90,8 @@ sealed class PreprocessorConfig
         return ((float)Number(color[0], name), (float)Number(color[1], name), (float)Number(color[2], name));
     }
 
-    JsonElement? Find(string name) => _root.TryGetProperty(name, out JsonElement value) && value.ValueKind != JsonValueKind.Null ? value : null;
+    JsonElement? Find(string name) => _root.TryGetProperty(name, out JsonElement value) && value.ValueKind != JsonValueKind.Null
+        ? value : null;
 
     bool Flag(string name, bool absent) => Find(name) switch
     {
@@ -94,11 +101,14 @@ sealed class PreprocessorConfig
         { } other => throw new FormatException($"{name} must be true or false, but is {other.ValueKind}."),
     };
 
-    static int Integer(JsonElement value, string name) => value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out int number) ? number
+    static int Integer(JsonElement value, string name) => value.ValueKind == JsonValueKind.Number
+        && value.TryGetInt32(out int number) ? number
         : throw new FormatException($"{name} must be a whole number, but is {Short(value)}.");
 
-    static double Number(JsonElement value, string name) => value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out double number) && float.IsFinite((float)number)
+    static double Number(JsonElement value, string name) => value.ValueKind == JsonValueKind.Number
+        && value.TryGetDouble(out double number) && float.IsFinite((float)number)
         ? number : throw new FormatException($"{name} must be a number, but is {Short(value)}.");
 
-    static string Short(JsonElement value) => value.GetRawText() is { Length: > 40 } text ? text[..40] + "..." : value.GetRawText();
+    static string Short(JsonElement value) => value.GetRawText() is { Length: > 40 } text ? text[..40] + "..."
+        : value.GetRawText();
 }

@@ -1,6 +1,8 @@
 namespace MLNetMultimodal.Media.Images;
 
-/// <summary>A picture of 8 bits per channel, red, green, blue. It is a plain holder of its array: safe to read from several threads.</summary>
+/// <summary>
+/// A picture of 8 bits per channel, red, green, blue. It is a plain holder of its array: safe to read from several threads.
+/// </summary>
 public sealed class RgbImage
 {
     /// <summary>Wraps pixels without copying them.</summary>
@@ -14,7 +16,8 @@ public sealed class RgbImage
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(width);
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(height);
         if (pixels.Length != 3L * width * height)
-            throw new ArgumentException($"pixels must be [{height}, {width}, 3], {3L * width * height} bytes, but has {pixels.Length}.", nameof(pixels));
+            throw new ArgumentException($"pixels must be [{height}, {width}, 3], {3L * width * height} bytes, " +
+                $"but has {pixels.Length}.", nameof(pixels));
         Width = width;
         Height = height;
         Pixels = pixels;

@@ -16,7 +16,11 @@ public sealed record BpeTrainingOptions
 
     /// <summary>L, the most tokens of a text, with the begin and end tokens.</summary>
     /// <value>2 to 1,048,576; default 77, CLIP's.</value>
-    public int ContextLength { get; init => field = Check(value, 2, TokenizerDefinition.MaxContextLength, nameof(ContextLength)); } = TokenizerDefinition.DefaultContextLength;
+    public int ContextLength
+    {
+        get;
+        init => field = Check(value, 2, TokenizerDefinition.MaxContextLength, nameof(ContextLength));
+    } = TokenizerDefinition.DefaultContextLength;
 
     /// <summary>Whether capitals are read as small letters, as CLIP does; default true.</summary>
     public bool Lowercase { get; init; } = true;

@@ -3,8 +3,10 @@ using System.Runtime.InteropServices;
 namespace MLNetMultimodal.Media.Text;
 
 /// <summary>
-/// Learns a tokenizer of CLIP's kind from texts: byte pair encoding (Sennrich et al. 2016, arXiv:1508.07909, section 3.2) over bytes.
-/// The begin token <c>&lt;|startoftext|&gt;</c> and the end token <c>&lt;|endoftext|&gt;</c> get the two highest ids, as models that pool at the highest id need.
+/// Learns a tokenizer of CLIP's kind from texts: byte pair encoding (Sennrich et al. 2016, arXiv:1508.07909, section 3.2) over
+/// bytes.
+/// The begin token <c>&lt;|startoftext|&gt;</c> and the end token <c>&lt;|endoftext|&gt;</c> get the two highest ids, as models
+/// that pool at the highest id need.
 /// The same texts in any order give the same tokenizer.
 /// </summary>
 public static class ByteLevelBpeTrainer
@@ -12,7 +14,8 @@ public static class ByteLevelBpeTrainer
     /// <summary>Learns a tokenizer. 100,000 captions take some seconds.</summary>
     /// <param name="texts">The texts; read once.</param>
     /// <param name="options">Size and kind of the tokenizer.</param>
-    /// <returns>The tokenizer; its <see cref="TextTokenizer.Files"/> hold a <c>tokenizer.json</c> that Hugging Face's libraries read.</returns>
+    /// <returns>The tokenizer; its <see cref="TextTokenizer.Files"/> hold a <c>tokenizer.json</c> that Hugging Face's libraries
+    /// read.</returns>
     public static TextTokenizer Train(IEnumerable<string> texts, BpeTrainingOptions options)
     {
         ArgumentNullException.ThrowIfNull(texts);
@@ -20,7 +23,7 @@ public static class ByteLevelBpeTrainer
         var merger = new PairMerger(CountWords(texts, options.Lowercase));
         while (merger.Tokens.Count + 2 < options.VocabularySize && merger.MergeNext(options.MinFrequency)) ;
         Dictionary<string, ReadOnlyMemory<byte>> files = TokenizerWriter.Write(merger.Tokens, merger.Merges, options);
-        return TextTokenizer.Load(file => files.TryGetValue(file, out ReadOnlyMemory<byte> bytes) ? bytes : null, "the trained tokenizer");
+        return TextTokenizer.Load(file => files.TryGetValue(file, out var bytes) ? bytes : null, "the trained tokenizer");
     }
 
     static SortedDictionary<string, long> CountWords(IEnumerable<string> texts, bool lowercase)
@@ -49,7 +52,8 @@ public static class ByteLevelBpeTrainer
         readonly Dictionary<string, int> _ids = new(StringComparer.Ordinal);
         readonly Dictionary<(int Left, int Right), long> _counts = [];
         readonly Dictionary<(int Left, int Right), HashSet<int>> _places = [];
-        readonly PriorityQueue<(int Left, int Right), (long Count, string Left, string Right)> _queue = new(Comparer<(long Count, string Left, string Right)>.Create(Compare));
+        readonly PriorityQueue<(int Left, int Right), (long Count, string Left, string Right)> _queue =
+            new(Comparer<(long Count, string Left, string Right)>.Create(Compare));
 
         public PairMerger(SortedDictionary<string, long> words)
         {
@@ -60,7 +64,8 @@ public static class ByteLevelBpeTrainer
             foreach ((string word, long frequency) in words)
             {
                 string bytes = ByteLevel.FromText(word);
-                _words.Add([.. bytes.Select((c, i) => _ids[i < bytes.Length - 1 ? c.ToString() : c + TokenizerDefinition.WordEnd])]);
+                _words.Add([.. bytes.Select((c, i) =>
+                    _ids[i < bytes.Length - 1 ? c.ToString() : c + TokenizerDefinition.WordEnd])]);
                 _frequencies.Add(frequency);
                 Count(_words.Count - 1, +1, []);
             }

@@ -3,7 +3,8 @@ using System.Text;
 
 namespace MLNetMultimodal.Media.Text;
 
-// Unicode normalisation form C. .NET's own does nothing under InvariantGlobalization and needs ICU otherwise; token ids must not depend on that.
+// Unicode normalisation form C. .NET's own does nothing under InvariantGlobalization and needs ICU otherwise; token ids must not
+// depend on that.
 // Tables: CanonicalComposition.txt, an embedded resource. Algorithm: Unicode Standard Annex 15.
 static class CanonicalComposition
 {
@@ -115,7 +116,8 @@ static class CanonicalComposition
         composed = 0;
         if (first - LeadBase is >= 0 and < Leads && second - VowelBase is >= 0 and < Vowels)
             composed = HangulBase + ((first - LeadBase) * Vowels + (second - VowelBase)) * Trails;
-        else if (first - HangulBase is >= 0 and < Syllables && (first - HangulBase) % Trails == 0 && second - TrailBase is > 0 and < Trails)
+        else if (first - HangulBase is >= 0 and < Syllables && (first - HangulBase) % Trails == 0
+            && second - TrailBase is > 0 and < Trails)
             composed = first + (second - TrailBase);
         return composed > 0 || Compositions.TryGetValue((first, second), out composed);
     }

@@ -5,12 +5,14 @@ using Microsoft.ML.Tokenizers;
 
 namespace MLNetMultimodal.Media.Text;
 
-// Composes (NFC), makes one space of each run of white space, and lower-cases with all of Unicode's rules, whatever culture data the program has.
+// Composes (NFC), makes one space of each run of white space, and lower-cases with all of Unicode's rules, whatever culture data
+// the program has.
 sealed class ClipNormalizer(bool composes, bool lowercases) : Normalizer
 {
     const char CapitalSigma = '\u03A3', SmallSigma = '\u03C3', FinalSigma = '\u03C2';
 
-    static readonly SearchValues<char> Plain = SearchValues.Create(" !\"#$%&'()*+,-./0123456789:;<=>?@[\\]^_`abcdefghijklmnopqrstuvwxyz{|}~");
+    static readonly SearchValues<char> Plain =
+        SearchValues.Create(" !\"#$%&'()*+,-./0123456789:;<=>?@[\\]^_`abcdefghijklmnopqrstuvwxyz{|}~");
 
     public override string Normalize(string original)
     {

@@ -4,7 +4,8 @@ using Microsoft.ML.Tokenizers;
 
 namespace MLNetMultimodal.Media.Text;
 
-// CLIP's split, by code points: a special token, an English contraction's end, a run of letters, one digit, or a run of anything else but white space.
+// CLIP's split, by code points: a special token, an English contraction's end, a run of letters, one digit, or a run of anything
+// else but white space.
 // Hugging Face takes special tokens out first, so they end a run; OpenAI's expression meets them only where a piece begins.
 sealed class ClipPreTokenizer(IEnumerable<string> specialTokens, bool specialTokensFirst) : PreTokenizer
 {
@@ -13,7 +14,8 @@ sealed class ClipPreTokenizer(IEnumerable<string> specialTokens, bool specialTok
 
     static readonly string[] Contractions = ["'s", "'t", "'re", "'ve", "'m", "'ll", "'d"];
 
-    readonly string[] _specialTokens = [.. specialTokens.Where(t => t.Length > 0).OrderByDescending(t => t.Length).ThenBy(t => t, StringComparer.Ordinal)];
+    readonly string[] _specialTokens =
+        [.. specialTokens.Where(t => t.Length > 0).OrderByDescending(t => t.Length).ThenBy(t => t, StringComparer.Ordinal)];
 
     enum Kind { Space, Letter, Number, Other }
 

@@ -6,7 +6,8 @@ using Microsoft.ML.Tokenizers;
 namespace MLNetMultimodal.Media.Text;
 
 /// <summary>
-/// From a text to token ids and back, as CLIP's byte-level BPE does it (Radford et al. 2021, arXiv:2103.00020, section 2.4; Sennrich et al. 2016,
+/// From a text to token ids and back, as CLIP's byte-level BPE does it (Radford et al. 2021, arXiv:2103.00020, section 2.4;
+/// Sennrich et al. 2016,
 /// arXiv:1508.07909). Reads the files that Hugging Face's CLIP tokenizers consist of. Immutable and thread-safe.
 /// </summary>
 public sealed class TextTokenizer
@@ -15,7 +16,8 @@ public sealed class TextTokenizer
 
     static readonly string[] FileNames =
     [
-        TokenizerDefinition.TokenizerJson, TokenizerDefinition.Vocab, TokenizerDefinition.Merge, TokenizerDefinition.Config, TokenizerDefinition.SpecialMap,
+        TokenizerDefinition.TokenizerJson, TokenizerDefinition.Vocab, TokenizerDefinition.Merge, TokenizerDefinition.Config,
+            TokenizerDefinition.SpecialMap,
     ];
 
     static readonly JsonSerializerOptions Indented = new() { WriteIndented = true, NewLine = "\n" };
@@ -59,14 +61,21 @@ public sealed class TextTokenizer
     /// <summary>The id that every text ends with.</summary>
     public int EndId { get; }
 
-    /// <summary>The tokenizer's own files by name, to be saved beside a model; <see cref="Load(Func{string, ReadOnlyMemory{byte}?}, string)"/> reads them again.</summary>
+    /// <summary>
+    /// The tokenizer's own files by name, to be saved beside a model; <see cref="Load(Func{string, ReadOnlyMemory{byte}?},
+    /// string)"/> reads them again.
+    /// </summary>
     public IReadOnlyDictionary<string, ReadOnlyMemory<byte>> Files { get; }
 
-    /// <summary>Reads the tokenizer of a model folder: <c>tokenizer.json</c>, or <c>vocab.json</c> with <c>merges.txt</c>; also <c>tokenizer_config.json</c> and <c>special_tokens_map.json</c> where they are there.</summary>
+    /// <summary>
+    /// Reads the tokenizer of a model folder: <c>tokenizer.json</c>, or <c>vocab.json</c> with <c>merges.txt</c>; also
+    /// <c>tokenizer_config.json</c> and <c>special_tokens_map.json</c> where they are there.
+    /// </summary>
     /// <param name="folder">The model folder.</param>
     /// <returns>The tokenizer.</returns>
     /// <exception cref="FileNotFoundException">The folder holds no tokenizer.</exception>
-    /// <exception cref="InvalidDataException">A file is damaged, or of a kind that is not supported; the message names the file.</exception>
+    /// <exception cref="InvalidDataException">A file is damaged, or of a kind that is not supported; the message names the
+    /// file.</exception>
     public static TextTokenizer Load(string folder)
     {
         ArgumentException.ThrowIfNullOrEmpty(folder);
@@ -78,7 +87,8 @@ public sealed class TextTokenizer
     /// <param name="name">What messages call the store.</param>
     /// <returns>The tokenizer.</returns>
     /// <exception cref="FileNotFoundException">The store holds no tokenizer.</exception>
-    /// <exception cref="InvalidDataException">A file is damaged, or of a kind that is not supported; the message names the file.</exception>
+    /// <exception cref="InvalidDataException">A file is damaged, or of a kind that is not supported; the message names the
+    /// file.</exception>
     public static TextTokenizer Load(Func<string, ReadOnlyMemory<byte>?> readFile, string name)
     {
         ArgumentNullException.ThrowIfNull(readFile);
@@ -87,16 +97,21 @@ public sealed class TextTokenizer
         foreach (string file in FileNames)
             if (readFile(file) is { } bytes && !bytes.Equals(default)) // `found ? bytes : null` is the default, not null
                 files[file] = bytes;
-        if (!files.ContainsKey(TokenizerDefinition.TokenizerJson) && !(files.ContainsKey(TokenizerDefinition.Vocab) && files.ContainsKey(TokenizerDefinition.Merge)))
-            throw new FileNotFoundException($"'{name}' has neither tokenizer.json nor vocab.json with merges.txt{(files.Count > 0 ? $", only {string.Join(", ", files.Keys)}" : "")}.");
+        bool isWhole = files.ContainsKey(TokenizerDefinition.TokenizerJson);
+        if (!isWhole && !(files.ContainsKey(TokenizerDefinition.Vocab) && files.ContainsKey(TokenizerDefinition.Merge)))
+            throw new FileNotFoundException($"'{name}' has neither tokenizer.json nor vocab.json with merges.txt" +
+                $"{(files.Count > 0 ? $", only {string.Join(", ", files.Keys)}" : "")}.");
         var definition = TokenizerDefinition.Read(files, name);
         BpeTokenizer? bpe = null;
-        string source = files.ContainsKey(TokenizerDefinition.TokenizerJson) ? TokenizerDefinition.TokenizerJson : TokenizerDefinition.Merge;
+        string source = isWhole ? TokenizerDefinition.TokenizerJson : TokenizerDefinition.Merge;
         TokenizerDefinition.Guard($"{name}/{source}", () => bpe = CreateBpe(definition));
         return new TextTokenizer(files.AsReadOnly(), definition, bpe!);
     }
 
-    /// <summary>The token ids of a text: the begin token, the text, the end token. A longer text is cut to <see cref="ContextLength"/>, the end token kept last.</summary>
+    /// <summary>
+    /// The token ids of a text: the begin token, the text, the end token. A longer text is cut to <see cref="ContextLength"/>,
+    /// the end token kept last.
+    /// </summary>
     /// <param name="text">Any text; special tokens written in it are recognised.</param>
     /// <returns>2 to <see cref="ContextLength"/> ids, without padding.</returns>
     public IReadOnlyList<int> Encode(string text)
@@ -105,7 +120,10 @@ public sealed class TextTokenizer
         return Encode(text, ContextLength);
     }
 
-    /// <summary>The text of token ids, lower-case and with a space between words, as they were encoded. Begin, end and padding tokens leave nothing.</summary>
+    /// <summary>
+    /// The text of token ids, lower-case and with a space between words, as they were encoded. Begin, end and padding tokens
+    /// leave nothing.
+    /// </summary>
     /// <param name="ids">Token ids, each from 0 to <see cref="VocabularySize"/> - 1.</param>
     /// <returns>The text; bytes that are no UTF-8 come out as U+FFFD.</returns>
     /// <exception cref="ArgumentOutOfRangeException">An id is not in the vocabulary.</exception>
@@ -118,7 +136,8 @@ public sealed class TextTokenizer
             if (id == BeginId || id == EndId || id == PadId)
                 continue;
             if (!_tokens.TryGetValue(id, out string? token))
-                throw new ArgumentOutOfRangeException(nameof(ids), id, $"ids must be in the vocabulary of {_tokens.Count} tokens, but one is {id}.");
+                throw new ArgumentOutOfRangeException(nameof(ids), id,
+                    $"ids must be in the vocabulary of {_tokens.Count} tokens, but one is {id}.");
             bool endsWord = token.EndsWith(TokenizerDefinition.WordEnd, StringComparison.Ordinal);
             ByteLevel.AppendBytes(endsWord ? token.AsSpan(0, token.Length - TokenizerDefinition.WordEnd.Length) : token, bytes);
             if (endsWord)
@@ -129,7 +148,8 @@ public sealed class TextTokenizer
 
     /// <summary>Token ids of several texts, as a model takes them.</summary>
     /// <param name="texts">B texts.</param>
-    /// <param name="length">L, the length of each row, at least 2; texts are cut to it, or to <see cref="ContextLength"/> where that is less.</param>
+    /// <param name="length">L, the length of each row, at least 2; texts are cut to it, or to <see cref="ContextLength"/> where
+    /// that is less.</param>
     /// <param name="ids">[B, L], filled up with <see cref="PadId"/>.</param>
     /// <param name="keep">[B, L], true where there is a token and not padding; or empty, where nobody asks.</param>
     /// <exception cref="ArgumentException">A span is not [B, L].</exception>
@@ -138,14 +158,15 @@ public sealed class TextTokenizer
         ArgumentNullException.ThrowIfNull(texts);
         ArgumentOutOfRangeException.ThrowIfLessThan(length, 2);
         if (ids.Length != (long)texts.Count * length)
-            throw new ArgumentException($"ids must be [{texts.Count}, {length}], {(long)texts.Count * length} values, but has {ids.Length}.", nameof(ids));
+            throw new ArgumentException($"ids must be [{texts.Count}, {length}], but has {ids.Length} values.", nameof(ids));
         if (!keep.IsEmpty && keep.Length != ids.Length)
-            throw new ArgumentException($"keep must be [{texts.Count}, {length}] like ids, or empty, but has {keep.Length} values.", nameof(keep));
+            throw new ArgumentException($"keep must be like ids or empty, but has {keep.Length} values.", nameof(keep));
         ids.Fill(PadId);
         keep.Clear();
         for (int b = 0; b < texts.Count; b++)
         {
-            List<int> row = Encode(texts[b] ?? throw new ArgumentException($"texts must not hold null, but number {b} is.", nameof(texts)), Math.Min(length, ContextLength));
+            string text = texts[b] ?? throw new ArgumentException($"texts must not hold null, but number {b} is.", nameof(texts));
+            List<int> row = Encode(text, Math.Min(length, ContextLength));
             for (int i = 0; i < row.Count; i++)
                 ids[b * length + i] = row[i];
             if (!keep.IsEmpty)
@@ -192,7 +213,13 @@ public sealed class TextTokenizer
     {
         JsonObject config = Files.TryGetValue(TokenizerDefinition.Config, out ReadOnlyMemory<byte> bytes)
             ? JsonNode.Parse(bytes.Span)!.AsObject()
-            : new() { ["tokenizer_class"] = "CLIPTokenizer", ["bos_token"] = _tokens[BeginId], ["eos_token"] = _tokens[EndId], ["pad_token"] = _tokens[PadId] };
+            : new()
+            {
+                ["tokenizer_class"] = "CLIPTokenizer",
+                ["bos_token"] = _tokens[BeginId],
+                ["eos_token"] = _tokens[EndId],
+                ["pad_token"] = _tokens[PadId],
+            };
         config["model_max_length"] = contextLength;
         return new(Files) { [TokenizerDefinition.Config] = Encoding.UTF8.GetBytes(config.ToJsonString(Indented) + "\n") };
     }
@@ -203,6 +230,6 @@ public sealed class TextTokenizer
             return null;
         long length = new FileInfo(path).Length;
         return length <= MaxFileBytes ? File.ReadAllBytes(path)
-            : throw new InvalidDataException($"'{path}' has {length} bytes, but a tokenizer's file may have at most {MaxFileBytes}.");
+            : throw new InvalidDataException($"'{path}' has {length} bytes, but may have at most {MaxFileBytes}.");
     }
 }

@@ -6,7 +6,8 @@ namespace MLNetMultimodal.Media.Text;
 // What a tokenizer's files say, in whichever form they say it.
 sealed class TokenizerDefinition
 {
-    public const string TokenizerJson = "tokenizer.json", Vocab = "vocab.json", Merge = "merges.txt", Config = "tokenizer_config.json", SpecialMap = "special_tokens_map.json";
+    public const string TokenizerJson = "tokenizer.json", Vocab = "vocab.json", Merge = "merges.txt",
+        Config = "tokenizer_config.json", SpecialMap = "special_tokens_map.json";
     public const string DefaultBegin = "<|startoftext|>", DefaultEnd = "<|endoftext|>", WordEnd = "</w>";
     public const int DefaultContextLength = 77, MaxContextLength = 1 << 20, MaxId = 1 << 24;
 
@@ -58,7 +59,8 @@ sealed class TokenizerDefinition
         {
             read();
         }
-        catch (Exception e) when (e is JsonException or FormatException or InvalidOperationException or ArgumentException or KeyNotFoundException or OverflowException)
+        catch (Exception e) when (e is JsonException or FormatException or InvalidOperationException or ArgumentException
+            or KeyNotFoundException or OverflowException or IndexOutOfRangeException)
         {
             throw new InvalidDataException($"'{file}' cannot be used: {e.Message}", e);
         }
@@ -82,7 +84,8 @@ sealed class TokenizerDefinition
 
     void ReadConfig(JsonElement root)
     {
-        if (Find(root, "model_max_length") is { ValueKind: JsonValueKind.Number } length && length.TryGetDouble(out double value) && value is >= 2 and <= MaxContextLength)
+        if (Find(root, "model_max_length") is { ValueKind: JsonValueKind.Number } length && length.TryGetDouble(out double value)
+            && value is >= 2 and <= MaxContextLength)
             ContextLength = (int)value;
         if (Find(root, "do_lower_case") is { ValueKind: JsonValueKind.False })
             Lowercases = false;
@@ -141,7 +144,8 @@ sealed class TokenizerDefinition
         ReadPostProcessor(Find(root, "post_processor"));
         if (Find(root, "padding") is { ValueKind: JsonValueKind.Object } padding)
             Pad ??= TokenText(padding, "pad_token");
-        if (Find(root, "truncation") is { ValueKind: JsonValueKind.Object } truncation && truncation.GetProperty("max_length").TryGetInt32(out int length))
+        if (Find(root, "truncation") is { ValueKind: JsonValueKind.Object } truncation
+            && truncation.GetProperty("max_length").TryGetInt32(out int length) && length is >= 2 and <= MaxContextLength)
             ContextLength ??= length;
     }
 
@@ -149,14 +153,16 @@ sealed class TokenizerDefinition
     {
         if (Find(model, "type") is { } type && type.GetString() != "BPE")
             throw new FormatException($"its model is {type.GetString()}, but only BPE of CLIP's kind is supported.");
-        if (Find(model, "end_of_word_suffix")?.GetString() != WordEnd || Find(model, "continuing_subword_prefix")?.GetString() is { Length: > 0 })
-            throw new FormatException($"its model must end words with {WordEnd}, as CLIP's does; other kinds of BPE are not supported.");
+        if (Find(model, "end_of_word_suffix")?.GetString() != WordEnd
+            || Find(model, "continuing_subword_prefix")?.GetString() is { Length: > 0 })
+            throw new FormatException($"its model must end words with {WordEnd} as CLIP's does; other BPE is not supported.");
         foreach (string option in new[] { "dropout", "byte_fallback", "ignore_merges" })
             if (Find(model, option) is { ValueKind: not JsonValueKind.False })
                 throw new FormatException($"its model uses {option}, which is not supported.");
         ReadVocabulary(model.GetProperty("vocab"));
         foreach (JsonElement merge in model.GetProperty("merges").EnumerateArray())
-            Merges.Add(merge.ValueKind == JsonValueKind.Array ? $"{merge[0].GetString()} {merge[1].GetString()}" : merge.GetString()!);
+            Merges.Add(merge.ValueKind == JsonValueKind.Array ? $"{merge[0].GetString()} {merge[1].GetString()}"
+                : merge.GetString()!);
     }
 
     void ReadNormalizer(JsonElement? normalizer)
@@ -175,7 +181,8 @@ sealed class TokenizerDefinition
                     && regex.GetString() == @"\s+" && step.GetProperty("content").GetString() == " ":
                     break;
                 default:
-                    throw new FormatException($"its normalizer {step.GetProperty("type")} is not supported; CLIP's has NFC, Replace of \\s+ and Lowercase.");
+                    throw new FormatException($"its normalizer {step.GetProperty("type")} is not supported; " +
+                        @"CLIP's has NFC, Replace of \s+ and Lowercase.");
             }
     }
 
@@ -193,7 +200,8 @@ sealed class TokenizerDefinition
                 case "ByteLevel" when Find(step, "add_prefix_space") is null or { ValueKind: JsonValueKind.False }:
                     break;
                 default:
-                    throw new FormatException($"its pre_tokenizer {step.GetProperty("type")} is not supported; CLIP's is a Split by {SplitPattern}, then ByteLevel.");
+                    throw new FormatException($"its pre_tokenizer {step.GetProperty("type")} is not supported; " +
+                        $"CLIP's is a Split by {SplitPattern}, then ByteLevel.");
             }
         if (!splits)
             throw new FormatException($"its pre_tokenizer must split by {SplitPattern}, as CLIP's does.");
@@ -212,12 +220,14 @@ sealed class TokenizerDefinition
                 Begin = p.GetProperty("cls")[0].GetString();
                 End = p.GetProperty("sep")[0].GetString();
                 break;
-            case "TemplateProcessing" when p.GetProperty("single") is var single && single.GetArrayLength() == 3 && single[1].TryGetProperty("Sequence", out _):
+            case "TemplateProcessing" when p.GetProperty("single") is var single && single.GetArrayLength() == 3
+                && single[1].TryGetProperty("Sequence", out _):
                 Begin = single[0].GetProperty("SpecialToken").GetProperty("id").GetString();
                 End = single[2].GetProperty("SpecialToken").GetProperty("id").GetString();
                 break;
             default:
-                throw new FormatException($"its post_processor {p.GetProperty("type")} is not supported; CLIP's puts one token before and one after.");
+                throw new FormatException($"its post_processor {p.GetProperty("type")} is not supported; " +
+                    "CLIP's puts one token before and one after.");
         }
     }
 
@@ -228,9 +238,10 @@ sealed class TokenizerDefinition
         Pad ??= End;
         foreach (string token in new[] { Begin, End, Pad })
             if (!Vocabulary.ContainsKey(token))
-                throw new FormatException($"its vocabulary of {Vocabulary.Count} tokens has no '{token}'; only tokenizers of CLIP's kind are supported.");
+                throw new FormatException($"its vocabulary of {Vocabulary.Count} tokens has no '{token}'; " +
+                    "only tokenizers of CLIP's kind are supported.");
         if (!Vocabulary.Keys.Any(t => t.EndsWith(WordEnd, StringComparison.Ordinal)))
-            throw new FormatException($"no token of its vocabulary ends in {WordEnd}; only tokenizers of CLIP's kind are supported.");
+            throw new FormatException($"no token of its vocabulary ends in {WordEnd}; only CLIP's kind is supported.");
         if (!SpecialTokensFirst)
             SpecialTokens.AddRange([Begin, End]);
         if (Vocabulary.Values.Distinct().Count() != Vocabulary.Count)

@@ -9,13 +9,17 @@ static class TokenizerWriter
 {
     const string Begin = TokenizerDefinition.DefaultBegin, End = TokenizerDefinition.DefaultEnd;
 
-    public static Dictionary<string, ReadOnlyMemory<byte>> Write(IReadOnlyList<string> tokens, IReadOnlyList<(string Left, string Right)> merges, BpeTrainingOptions options) => new()
+    public static Dictionary<string, ReadOnlyMemory<byte>> Write(IReadOnlyList<string> tokens,
+        IReadOnlyList<(string Left, string Right)> merges, BpeTrainingOptions options)
     {
-        [TokenizerDefinition.TokenizerJson] = Json(json => WriteTokenizer(json, tokens, merges, options.Lowercase)),
-        [TokenizerDefinition.Config] = Json(json => WriteConfig(json, options)),
-    };
+        var files = new Dictionary<string, ReadOnlyMemory<byte>>();
+        files[TokenizerDefinition.TokenizerJson] = Json(json => WriteTokenizer(json, tokens, merges, options.Lowercase));
+        files[TokenizerDefinition.Config] = Json(json => WriteConfig(json, options));
+        return files;
+    }
 
-    static void WriteTokenizer(Utf8JsonWriter json, IReadOnlyList<string> tokens, IReadOnlyList<(string Left, string Right)> merges, bool lowercase)
+    static void WriteTokenizer(Utf8JsonWriter json, IReadOnlyList<string> tokens,
+        IReadOnlyList<(string Left, string Right)> merges, bool lowercase)
     {
         int beginId = tokens.Count, endId = tokens.Count + 1;
         json.WriteString("version", "1.0");
@@ -26,13 +30,20 @@ static class TokenizerWriter
         WriteAddedToken(json, End, endId);
         json.WriteEndArray();
         string lowercaseStep = lowercase ? """,{"type":"Lowercase"}""" : "";
-        WriteRaw(json, "normalizer", $$"""{"type":"Sequence","normalizers":[{"type":"NFC"},{"type":"Replace","pattern":{"Regex":"\\s+"},"content":" "}{{lowercaseStep}}]}""");
+        WriteRaw(json, "normalizer", $$"""
+            {"type":"Sequence","normalizers":[
+                {"type":"NFC"},
+                {"type":"Replace","pattern":{"Regex":"\\s+"},"content":" "}{{lowercaseStep}}]}
+            """);
         string pattern = JsonSerializer.Serialize(TokenizerDefinition.SplitPattern);
         WriteRaw(json, "pre_tokenizer", $$"""
-            {"type":"Sequence","pretokenizers":[{"type":"Split","pattern":{"Regex":{{pattern}}},"behavior":"Removed","invert":true},{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true}]}
+            {"type":"Sequence","pretokenizers":[
+                {"type":"Split","pattern":{"Regex":{{pattern}}},"behavior":"Removed","invert":true},
+                {"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true}]}
             """);
         WriteRaw(json, "post_processor", $$"""
-            {"type":"RobertaProcessing","sep":["{{End}}",{{endId}}],"cls":["{{Begin}}",{{beginId}}],"trim_offsets":false,"add_prefix_space":false}
+            {"type":"RobertaProcessing","sep":["{{End}}",{{endId}}],"cls":["{{Begin}}",{{beginId}}],
+                "trim_offsets":false,"add_prefix_space":false}
             """);
         WriteRaw(json, "decoder", """{"type":"ByteLevel","add_prefix_space":true,"trim_offsets":true}""");
         WriteModel(json, tokens, merges);
@@ -87,7 +98,8 @@ static class TokenizerWriter
     static ReadOnlyMemory<byte> Json(Action<Utf8JsonWriter> writeProperties)
     {
         var buffer = new ArrayBufferWriter<byte>();
-        using (var json = new Utf8JsonWriter(buffer, new() { Indented = true, NewLine = "\n", Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping }))
+        using (var json = new Utf8JsonWriter(buffer,
+            new() { Indented = true, NewLine = "\n", Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping }))
         {
             json.WriteStartObject();
             writeProperties(json);

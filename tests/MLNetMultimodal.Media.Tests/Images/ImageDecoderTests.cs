@@ -8,7 +8,8 @@ namespace MLNetMultimodal.Media.Tests.Images;
 public sealed class ImageDecoderTests
 {
     // Synthetic pictures saved, and read back with convert("RGB"), by Pillow 9.4.0; Data/README.md states two differences.
-    static readonly JsonElement Cases = JsonDocument.Parse(File.ReadAllBytes(Path.Combine(AppContext.BaseDirectory, "Data", "pillow-decode.json"))).RootElement;
+    static readonly JsonElement Cases =
+        JsonDocument.Parse(File.ReadAllBytes(Path.Combine(AppContext.BaseDirectory, "Data", "pillow-decode.json"))).RootElement;
 
     public static TheoryData<string> Pictures() => [.. Cases.EnumerateArray().Select(c => c.GetProperty("name").GetString()!)];
 
@@ -53,7 +54,8 @@ public sealed class ImageDecoderTests
     [Theory, MemberData(nameof(Pictures))]
     public void Truncated_picture_is_refused_and_named(string name)
     {
-        byte[] encoded = Cases.EnumerateArray().Single(c => c.GetProperty("name").GetString() == name).GetProperty("encoded").GetBytesFromBase64();
+        byte[] encoded = Cases.EnumerateArray().Single(c => c.GetProperty("name").GetString() == name).GetProperty("encoded")
+            .GetBytesFromBase64();
         foreach (int length in new[] { 1, 10, 30, encoded.Length / 2 })
         {
             var error = Assert.Throws<InvalidDataException>(() => ImageDecoder.Decode(encoded.AsSpan(0, length), "cut.bin"));

@@ -82,7 +82,8 @@ public sealed class ImagePreprocessingTests
     [Fact]
     public void Extreme_shapes_cost_no_more_than_their_crop()
     {
-        RgbImage cropped = ImagePreprocessing.Clip(224).ResizeAndCrop(new RgbImage(ImageDecoder.MaxSide, 1, new byte[3 * ImageDecoder.MaxSide]));
+        RgbImage cropped = ImagePreprocessing.Clip(224)
+            .ResizeAndCrop(new RgbImage(ImageDecoder.MaxSide, 1, new byte[3 * ImageDecoder.MaxSide]));
         Assert.Equal((224, 224), (cropped.Width, cropped.Height));
     }
 
@@ -91,9 +92,12 @@ public sealed class ImagePreprocessingTests
     {
         ImagePreprocessing[] all =
         [
-            ImagePreprocessing.Clip(224), ImagePreprocessing.Clip(64) with { FloorCropOffset = true, Filter = ResampleFilter.Lanczos },
-            new() { Stretch = (384, 256), Mean = (0.5f, 0.5f, 0.5f), Std = (0.5f, 0.25f, 0.125f), Filter = ResampleFilter.Bilinear },
-            new() { Stretch = (8, 9), RescaleFactor = null }, new() { Crop = (32, 48) }, new() { ShortestEdge = 256, Crop = (224, 192) },
+            ImagePreprocessing.Clip(224),
+                ImagePreprocessing.Clip(64) with { FloorCropOffset = true, Filter = ResampleFilter.Lanczos },
+            new() { Stretch = (384, 256), Mean = (0.5f, 0.5f, 0.5f), Std = (0.5f, 0.25f, 0.125f),
+                Filter = ResampleFilter.Bilinear },
+            new() { Stretch = (8, 9), RescaleFactor = null }, new() { Crop = (32, 48) },
+                new() { ShortestEdge = 256, Crop = (224, 192) },
         ];
         foreach (ImagePreprocessing preprocessing in all)
             Assert.Equal(preprocessing, ImagePreprocessing.FromJson(Encoding.UTF8.GetBytes(preprocessing.ToJson())));
@@ -135,9 +139,11 @@ public sealed class ImagePreprocessingTests
     [Fact]
     public void Picture_of_another_size_is_not_normalised()
     {
-        var error = Assert.Throws<ArgumentException>(() => ImagePreprocessing.Clip(8).Normalize(RgbImages.Noise(8, 9, seed: 0), new float[3 * 8 * 9]));
+        var error = Assert.Throws<ArgumentException>(() => ImagePreprocessing.Clip(8)
+            .Normalize(RgbImages.Noise(8, 9, seed: 0), new float[3 * 8 * 9]));
         Assert.Contains("[9, 8, 3]", error.Message, StringComparison.Ordinal);
-        Assert.Throws<ArgumentException>(() => ImagePreprocessing.Clip(8).Normalize(RgbImages.Noise(8, 8, seed: 0), new float[3 * 8 * 8 - 1]));
+        Assert.Throws<ArgumentException>(() => ImagePreprocessing.Clip(8)
+            .Normalize(RgbImages.Noise(8, 8, seed: 0), new float[3 * 8 * 8 - 1]));
     }
 
     static ImagePreprocessing ClipOf(Golden golden) => ImagePreprocessing.Clip(golden.Case.GetProperty("S").GetInt32());
@@ -151,5 +157,6 @@ public sealed class ImagePreprocessingTests
     }
 
     // [H, W, 3] -> [3, H, W]
-    static byte[] ChannelsFirst(RgbImage image) => [.. Enumerable.Range(0, 3).SelectMany(c => image.Pixels.Where((_, i) => i % 3 == c))];
+    static byte[] ChannelsFirst(RgbImage image) =>
+        [.. Enumerable.Range(0, 3).SelectMany(c => image.Pixels.Where((_, i) => i % 3 == c))];
 }

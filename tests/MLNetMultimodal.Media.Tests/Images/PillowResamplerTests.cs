@@ -6,7 +6,8 @@ namespace MLNetMultimodal.Media.Tests.Images;
 public sealed class PillowResamplerTests
 {
     // Made by Pillow 9.4.0 (Image.resize) from the noise of RgbImages.Lcg.
-    static readonly JsonElement Cases = JsonDocument.Parse(File.ReadAllBytes(Path.Combine(AppContext.BaseDirectory, "Data", "pillow-resize.json"))).RootElement;
+    static readonly JsonElement Cases =
+        JsonDocument.Parse(File.ReadAllBytes(Path.Combine(AppContext.BaseDirectory, "Data", "pillow-resize.json"))).RootElement;
 
     public static TheoryData<int> CaseNumbers() => [.. Enumerable.Range(0, Cases.GetArrayLength())];
 
@@ -15,9 +16,12 @@ public sealed class PillowResamplerTests
     {
         JsonElement c = Cases[number];
         int Get(string name) => c.GetProperty(name).GetInt32();
-        RgbImage resized = PillowResampler.Resize(RgbImages.Lcg(Get("width"), Get("height"), (uint)Get("seed")), Get("newWidth"), Get("newHeight"), (ResampleFilter)Get("filter"));
+        var filter = (ResampleFilter)Get("filter");
+        RgbImage image = RgbImages.Lcg(Get("width"), Get("height"), (uint)Get("seed"));
+        RgbImage resized = PillowResampler.Resize(image, Get("newWidth"), Get("newHeight"), filter);
         int max = Difference.Max(resized.Pixels, c.GetProperty("pixels").GetBytesFromBase64());
-        Assert.True(max == 0, $"max |got - expected| = {max} of 255 for {Get("width")} x {Get("height")} -> {Get("newWidth")} x {Get("newHeight")}, {(ResampleFilter)Get("filter")}");
+        Assert.True(max == 0, $"max |got - expected| = {max} of 255 for {Get("width")} x {Get("height")} -> " +
+            $"{Get("newWidth")} x {Get("newHeight")}, {filter}");
     }
 
     [Fact]

@@ -22,7 +22,8 @@ static class RgbImages
 
     public static RgbImage Crop(RgbImage image, int left, int top, int width, int height)
     {
-        IEnumerable<byte> rows = Enumerable.Range(top, height).SelectMany(y => image.Pixels.Skip(3 * (y * image.Width + left)).Take(3 * width));
+        IEnumerable<byte> rows = Enumerable.Range(top, height)
+            .SelectMany(y => image.Pixels.Skip(3 * (y * image.Width + left)).Take(3 * width));
         return new(width, height, [.. rows]);
     }
 }

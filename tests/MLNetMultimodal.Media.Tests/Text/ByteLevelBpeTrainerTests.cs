@@ -5,13 +5,16 @@ namespace MLNetMultimodal.Media.Tests.Text;
 
 public sealed class ByteLevelBpeTrainerTests
 {
-    static readonly string[] Captions = ["a red cat sits", "a red dog runs", "the red cats", "a blue cat and a red car", "reddest"];
+    static readonly string[] Captions =
+        ["a red cat sits", "a red dog runs", "the red cats", "a blue cat and a red car", "reddest"];
+
+    static readonly string Checked = Path.Combine(AppContext.BaseDirectory, "Data", "trained-tokenizer");
 
     [Fact]
     public void Most_frequent_pairs_are_merged_first_and_ties_go_by_letters()
     {
         string[] merges = MergesOf(ByteLevelBpeTrainer.Train(Captions, new() { VocabularySize = 534, MinFrequency = 1 }));
-        Assert.Equal("e d</w>", merges[0]);
+        Assert.Equal("r e", merges[0]);
         Assert.Equal(SlowMerges(Captions, 20), merges);
     }
 
@@ -24,9 +27,38 @@ public sealed class ByteLevelBpeTrainerTests
     }
 
     [Fact]
+    public void Hugging_Face_s_library_reads_the_same_ids_from_the_file()
+    {
+        TextTokenizer trained = TextTokenizer.Load(Checked);
+        Assert.Equal(32, trained.ContextLength);
+        var wrong = new List<string>();
+        foreach (JsonElement text in JsonDocument.Parse(File.ReadAllBytes(Path.Combine(Checked, "texts.json")))
+            .RootElement.EnumerateArray())
+        {
+            int[] expected = [.. text.GetProperty("ids").EnumerateArray().Select(i => i.GetInt32())];
+            IReadOnlyList<int> got = trained.WithContextLength(1000).Encode(text.GetProperty("text").GetString()!);
+            if (!got.SequenceEqual(expected))
+                wrong.Add($"'{text.GetProperty("text")}': {string.Join(' ', got)} instead of {string.Join(' ', expected)}");
+        }
+        Assert.True(wrong.Count == 0, string.Join('\n', wrong));
+    }
+
+    [Fact]
+    public void Trainer_writes_the_file_that_Hugging_Face_s_library_was_given()
+    {
+        byte[] golden = File.ReadAllBytes(Path.Combine(AppContext.BaseDirectory, "Goldens", "clip-tokenizer", "texts.json"));
+        IEnumerable<string> texts = JsonDocument.Parse(golden).RootElement.EnumerateArray()
+            .Select(t => t.GetProperty("text").GetString()!);
+        TextTokenizer trained = ByteLevelBpeTrainer.Train(texts, new() { VocabularySize = 900, ContextLength = 32 });
+        foreach ((string file, ReadOnlyMemory<byte> bytes) in trained.Files)
+            Assert.Equal(File.ReadAllText(Path.Combine(Checked, file)), System.Text.Encoding.UTF8.GetString(bytes.Span));
+    }
+
+    [Fact]
     public void Begin_and_end_have_the_two_highest_ids()
     {
-        TextTokenizer trained = ByteLevelBpeTrainer.Train(Captions, new() { VocabularySize = 530, MinFrequency = 1, ContextLength = 12 });
+        TextTokenizer trained =
+            ByteLevelBpeTrainer.Train(Captions, new() { VocabularySize = 530, MinFrequency = 1, ContextLength = 12 });
         Assert.Equal((528, 529, 530, 12), (trained.BeginId, trained.EndId, trained.VocabularySize, trained.ContextLength));
         Assert.Equal(trained.EndId, trained.Encode("<|endoftext|> red").Max());
     }
@@ -71,17 +103,20 @@ public sealed class ByteLevelBpeTrainerTests
     // The same by counting everything anew for each merge; for texts of plain words only.
     static List<string> SlowMerges(IEnumerable<string> texts, int count)
     {
-        List<string[]> words = [.. texts.SelectMany(t => t.Split(' ')).Select(w => w.Select((c, i) => i < w.Length - 1 ? $"{c}" : $"{c}</w>").ToArray())];
+        List<string[]> words = [.. texts.SelectMany(t => t.Split(' '))
+            .Select(w => w.Select((c, i) => i < w.Length - 1 ? $"{c}" : $"{c}</w>").ToArray())];
         List<string> merges = [];
         while (merges.Count < count)
         {
             var best = words.SelectMany(w => w.Zip(w.Skip(1))).GroupBy(p => p)
-                .OrderByDescending(g => g.Count()).ThenBy(g => g.Key.First, StringComparer.Ordinal).ThenBy(g => g.Key.Second, StringComparer.Ordinal).FirstOrDefault();
+                .OrderByDescending(g => g.Count()).ThenBy(g => g.Key.First, StringComparer.Ordinal)
+                    .ThenBy(g => g.Key.Second, StringComparer.Ordinal).FirstOrDefault();
             if (best is null)
                 break;
             (string left, string right) = best.Key;
             merges.Add($"{left} {right}");
-            words = [.. words.Select(w => $"\n{string.Join('\n', w)}\n".Replace($"\n{left}\n{right}\n", $"\n{left}{right}\n").Trim('\n').Split('\n'))];
+            words = [.. words.Select(w => $"\n{string.Join('\n', w)}\n".Replace($"\n{left}\n{right}\n", $"\n{left}{right}\n")
+                .Trim('\n').Split('\n'))];
         }
         return merges;
     }

@@ -10,7 +10,8 @@ public sealed class TextTokenizerTests
     static readonly TextTokenizer Clip = TextTokenizer.Load(Folder);
     static readonly JsonElement Texts = JsonDocument.Parse(File.ReadAllBytes(Path.Combine(Folder, "texts.json"))).RootElement;
 
-    public static TheoryData<string> Categories() => [.. Texts.EnumerateArray().Select(t => t.GetProperty("category").GetString()!).Distinct()];
+    public static TheoryData<string> Categories() =>
+        [.. Texts.EnumerateArray().Select(t => t.GetProperty("category").GetString()!).Distinct()];
 
     [Theory, MemberData(nameof(Categories))]
     public void Ids_equal_those_of_OpenAI_s_tokenizer(string category)
@@ -32,7 +33,8 @@ public sealed class TextTokenizerTests
         long[] ids = new long[3 * 6];
         bool[] keep = new bool[3 * 6];
         Clip.EncodeBatch(["a", "", "a photo of a cat and a dog"], 6, ids, keep);
-        Assert.Equal([49406, 320, 49407, 49407, 49407, 49407, 49406, 49407, 49407, 49407, 49407, 49407, 49406, 320, 1125, 539, 320, 49407], ids);
+        Assert.Equal([49406, 320, 49407, 49407, 49407, 49407, 49406, 49407, 49407, 49407, 49407, 49407, 49406, 320, 1125, 539,
+            320, 49407], ids);
         Assert.Equal("111000110000111111", string.Concat(keep.Select(k => k ? '1' : '0')));
         Clip.EncodeBatch(["a", "", "a photo of a cat and a dog"], 6, ids, []);
         Assert.Throws<ArgumentException>(() => Clip.EncodeBatch(["a"], 6, new long[7], []));
@@ -80,15 +82,18 @@ public sealed class TextTokenizerTests
     {
         string[] texts = [.. Texts.EnumerateArray().Select(t => t.GetProperty("text").GetString()!)];
         TextTokenizer fresh = TextTokenizer.Load(Folder);
-        Parallel.For(0, 8 * texts.Length, i => Assert.Equal(Clip.Encode(texts[i % texts.Length]), fresh.Encode(texts[i % texts.Length])));
+        Parallel.For(0, 8 * texts.Length, i =>
+            Assert.Equal(Clip.Encode(texts[i % texts.Length]), fresh.Encode(texts[i % texts.Length])));
     }
 
     [Fact]
     public void Files_make_the_same_tokenizer_again()
     {
         TextTokenizer shorter = Clip.WithContextLength(16);
-        TextTokenizer again = TextTokenizer.Load(file => shorter.Files.TryGetValue(file, out ReadOnlyMemory<byte> bytes) ? bytes : null, "memory");
-        Assert.Equal((16, 49408, 49406, 49407, 49407), (again.ContextLength, again.VocabularySize, again.BeginId, again.EndId, again.PadId));
+        TextTokenizer again =
+            TextTokenizer.Load(file => shorter.Files.TryGetValue(file, out ReadOnlyMemory<byte> bytes) ? bytes : null, "memory");
+        Assert.Equal((16, 49408, 49406, 49407, 49407),
+            (again.ContextLength, again.VocabularySize, again.BeginId, again.EndId, again.PadId));
         Assert.Equal(shorter.Encode("a photo of a cat"), again.Encode("a photo of a cat"));
         Assert.Equal(77, Clip.ContextLength);
     }
@@ -98,7 +103,8 @@ public sealed class TextTokenizerTests
     {
         var error = Assert.Throws<FileNotFoundException>(() => TextTokenizer.Load("no-such-folder"));
         Assert.Contains("no-such-folder", error.Message, StringComparison.Ordinal);
-        Assert.Throws<FileNotFoundException>(() => TextTokenizer.Load(file => file == "vocab.json" ? "{}"u8.ToArray() : null, "half"));
+        Assert.Throws<FileNotFoundException>(() =>
+            TextTokenizer.Load(file => file == "vocab.json" ? "{}"u8.ToArray() : null, "half"));
     }
 
     [Theory]
@@ -135,12 +141,13 @@ public sealed class TextTokenizerTests
     [Fact]
     public void Cut_off_vocabulary_is_refused_wherever_it_is_cut()
     {
-        IReadOnlyDictionary<string, ReadOnlyMemory<byte>> files = ByteLevelBpeTrainer.Train(["a cat", "a cat"], new() { VocabularySize = 520 }).Files;
-        ReadOnlyMemory<byte> whole = files["tokenizer.json"];
+        TextTokenizer trained = ByteLevelBpeTrainer.Train(["a cat", "a cat"], new() { VocabularySize = 520 });
+        ReadOnlyMemory<byte> whole = trained.Files["tokenizer.json"];
         for (int length = 0; length < whole.Length - 2; length += 97)
         {
             int cut = length;
-            Assert.Throws<InvalidDataException>(() => TextTokenizer.Load(file => file == "tokenizer.json" ? whole[..cut] : null, "model"));
+            Assert.Throws<InvalidDataException>(() =>
+                TextTokenizer.Load(file => file == "tokenizer.json" ? whole[..cut] : null, "model"));
         }
     }
 }
