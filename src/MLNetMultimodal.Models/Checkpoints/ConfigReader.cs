@@ -1,0 +1,70 @@
+using System.Text.Json;
+
+namespace MLNetMultimodal.Models.Checkpoints;
+
+/// <summary>Reads a config.json strictly: a wrong type or a senseless size is an error that names the field.</summary>
+/// <param name="json">An object of the config.</param>
+/// <param name="path">Where it stands, for messages: empty for the root.</param>
+public readonly struct ConfigReader(JsonElement json, string path = "")
+{
+    /// <summary>True where the field is there and not null.</summary>
+    public bool Has(string field) => json.TryGetProperty(field, out JsonElement e) && e.ValueKind != JsonValueKind.Null;
+
+    /// <summary>An object inside this one; an empty one where it is missing.</summary>
+    public ConfigReader Section(string field)
+    {
+        if (!Has(field)) return new(JsonDocument.Parse("{}").RootElement, Full(field));
+        JsonElement e = json.GetProperty(field);
+        return e.ValueKind == JsonValueKind.Object ? new(e, Full(field)) : throw Wrong(field, "an object", e);
+    }
+
+    /// <summary>A whole number.</summary>
+    /// <param name="field">The field.</param>
+    /// <param name="otherwise">Its value where it is missing.</param>
+    /// <param name="min">Smallest sensible value.</param>
+    /// <param name="max">Largest sensible value.</param>
+    /// <exception cref="InvalidDataException">Not a whole number, or out of range.</exception>
+    public int Int(string field, int otherwise, int min = 1, int max = 1 << 20)
+    {
+        if (!Has(field)) return otherwise;
+        JsonElement e = json.GetProperty(field);
+        return e.ValueKind == JsonValueKind.Number && e.TryGetInt32(out int value) && value >= min && value <= max
+            ? value : throw Wrong(field, $"a whole number from {min} to {max}", e);
+    }
+
+    /// <summary>A finite number.</summary>
+    /// <exception cref="InvalidDataException">Not a number.</exception>
+    public float Single(string field, float otherwise)
+    {
+        if (!Has(field)) return otherwise;
+        JsonElement e = json.GetProperty(field);
+        return e.ValueKind == JsonValueKind.Number && e.TryGetSingle(out float value) && float.IsFinite(value) ? value : throw Wrong(field, "a number", e);
+    }
+
+    /// <summary>A text.</summary>
+    /// <exception cref="InvalidDataException">Not a text.</exception>
+    public string Text(string field, string otherwise)
+    {
+        if (!Has(field)) return otherwise;
+        JsonElement e = json.GetProperty(field);
+        return e.ValueKind == JsonValueKind.String ? e.GetString()! : throw Wrong(field, "a text", e);
+    }
+
+    /// <summary>A list of whole numbers; empty where it is missing.</summary>
+    /// <exception cref="InvalidDataException">Not such a list, or a value out of range.</exception>
+    public IReadOnlyList<int> Ints(string field, int min = 1, int max = 1 << 20)
+    {
+        if (!Has(field)) return [];
+        JsonElement e = json.GetProperty(field);
+        if (e.ValueKind != JsonValueKind.Array || e.GetArrayLength() > 64) throw Wrong(field, "a list of at most 64 whole numbers", e);
+        var values = new List<int>();
+        foreach (JsonElement item in e.EnumerateArray())
+            values.Add(item.ValueKind == JsonValueKind.Number && item.TryGetInt32(out int v) && v >= min && v <= max
+                ? v : throw Wrong(field, $"whole numbers from {min} to {max}", e));
+        return values;
+    }
+
+    string Full(string field) => path.Length == 0 ? field : $"{path}.{field}";
+
+    InvalidDataException Wrong(string field, string wanted, JsonElement found) => new($"{Full(field)} must be {wanted}, but is {found.GetRawText()}.");
+}

@@ -1,0 +1,59 @@
+namespace MLNetMultimodal.Models.Checkpoints;
+
+/// <summary>The files of a model folder, wherever they lie: in a folder on disk, or in memory after loading an ML.NET zip.</summary>
+public sealed class ModelFiles
+{
+    readonly IReadOnlyDictionary<string, ReadOnlyMemory<byte>>? _memory;
+
+    ModelFiles(string name, string? folder, IReadOnlyDictionary<string, ReadOnlyMemory<byte>>? memory) => (Name, Folder, _memory) = (name, folder, memory);
+
+    /// <summary>The folder's path, or a name for messages.</summary>
+    public string Name { get; }
+
+    /// <summary>The folder on disk; null for files in memory.</summary>
+    public string? Folder { get; }
+
+    /// <summary>The model in a folder on disk.</summary>
+    /// <exception cref="DirectoryNotFoundException">There is no such folder.</exception>
+    public static ModelFiles FromFolder(string folder)
+    {
+        string path = Path.GetFullPath(folder);
+        return Directory.Exists(path) ? new(folder, path, null) : throw new DirectoryNotFoundException($"the model folder '{folder}' does not exist.");
+    }
+
+    /// <summary>A model whose files are in memory.</summary>
+    /// <param name="name">A name for messages.</param>
+    /// <param name="files">Content by name, as in a folder; <c>/</c> separates folders.</param>
+    public static ModelFiles FromMemory(string name, IReadOnlyDictionary<string, ReadOnlyMemory<byte>> files) => new(name, null, files);
+
+    /// <summary>Names of all files, relative, with <c>/</c>, in ordinal order.</summary>
+    public IReadOnlyList<string> List()
+    {
+        IEnumerable<string> names = _memory is not null
+            ? _memory.Keys
+            : Directory.EnumerateFiles(Folder!, "*", SearchOption.AllDirectories).Select(f => Path.GetRelativePath(Folder!, f).Replace('\\', '/'));
+        return [.. names.Order(StringComparer.Ordinal)];
+    }
+
+    /// <summary>True where the file is there.</summary>
+    public bool Contains(string file) => _memory?.ContainsKey(file) ?? File.Exists(Path.Combine(Folder!, file));
+
+    /// <summary>The whole content of a small file, or null where it is missing.</summary>
+    public ReadOnlyMemory<byte>? TryRead(string file)
+    {
+        if (_memory is not null) return _memory.TryGetValue(file, out var content) ? content : null;
+        string path = Path.Combine(Folder!, file);
+        return File.Exists(path) ? File.ReadAllBytes(path) : null;
+    }
+
+    /// <summary>The whole content of a small file.</summary>
+    /// <exception cref="FileNotFoundException">The file is missing; the message names folder and file.</exception>
+    public ReadOnlyMemory<byte> Read(string file) =>
+        TryRead(file) ?? throw new FileNotFoundException($"'{Name}' has no {file}; a model folder holds config.json, model.safetensors and its preprocessing.", file);
+
+    /// <summary>Opens the weights: <c>model.safetensors</c>, memory-mapped where it lies on disk.</summary>
+    /// <exception cref="FileNotFoundException">There is no such file.</exception>
+    /// <exception cref="InvalidDataException">The file is not sound.</exception>
+    public Safetensors OpenWeights(string file = "model.safetensors") =>
+        Folder is not null && Contains(file) ? Safetensors.Open(Path.Combine(Folder, file)) : Safetensors.Parse(Read(file), $"{Name}/{file}");
+}

@@ -1,0 +1,275 @@
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using MLNetMultimodal.Models.Blocks;
+using MLNetMultimodal.Models.Checkpoints;
+using MLNetMultimodal.Models.Ops;
+
+namespace MLNetMultimodal.Models.Families;
+
+/// <summary>Sizes of CLIP's text tower.</summary>
+public sealed record ClipTextConfig
+{
+    /// <summary>V, size of the vocabulary.</summary>
+    public int VocabularySize { get; init; } = 49408;
+
+    /// <summary>The most tokens that a text can have, start and end included.</summary>
+    public int ContextLength { get; init; } = 77;
+
+    /// <summary>Id of the end token, whose position is pooled. 2 is what early configs say for "the highest id".</summary>
+    public int EndTokenId { get; init; } = 49407;
+
+    /// <summary>Sizes of the blocks.</summary>
+    public TransformerConfig Blocks { get; init; } = new(12, 512, 2048, 8, Activation.QuickGelu);
+}
+
+/// <summary>Sizes of CLIP, in the schema of Hugging Face's <c>CLIPConfig</c>.</summary>
+public sealed record ClipConfig
+{
+    /// <summary>The image tower.</summary>
+    public VisionConfig Vision { get; init; } = new();
+
+    /// <summary>The text tower.</summary>
+    public ClipTextConfig Text { get; init; } = new();
+
+    /// <summary>E, width of the shared space.</summary>
+    public int ProjectionWidth { get; init; } = 512;
+
+    /// <summary>Start of the logarithm of the logit scale; ln(1/0.07) in the paper.</summary>
+    public float LogitScaleInit { get; init; } = 2.6592f;
+
+    /// <summary>ViT-B/32 of the paper: 151 million parameters.</summary>
+    public static ClipConfig ViTB32 => new();
+
+    /// <summary>ViT-B/16 of the paper: 150 million parameters.</summary>
+    public static ClipConfig ViTB16 => new() { Vision = new() { PatchSize = 16 } };
+
+    /// <summary>ViT-L/14 of the paper: 428 million parameters.</summary>
+    public static ClipConfig ViTL14 => new()
+    {
+        Vision = new() { PatchSize = 14, Blocks = new(24, 1024, 4096, 16, Activation.QuickGelu) },
+        Text = new() { Blocks = new(12, 768, 3072, 12, Activation.QuickGelu) },
+        ProjectionWidth = 768,
+    };
+
+    /// <summary>A small CLIP for pictures of 28x28 pixels, with a convolutional stem: trains on a laptop's processor in minutes.</summary>
+    /// <param name="vocabularySize">V of the tokenizer it is trained with; its highest id is the end token.</param>
+    /// <param name="contextLength">The most tokens of a text.</param>
+    public static ClipConfig Small28(int vocabularySize, int contextLength = 24) => new()
+    {
+        Vision = new() { ImageSize = 28, PatchSize = 4, StemChannels = [32, 64, 128], Blocks = new(4, 128, 512, 4, Activation.Gelu) },
+        Text = new()
+        {
+            VocabularySize = vocabularySize,
+            ContextLength = contextLength,
+            EndTokenId = vocabularySize - 1,
+            Blocks = new(2, 128, 512, 4, Activation.Gelu),
+        },
+        ProjectionWidth = 128,
+    };
+
+    /// <summary>The smallest that has every part, for tests.</summary>
+    public static ClipConfig Tiny => new()
+    {
+        Vision = new() { ImageSize = 8, PatchSize = 4, Blocks = new(2, 16, 32, 2, Activation.QuickGelu) },
+        Text = new() { VocabularySize = 50, ContextLength = 8, EndTokenId = 49, Blocks = new(2, 16, 32, 2, Activation.QuickGelu) },
+        ProjectionWidth = 12,
+    };
+
+    /// <summary>Reads a config.json.</summary>
+    /// <param name="json">Its root.</param>
+    /// <exception cref="InvalidDataException">A field is of the wrong type or makes no sense.</exception>
+    public static ClipConfig FromJson(JsonElement json)
+    {
+        var root = new ConfigReader(json);
+        ConfigReader text = root.Section("text_config");
+        return new()
+        {
+            Vision = VisionConfig.FromJson(root.Section("vision_config")),
+            Text = new()
+            {
+                VocabularySize = text.Int("vocab_size", 49408, max: 1 << 24),
+                ContextLength = text.Int("max_position_embeddings", 77),
+                EndTokenId = text.Int("eos_token_id", 49407, min: 0, max: 1 << 24),
+                Blocks = ReadBlocks(text, 12, 512, 2048, 8),
+            },
+            ProjectionWidth = root.Int("projection_dim", 512),
+            LogitScaleInit = root.Single("logit_scale_init_value", 2.6592f),
+        };
+    }
+
+    /// <summary>Writes a config.json that Hugging Face's <c>CLIPConfig</c> reads.</summary>
+    public string ToJson()
+    {
+        JsonObject text = WriteBlocks(Text.Blocks, "clip_text_model", ProjectionWidth);
+        text["vocab_size"] = Text.VocabularySize;
+        text["max_position_embeddings"] = Text.ContextLength;
+        text["eos_token_id"] = Text.EndTokenId;
+        var json = new JsonObject
+        {
+            ["architectures"] = new JsonArray("CLIPModel"),
+            ["model_type"] = "clip",
+            ["projection_dim"] = ProjectionWidth,
+            ["logit_scale_init_value"] = LogitScaleInit,
+            ["text_config"] = text,
+            ["vision_config"] = Vision.ToJson(ProjectionWidth),
+        };
+        return json.ToJsonString(new() { WriteIndented = true }) + "\n";
+    }
+
+    internal static TransformerConfig ReadBlocks(ConfigReader json, int layers, int width, int mlpWidth, int heads)
+    {
+        var blocks = new TransformerConfig(
+            json.Int("num_hidden_layers", layers, max: 1024), json.Int("hidden_size", width), json.Int("intermediate_size", mlpWidth),
+            json.Int("num_attention_heads", heads), ActivationNames.Parse(json.Text("hidden_act", "quick_gelu")), json.Single("layer_norm_eps", 1e-5f));
+        return blocks.Width % blocks.Heads == 0 ? blocks
+            : throw new InvalidDataException($"hidden_size {blocks.Width} must be a multiple of num_attention_heads {blocks.Heads}.");
+    }
+
+    internal static JsonObject WriteBlocks(TransformerConfig c, string modelType, int projectionWidth) => new()
+    {
+        ["model_type"] = modelType,
+        ["hidden_size"] = c.Width,
+        ["intermediate_size"] = c.MlpWidth,
+        ["num_attention_heads"] = c.Heads,
+        ["num_hidden_layers"] = c.Layers,
+        ["hidden_act"] = c.Activation.ConfigName(),
+        ["layer_norm_eps"] = c.NormEpsilon,
+        ["projection_dim"] = projectionWidth,
+    };
+}
+
+/// <summary>What one tower gives.</summary>
+/// <param name="LastHidden">[B, L, D]: all tokens.</param>
+/// <param name="Pooled">[B, D]: the token that stands for all.</param>
+/// <param name="Features">[B, E]: projected into the shared space.</param>
+/// <param name="Embeds">[B, E]: the same with length 1.</param>
+public readonly record struct ClipTower<T>(T LastHidden, T Pooled, T Features, T Embeds) where T : class;
+
+/// <summary>CLIP: an image tower and a text tower that meet in one space (Radford et al. 2021, arXiv:2103.00020).
+/// Names of Hugging Face's <c>CLIPModel</c>.</summary>
+public static class Clip
+{
+    /// <summary>Pictures into the shared space.</summary>
+    /// <param name="ops">The engine.</param>
+    /// <param name="c">Sizes.</param>
+    /// <param name="pixels">[B, C, H, W], normalised.</param>
+    /// <param name="embeddings">[B, 1 + N, D]: the tokens that enter the first block.</param>
+    public static ClipTower<T> EncodeImage<T>(ITensorOps<T> ops, ClipConfig c, T pixels, out T embeddings) where T : class
+    {
+        VisionOutput<T> vision = VisionTransformer.Encode(ops, "vision_model", c.Vision, pixels);
+        embeddings = vision.Embeddings;
+        T features = ops.Linear(vision.Pooled, "visual_projection", c.Vision.Blocks.Width, c.ProjectionWidth, bias: false);
+        return new(vision.LastHidden, vision.Pooled, features, ops.L2Normalize(features));
+    }
+
+    /// <summary>Texts into the shared space.</summary>
+    /// <param name="ops">The engine.</param>
+    /// <param name="c">Sizes.</param>
+    /// <param name="ids">Int64 [B, L], L at most the context length; what follows the end token does not matter.</param>
+    public static ClipTower<T> EncodeText<T>(ITensorOps<T> ops, ClipConfig c, T ids) where T : class
+    {
+        Name name = "text_model";
+        TransformerConfig blocks = c.Text.Blocks;
+        T x = ops.Embedding(ids, name / "embeddings" / "token_embedding", c.Text.VocabularySize, blocks.Width);
+        T positions = ops.Parameter(name / "embeddings" / "position_embedding" / "weight", Init.Normal(0.01f), c.Text.ContextLength, blocks.Width);
+        x = ops.Add(x, ops.SliceLike(positions, 0, ids, 1));                                            // [B, L, D]
+        x = Transformer.Encoder(ops, name / "encoder", blocks, x, new(Causal: true));
+        T last = ops.LayerNorm(x, name / "final_layer_norm", blocks.NormEpsilon);
+        bool highest = c.Text.EndTokenId == 2 || c.Text.EndTokenId == c.Text.VocabularySize - 1;
+        T end = ops.ArgMax(highest ? ids : ops.Equal(ids, c.Text.EndTokenId), 1);                       // [B, L] -> [B]
+        T pooled = ops.PickToken(last, end);                                                            // [B, L, D] -> [B, D]
+        T features = ops.Linear(pooled, "text_projection", blocks.Width, c.ProjectionWidth, bias: false);
+        return new(last, pooled, features, ops.L2Normalize(features));
+    }
+
+    /// <summary>exp(logit_scale): what similarities are multiplied with.</summary>
+    public static T LogitScale<T>(ITensorOps<T> ops, ClipConfig c) where T : class =>
+        ops.Exp(ops.Parameter("logit_scale", Init.Constant(c.LogitScaleInit)));
+
+    /// <summary>Similarity of every picture with every text.</summary>
+    /// <returns>[Bi, Bt].</returns>
+    public static T LogitsPerImage<T>(ITensorOps<T> ops, ClipConfig c, T imageEmbeds, T textEmbeds) where T : class =>
+        ops.Multiply(ops.MatMul(imageEmbeds, ops.Rearrange(textEmbeds, "t e -> e t")), LogitScale(ops, c));
+}
+
+/// <summary>CLIP as a model of this library.</summary>
+/// <param name="config">Sizes.</param>
+public sealed class ClipModel(ClipConfig config) : IModelDefinition
+{
+    /// <summary>Sizes.</summary>
+    public ClipConfig Config => config;
+
+    /// <inheritdoc/>
+    public string ModelType => "clip";
+
+    /// <inheritdoc/>
+    public int EmbeddingWidth => config.ProjectionWidth;
+
+    /// <inheritdoc/>
+    public IReadOnlyDictionary<Modality, IProgram> Encoders { get; } = new Dictionary<Modality, IProgram>
+    {
+        [Modality.Image] = new VisionProgram(config),
+        [Modality.Text] = new TextProgram(config),
+    };
+
+    /// <inheritdoc/>
+    public IProgram Full { get; } = new FullProgram(config);
+
+    /// <inheritdoc/>
+    public string? LogitScale => "logit_scale";
+
+    /// <inheritdoc/>
+    public IReadOnlyList<string> IgnoredWeights { get; } =
+        ["text_model.embeddings.position_ids", "vision_model.embeddings.position_ids"];
+
+    /// <inheritdoc/>
+    public string ToConfigJson() => config.ToJson();
+
+    static TensorSpec Pixels(ClipConfig c, string batch) =>
+        new("pixel_values", ElementType.Float32, Dim.Dynamic(batch), c.Vision.Channels, c.Vision.ImageSize, c.Vision.ImageSize);
+
+    static TensorSpec Ids(ClipConfig c, string batch) =>
+        new("input_ids", ElementType.Int64, Dim.Dynamic(batch), Dim.Dynamic("sequence", c.Text.ContextLength));
+
+    sealed class VisionProgram(ClipConfig c) : IProgram
+    {
+        public string Name => "vision_model";
+
+        public IReadOnlyList<TensorSpec> Inputs { get; } = [Pixels(c, "batch")];
+
+        public IReadOnlyList<(string, T)> Run<T>(ITensorOps<T> ops, IReadOnlyDictionary<string, T> inputs) where T : class =>
+            [("image_embeds", Clip.EncodeImage(ops, c, inputs["pixel_values"], out _).Embeds)];
+    }
+
+    sealed class TextProgram(ClipConfig c) : IProgram
+    {
+        public string Name => "text_model";
+
+        public IReadOnlyList<TensorSpec> Inputs { get; } = [Ids(c, "batch")];
+
+        public IReadOnlyList<(string, T)> Run<T>(ITensorOps<T> ops, IReadOnlyDictionary<string, T> inputs) where T : class =>
+            [("text_embeds", Clip.EncodeText(ops, c, inputs["input_ids"]).Embeds)];
+    }
+
+    sealed class FullProgram(ClipConfig c) : IProgram
+    {
+        public string Name => "model";
+
+        public IReadOnlyList<TensorSpec> Inputs { get; } = [Pixels(c, "image_batch"), Ids(c, "text_batch")];
+
+        public IReadOnlyList<(string, T)> Run<T>(ITensorOps<T> ops, IReadOnlyDictionary<string, T> inputs) where T : class
+        {
+            ClipTower<T> image = Clip.EncodeImage(ops, c, inputs["pixel_values"], out T embeddings);
+            ClipTower<T> text = Clip.EncodeText(ops, c, inputs["input_ids"]);
+            T perImage = Clip.LogitsPerImage(ops, c, image.Embeds, text.Embeds);
+            return
+            [
+                ("vision_embeddings", embeddings), ("vision_last_hidden_state", image.LastHidden), ("vision_pooler_output", image.Pooled),
+                ("text_last_hidden_state", text.LastHidden), ("text_pooler_output", text.Pooled),
+                ("image_features", image.Features), ("text_features", text.Features),
+                ("image_embeds", image.Embeds), ("text_embeds", text.Embeds),
+                ("logits_per_image", perImage), ("logits_per_text", ops.Rearrange(perImage, "i t -> t i")),
+            ];
+        }
+    }
+}

@@ -1,0 +1,121 @@
+using System.Numerics;
+using System.Text.Json.Nodes;
+using MLNetMultimodal.Models.Blocks;
+using MLNetMultimodal.Models.Checkpoints;
+using MLNetMultimodal.Models.Ops;
+
+namespace MLNetMultimodal.Models.Families;
+
+/// <summary>Sizes of a Vision Transformer.</summary>
+public sealed record VisionConfig
+{
+    /// <summary>Edge of the picture in pixels; a multiple of <see cref="PatchSize"/>.</summary>
+    public int ImageSize { get; init; } = 224;
+
+    /// <summary>P, edge of a patch in pixels.</summary>
+    public int PatchSize { get; init; } = 32;
+
+    /// <summary>Channels of the picture.</summary>
+    public int Channels { get; init; } = 3;
+
+    /// <summary>Sizes of the blocks.</summary>
+    public TransformerConfig Blocks { get; init; } = new(12, 768, 3072, 12, Activation.QuickGelu);
+
+    /// <summary>Channels of a convolutional stem before the patch projection (Xiao et al. 2021, arXiv:2106.14881); empty for the plain patch projection.
+    /// Each entry is a 3x3 convolution with group norm; the last log2(<see cref="PatchSize"/>) of them halve the resolution.</summary>
+    public IReadOnlyList<int> StemChannels { get; init; } = [];
+
+    /// <summary>N, the number of patches.</summary>
+    public int Patches => ImageSize / PatchSize * (ImageSize / PatchSize);
+
+    /// <summary>Reads the <c>vision_config</c> of Hugging Face's CLIP, with <c>stem_channels</c> as our addition.</summary>
+    /// <exception cref="InvalidDataException">A field is missing, of the wrong type or makes no sense.</exception>
+    public static VisionConfig FromJson(ConfigReader json)
+    {
+        var config = new VisionConfig
+        {
+            ImageSize = json.Int("image_size", 224, max: 4096),
+            PatchSize = json.Int("patch_size", 32, max: 4096),
+            Channels = json.Int("num_channels", 3, max: 64),
+            StemChannels = json.Ints("stem_channels", max: 8192),
+            Blocks = ClipConfig.ReadBlocks(json, 12, 768, 3072, 12),
+        };
+        config.Validate();
+        return config;
+    }
+
+    internal JsonObject ToJson(int projectionWidth)
+    {
+        JsonObject json = ClipConfig.WriteBlocks(Blocks, "clip_vision_model", projectionWidth);
+        json["image_size"] = ImageSize;
+        json["patch_size"] = PatchSize;
+        json["num_channels"] = Channels;
+        if (StemChannels.Count > 0) json["stem_channels"] = new JsonArray([.. StemChannels.Select(c => JsonValue.Create(c))]);
+        return json;
+    }
+
+    internal void Validate()
+    {
+        if (ImageSize % PatchSize != 0) throw new InvalidDataException($"image_size {ImageSize} must be a multiple of patch_size {PatchSize}.");
+        if (StemChannels.Count == 0) return;
+        if (!BitOperations.IsPow2(PatchSize) || StemChannels.Count < BitOperations.Log2((uint)PatchSize))
+            throw new InvalidDataException($"stem_channels has {StemChannels.Count} entries; patch_size {PatchSize} must be a power of two with at least log2 of it entries.");
+        if (StemChannels.Any(c => c % VisionTransformer.StemGroups != 0))
+            throw new InvalidDataException($"stem_channels must be multiples of {VisionTransformer.StemGroups}, but are {string.Join(", ", StemChannels)}.");
+    }
+}
+
+/// <summary>What a Vision Transformer gives.</summary>
+/// <param name="Embeddings">[B, 1 + N, D]: class token and patches after the first norm.</param>
+/// <param name="LastHidden">[B, 1 + N, D]: after the last block, before the final norm.</param>
+/// <param name="Pooled">[B, D]: the class token after the final norm.</param>
+public readonly record struct VisionOutput<T>(T Embeddings, T LastHidden, T Pooled) where T : class;
+
+/// <summary>The Vision Transformer (Dosovitskiy et al. 2021, arXiv:2010.11929) as CLIP uses it (Radford et al. 2021, arXiv:2103.00020, section 2.4):
+/// a norm before the first block, the class token pooled after a last norm. Names of Hugging Face's <c>CLIPVisionModel</c>.</summary>
+public static class VisionTransformer
+{
+    internal const int StemGroups = 8;
+
+    /// <summary>Pictures to tokens.</summary>
+    /// <param name="ops">The engine.</param>
+    /// <param name="name">The tower, <c>vision_model</c>.</param>
+    /// <param name="c">Sizes.</param>
+    /// <param name="pixels">[B, C, H, W], normalised.</param>
+    public static VisionOutput<T> Encode<T>(ITensorOps<T> ops, Name name, VisionConfig c, T pixels) where T : class
+    {
+        T x = Embed(ops, name / "embeddings", c, pixels);
+        x = ops.LayerNorm(x, name / "pre_layrnorm", c.Blocks.NormEpsilon); // the spelling of the published checkpoints
+        T last = Transformer.Encoder(ops, name / "encoder", c.Blocks, x);
+        T cls = ops.Rearrange(ops.Slice(last, 1, 0, 1), "b l d -> b (l d)");                            // [B, 1 + N, D] -> [B, D]
+        return new(x, last, ops.LayerNorm(cls, name / "post_layernorm", c.Blocks.NormEpsilon));
+    }
+
+    static T Embed<T>(ITensorOps<T> ops, Name name, VisionConfig c, T pixels) where T : class
+    {
+        int width = c.Blocks.Width;
+        Init init = Init.Normal(1 / MathF.Sqrt(width));
+        T patches = c.StemChannels.Count == 0
+            ? ops.Conv2d(pixels, name / "patch_embedding", new(c.Channels, width, c.PatchSize, c.PatchSize, Bias: false))
+            : Stem(ops, name, c, pixels);
+        patches = ops.Rearrange(patches, "b d h w -> b (h w) d");                                       // [B, D, H/P, W/P] -> [B, N, D]
+        T cls = ops.RepeatBatch(ops.Parameter(name / "class_embedding", init, width), pixels);          // [D] -> [B, D]
+        T x = ops.Concat(1, ops.Rearrange(cls, "b (l d) -> b l d", ("l", 1)), patches);                 // -> [B, 1 + N, D]
+        x = ops.Add(x, ops.Parameter(name / "position_embedding" / "weight", init, 1 + c.Patches, width));
+        return ops.PatchDropout(x, 1);
+    }
+
+    static T Stem<T>(ITensorOps<T> ops, Name name, VisionConfig c, T x) where T : class
+    {
+        int channels = c.Channels, firstHalving = c.StemChannels.Count - BitOperations.Log2((uint)c.PatchSize);
+        for (int i = 0; i < c.StemChannels.Count; i++)
+        {
+            Name layer = name / "stem" / i;
+            x = ops.Conv2d(x, layer / "conv", new(channels, c.StemChannels[i], 3, i < firstHalving ? 1 : 2, 1, Bias: false,
+                Init: Init.Normal(MathF.Sqrt(2f / (9 * channels)))));
+            x = ops.Activate(ops.GroupNorm(x, layer / "norm", StemGroups, c.Blocks.NormEpsilon), c.Blocks.Activation);
+            channels = c.StemChannels[i];
+        }
+        return ops.Conv2d(x, name / "patch_embedding", new(channels, c.Blocks.Width, 1, Bias: false));
+    }
+}
