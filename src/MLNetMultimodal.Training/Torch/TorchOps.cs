@@ -1,0 +1,204 @@
+using MLNetMultimodal.Models.Ops;
+using TorchSharp;
+using static TorchSharp.torch;
+using F = TorchSharp.torch.nn.functional;
+using Parameter = TorchSharp.Modules.Parameter;
+using Tensor = TorchSharp.torch.Tensor;
+
+namespace MLNetMultimodal.Training;
+
+/// <summary>How <see cref="TorchOps"/> interprets a program.</summary>
+public sealed record TorchOpsOptions
+{
+    /// <summary>True: matrix products and convolutions run in bfloat16 on float32 master weights; norms, residuals and losses stay in float32.
+    /// Pays where the processor has bfloat16 instructions. Default false.</summary>
+    public bool BFloat16 { get; init; }
+
+    /// <summary>Share of patches dropped in training, 0 to below 1 (FLIP, arXiv:2212.00794). Default 0.</summary>
+    public double PatchDropout
+    {
+        get;
+        init => field = value is >= 0 and < 1 ? value : throw new ArgumentOutOfRangeException(nameof(value), value, "PatchDropout must be at least 0 and below 1.");
+    }
+
+    /// <summary>Source of the randomness of patch dropout; required where that is above 0.</summary>
+    public Generator? Generator { get; init; }
+}
+
+/// <summary>The engine that runs a program at once in TorchSharp, with gradients. Results belong to the caller's dispose scope.</summary>
+/// <param name="parameters">Weights by name.</param>
+/// <param name="options">How to run; null for float32 without dropout.</param>
+public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, TorchOpsOptions? options = null) : ITensorOps<Tensor>
+{
+    readonly bool _bf16 = options?.BFloat16 ?? false;
+
+    Tensor Weight(Name name) => parameters.TryGetValue(name.ToString(), out Parameter? weight) ? weight
+        : throw new KeyNotFoundException($"the model has no weight {name}.");
+
+    Tensor Compute(Tensor x) => _bf16 && x.dtype == ScalarType.Float32 ? x.to(ScalarType.BFloat16) : x;
+
+    static Tensor Full(Tensor x) => x.dtype == ScalarType.BFloat16 ? x.to(ScalarType.Float32) : x;
+
+    /// <inheritdoc/>
+    public Tensor Parameter(Name name, Init init, params ReadOnlySpan<int> shape) => Weight(name);
+
+    /// <inheritdoc/>
+    public Tensor Linear(Tensor x, Name name, int inWidth, int outWidth, bool bias = true, Init init = default) =>
+        Linear(x, Weight(name / "weight"), bias ? Weight(name / "bias") : null);
+
+    /// <inheritdoc/>
+    public Tensor Linear(Tensor x, Tensor weight, Tensor? bias) => F.linear(Compute(x), Compute(weight), bias is null ? null! : Compute(bias));
+
+    /// <inheritdoc/>
+    public Tensor Embedding(Tensor ids, Name name, int count, int width, Init init = default) =>
+        Weight(name / "weight").index_select(0, ids.flatten()).reshape([.. ids.shape, width]);
+
+    /// <inheritdoc/>
+    public Tensor LayerNorm(Tensor x, Name name, float epsilon) =>
+        F.layer_norm(Full(x), [x.shape[^1]], Weight(name / "weight"), Weight(name / "bias"), epsilon);
+
+    /// <inheritdoc/>
+    public Tensor RmsNorm(Tensor x, Name name, float epsilon)
+    {
+        Tensor full = Full(x);
+        return full * (full.square().mean([-1], keepdim: true) + epsilon).rsqrt() * Weight(name / "weight");
+    }
+
+    /// <inheritdoc/>
+    public Tensor GroupNorm(Tensor x, Name name, int groups, float epsilon) =>
+        F.group_norm(Full(x), groups, Weight(name / "weight"), Weight(name / "bias"), epsilon);
+
+    /// <inheritdoc/>
+    public Tensor Conv2d(Tensor x, Name name, Conv2dConfig c) => F.conv2d(Compute(x), Compute(Weight(name / "weight")),
+        c.Bias ? Compute(Weight(name / "bias")) : null!, [c.Stride, c.Stride], [c.Padding, c.Padding], [1, 1], c.Groups);
+
+    // In bfloat16 the backward pass of scaled_dot_product_attention is several times slower than batched products on a CPU; in float32 it is faster.
+    /// <inheritdoc/>
+    public Tensor Attention(Tensor q, Tensor k, Tensor v, Mask<Tensor> mask = default)
+    {
+        if (_bf16 && q.device_type == DeviceType.CPU) return AttentionWeights(q, k, mask).to(v.dtype).matmul(v);
+        bool onlyCausal = mask.Causal && mask.Keep is null && mask.Bias is null;
+        return F.scaled_dot_product_attention(q, k, v, onlyCausal ? null! : ScoreBias(mask, q, k)!, 0, onlyCausal);
+    }
+
+    /// <inheritdoc/>
+    public Tensor AttentionWeights(Tensor q, Tensor k, Mask<Tensor> mask = default)
+    {
+        Tensor scores = (q * (1 / Math.Sqrt(q.shape[^1]))).matmul(k.transpose(-2, -1));
+        Tensor? bias = ScoreBias(mask, q, k);
+        return F.softmax(bias is null ? scores : scores + bias, -1);
+    }
+
+    // One additive mask; a finite minimum instead of -infinity, so that a query without keys gets the mean instead of NaN.
+    static Tensor? ScoreBias(Mask<Tensor> mask, Tensor q, Tensor k)
+    {
+        if (mask.IsEmpty) return null;
+        Tensor? keep = mask.Keep is { } given ? (given.dim() == 2 ? given.unsqueeze(1).unsqueeze(1) : given) : null;
+        if (mask.Causal)
+        {
+            Tensor causal = ones(q.shape[^2], k.shape[^2], ScalarType.Bool, q.device).tril();
+            keep = keep is null ? causal : keep.logical_and(causal);
+        }
+        Tensor bias = (mask.Bias ?? zeros(1, q.dtype, q.device)).to(q.dtype);
+        return keep is null ? bias : torch.where(keep, bias, full(1, float.MinValue, q.dtype, q.device));
+    }
+
+    /// <inheritdoc/>
+    public Tensor SplitHeads(Tensor x, int heads) => x.reshape(x.shape[0], x.shape[1], heads, x.shape[2] / heads).transpose(1, 2);
+
+    /// <inheritdoc/>
+    public Tensor MergeHeads(Tensor x) => x.transpose(1, 2).reshape(x.shape[0], x.shape[2], x.shape[1] * x.shape[3]);
+
+    /// <inheritdoc/>
+    public Tensor Activate(Tensor x, Activation kind) => kind switch
+    {
+        Activation.Gelu => F.gelu(x),
+        Activation.GeluTanh => F.gelu(x, TorchSharp.Modules.GELU.Approximate.tanh),
+        Activation.QuickGelu => x * (x * 1.702f).sigmoid(),
+        Activation.Relu => F.relu(x),
+        Activation.Silu => F.silu(x),
+        Activation.Tanh => x.tanh(),
+        Activation.Sigmoid => x.sigmoid(),
+        _ => throw new ArgumentOutOfRangeException(nameof(kind), kind, "unknown activation."),
+    };
+
+    /// <inheritdoc/>
+    public Tensor Add(Tensor a, Tensor b) => a + b;
+
+    /// <inheritdoc/>
+    public Tensor Add(Tensor x, float c) => x + c;
+
+    /// <inheritdoc/>
+    public Tensor Subtract(Tensor a, Tensor b) => a - b;
+
+    /// <inheritdoc/>
+    public Tensor Multiply(Tensor a, Tensor b) => a * b;
+
+    /// <inheritdoc/>
+    public Tensor Multiply(Tensor x, float c) => x * c;
+
+    /// <inheritdoc/>
+    public Tensor Divide(Tensor a, Tensor b) => a / b;
+
+    /// <inheritdoc/>
+    public Tensor Exp(Tensor x) => Full(x).exp();
+
+    /// <inheritdoc/>
+    public Tensor Equal(Tensor x, long value) => x.eq(value);
+
+    /// <inheritdoc/>
+    public Tensor Where(Tensor condition, Tensor a, Tensor b) => torch.where(condition, a, b);
+
+    /// <inheritdoc/>
+    public Tensor MatMul(Tensor a, Tensor b) => a.dtype == b.dtype ? a.matmul(b) : Full(a).matmul(Full(b));
+
+    /// <inheritdoc/>
+    public Tensor Softmax(Tensor x, int axis) => F.softmax(x, axis);
+
+    /// <inheritdoc/>
+    public Tensor L2Normalize(Tensor x) => F.normalize(Full(x), 2, -1, 1e-12);
+
+    /// <inheritdoc/>
+    public Tensor Mean(Tensor x, int axis, bool keepDims = false) => x.mean([axis], keepDims);
+
+    /// <inheritdoc/>
+    public Tensor Sum(Tensor x, int axis, bool keepDims = false) => x.sum(axis, keepDims);
+
+    /// <inheritdoc/>
+    public Tensor ArgMax(Tensor x, int axis) => (x.dtype == ScalarType.Bool ? x.to(ScalarType.Int64) : x).argmax(axis);
+
+    /// <inheritdoc/>
+    public Tensor Rearrange(Tensor x, string pattern, params ReadOnlySpan<(string Axis, int Size)> sizes)
+    {
+        var (split, order, merged) = Rearrangement.Parse(pattern).Apply([.. x.shape.Select(s => (Dim)(int)s)], sizes);
+        return x.reshape([.. split.Select(d => (long)d.Size)]).permute([.. order.Select(i => (long)i)]).reshape([.. merged.Select(d => (long)d.Size)]);
+    }
+
+    /// <inheritdoc/>
+    public Tensor Concat(int axis, params ReadOnlySpan<Tensor> parts) => cat([.. parts], axis);
+
+    /// <inheritdoc/>
+    public Tensor Slice(Tensor x, int axis, int start, int end) => x.slice(axis, start, end == int.MaxValue ? x.shape[Shapes.Axis(axis, x.shape.Length)] : end, 1);
+
+    /// <inheritdoc/>
+    public Tensor SliceLike(Tensor x, int axis, Tensor like, int likeAxis) => x.slice(axis, 0, like.shape[Shapes.Axis(likeAxis, like.shape.Length)], 1);
+
+    /// <inheritdoc/>
+    public Tensor RepeatBatch(Tensor x, Tensor like) => x.expand([like.shape[0], .. x.shape]);
+
+    /// <inheritdoc/>
+    public Tensor PickToken(Tensor tokens, Tensor index) =>
+        tokens.gather(1, index.reshape(-1, 1, 1).expand(tokens.shape[0], 1, tokens.shape[2])).squeeze(1);
+
+    /// <inheritdoc/>
+    public Tensor PatchDropout(Tensor tokens, int prefixTokens)
+    {
+        if (options is not { PatchDropout: > 0 and var dropped }) return tokens;
+        long batch = tokens.shape[0], patches = tokens.shape[1] - prefixTokens;
+        long kept = Math.Max(1, (long)Math.Round(patches * (1 - dropped)));
+        Tensor chosen = rand(batch, patches, device: tokens.device, generator: options.Generator).argsort(-1).slice(1, 0, kept, 1) + prefixTokens;
+        Tensor prefix = arange(prefixTokens, ScalarType.Int64, tokens.device).expand(batch, prefixTokens);
+        Tensor index = cat([prefix, chosen], 1).unsqueeze(-1).expand(batch, prefixTokens + kept, tokens.shape[2]);
+        return tokens.gather(1, index);                                                                 // [B, L, D] -> [B, L', D]
+    }
+}
