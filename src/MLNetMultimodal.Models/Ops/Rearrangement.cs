@@ -9,6 +9,12 @@ public sealed class Rearrangement
 
     Rearrangement(string pattern, string[][] left, string[][] right) => (_pattern, _left, _right) = (pattern, left, right);
 
+    /// <summary>How many axes stand in each group on the left; a group is a dimension of the tensor before.</summary>
+    public IReadOnlyList<int> LeftGroups => [.. _left.Select(g => g.Length)];
+
+    /// <summary>How many axes stand in each group on the right; a group is a dimension of the tensor after.</summary>
+    public IReadOnlyList<int> RightGroups => [.. _right.Select(g => g.Length)];
+
     /// <summary>Parses a pattern.</summary>
     /// <exception cref="ArgumentException">No arrow, unbalanced parentheses, an axis twice on a side or missing on the other.</exception>
     public static Rearrangement Parse(string pattern)

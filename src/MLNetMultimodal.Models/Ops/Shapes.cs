@@ -76,7 +76,7 @@ public static class Shapes
         if (size.IsKnown && (start < 0 || stop > size.Size || start >= stop))
             throw new ArgumentException($"the slice {start}..{end} is not inside a dimension of {size}.");
         bool fixedLength = size.IsKnown || end is >= 0 and not int.MaxValue;
-        return fixedLength ? stop - start : start == 0 && end == int.MaxValue ? size : Dim.Dynamic($"{size}-{start}", Math.Max(1, stop - start));
+        return fixedLength ? stop - start : start == 0 && end == int.MaxValue ? size : Dim.Dynamic($"{size}[{start}:{(end == int.MaxValue ? "" : end)}]", Math.Max(1, stop - start));
     }
 
     /// <summary>Checks that the last dimension is <paramref name="width"/>.</summary>

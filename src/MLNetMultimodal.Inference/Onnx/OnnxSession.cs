@@ -1,0 +1,156 @@
+using System.Buffers;
+using Google.Protobuf;
+using Microsoft.ML.OnnxRuntime;
+using MLNetMultimodal.Models.Checkpoints;
+using MLNetMultimodal.Models.Ops;
+
+namespace MLNetMultimodal.Inference.Onnx;
+
+/// <summary>A recorded model in ONNX Runtime. Thread-safe: several threads may run one session at once. Inputs and outputs are the caller's memory.</summary>
+public sealed class OnnxSession : IDisposable
+{
+    readonly InferenceSession _session;
+    readonly string? _folder;
+
+    /// <summary>Opens a session; weights are copied into it.</summary>
+    /// <param name="model">The recorded model.</param>
+    /// <param name="threads">Threads that one run uses; 0 for one per core.</param>
+    /// <exception cref="ArgumentOutOfRangeException"><paramref name="threads"/> is negative.</exception>
+    /// <exception cref="OnnxRuntimeException">ONNX Runtime refuses the graph.</exception>
+    public OnnxSession(OnnxModel model, int threads = 0) : this(model, threads, OnnxModel.MaxEmbeddedBytes) { }
+
+    internal OnnxSession(OnnxModel model, int threads, long maxEmbeddedBytes)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(threads);
+        (Inputs, Outputs) = (model.Inputs, model.Outputs);
+        using var options = new SessionOptions
+        {
+            IntraOpNumThreads = threads,
+            GraphOptimizationLevel = GraphOptimizationLevel.ORT_ENABLE_ALL,
+            LogSeverityLevel = OrtLoggingLevel.ORT_LOGGING_LEVEL_ERROR,
+        };
+        if (model.WeightBytes <= maxEmbeddedBytes)
+        {
+            _session = new(model.Proto.ToByteArray(), options);
+            return;
+        }
+        _folder = Directory.CreateTempSubdirectory("mlnet-multimodal-").FullName; // too large for one message: by way of external data
+        try
+        {
+            string path = Path.Combine(_folder, "model.onnx");
+            model.SaveTo(path, maxEmbeddedBytes);
+            _session = new(path, options);
+        }
+        catch
+        {
+            Directory.Delete(_folder, recursive: true);
+            throw;
+        }
+    }
+
+    /// <summary>What it takes.</summary>
+    public IReadOnlyList<TensorSpec> Inputs { get; }
+
+    /// <summary>What it gives.</summary>
+    public IReadOnlyList<TensorSpec> Outputs { get; }
+
+    /// <summary>Runs the model and gives all outputs.</summary>
+    /// <param name="inputs">One tensor per input, by name: F32, I64 or BOOL as <see cref="Inputs"/> say; others are left aside.</param>
+    /// <returns>The outputs by name.</returns>
+    /// <exception cref="ArgumentException">An input is missing, or of another type or shape.</exception>
+    public IReadOnlyDictionary<string, TensorData> Run(IReadOnlyDictionary<string, TensorData> inputs)
+    {
+        using var bound = new Bound();
+        foreach (TensorSpec spec in Inputs)
+        {
+            if (!inputs.TryGetValue(spec.Name, out TensorData? data))
+                throw new ArgumentException($"the input {spec} is missing; given are {string.Join(", ", inputs.Keys)}.", nameof(inputs));
+            Check(spec, data.Type, data.Shape);
+            bound.Add(data.Bytes, spec.Type, [.. data.Shape]);
+        }
+        using var options = new RunOptions();
+        using IDisposableReadOnlyCollection<OrtValue> results = _session.Run(options, [.. Inputs.Select(i => i.Name)], bound.Values, [.. Outputs.Select(o => o.Name)]);
+        return Outputs.Select((spec, i) => (spec, results[i])).ToDictionary(o => o.spec.Name, o => Read(o.spec, o.Item2), StringComparer.Ordinal);
+    }
+
+    /// <summary>Runs a model of one input and writes its first output into the caller's memory.</summary>
+    /// <param name="input">The input's elements, row-major.</param>
+    /// <param name="shape">The input's sizes.</param>
+    /// <param name="output">The first output's elements, row-major.</param>
+    /// <exception cref="ArgumentException">Type, shape or number of elements do not fit.</exception>
+    public void Run<T>(ReadOnlyMemory<T> input, ReadOnlySpan<long> shape, Span<float> output) where T : unmanaged
+    {
+        DType type = typeof(T) == typeof(float) ? DType.F32 : typeof(T) == typeof(long) ? DType.I64
+            : throw new ArgumentException($"the input must be float or long, but is {typeof(T).Name}.", nameof(input));
+        Check(Inputs[0], type, shape.ToArray());
+        long count = 1;
+        foreach (long size in shape) count *= size;
+        if (input.Length != count) throw new ArgumentException($"the input must have {count} elements, but has {input.Length}.", nameof(input));
+        long[] outputShape = [.. Outputs[0].Shape.Select((d, i) => i == 0 ? 0 : d.Size)];
+        outputShape[0] = shape[0];
+        if (output.Length != outputShape.Aggregate(1L, (n, d) => n * d))
+            throw new ArgumentException($"the output must have room for [{string.Join(", ", outputShape)}], but has {output.Length} elements.", nameof(output));
+        RunPinned(input, Inputs[0].Type, shape.ToArray(), output, outputShape);
+    }
+
+    unsafe void RunPinned<T>(ReadOnlyMemory<T> input, ElementType type, long[] shape, Span<float> output, long[] outputShape) where T : unmanaged
+    {
+        fixed (float* target = output)
+        {
+            using MemoryHandle source = input.Pin();
+            using OrtValue from = Wrap((nint)source.Pointer, type, shape, (long)input.Length * sizeof(T));
+            using OrtValue to = Wrap((nint)target, ElementType.Float32, outputShape, (long)output.Length * sizeof(float));
+            using var options = new RunOptions();
+            _session.Run(options, [Inputs[0].Name], [from], [Outputs[0].Name], [to]);
+        }
+    }
+
+    static void Check(TensorSpec spec, DType type, IReadOnlyList<long> shape)
+    {
+        bool fits = type == Stored(spec.Type) && shape.Count == spec.Shape.Length;
+        for (int i = 0; fits && i < spec.Shape.Length; i++) fits = spec.Shape[i].IsKnown ? shape[i] == spec.Shape[i].Size : shape[i] > 0;
+        if (!fits) throw new ArgumentException($"the input must be {spec}, but is {type} [{string.Join(", ", shape)}].");
+    }
+
+    static OrtValue Wrap(nint memory, ElementType type, long[] shape, long bytes) => OrtValue.CreateTensorValueWithData(
+        OrtMemoryInfo.DefaultInstance, (Microsoft.ML.OnnxRuntime.Tensors.TensorElementType)OnnxGraph.OnnxType(type), shape, memory, bytes);
+
+    static DType Stored(ElementType type) => type switch
+    {
+        ElementType.Float32 => DType.F32,
+        ElementType.Int64 => DType.I64,
+        _ => DType.BOOL,
+    };
+
+    static TensorData Read(TensorSpec spec, OrtValue value) =>
+        new(Stored(spec.Type), value.GetTensorTypeAndShape().Shape, value.GetTensorMutableRawData().ToArray());
+
+    /// <summary>Closes the session. No run may be under way.</summary>
+    public void Dispose()
+    {
+        _session.Dispose();
+        if (_folder is not null && Directory.Exists(_folder)) Directory.Delete(_folder, recursive: true);
+    }
+
+    /// <summary>Values over pinned memory of the caller.</summary>
+    sealed unsafe class Bound : IDisposable
+    {
+        readonly List<MemoryHandle> _pins = [];
+        readonly List<OrtValue> _values = [];
+
+        public IReadOnlyCollection<OrtValue> Values => _values;
+
+        public void Add(ReadOnlyMemory<byte> bytes, ElementType type, long[] shape)
+        {
+            MemoryHandle pin = bytes.Pin();
+            _pins.Add(pin);
+            _values.Add(Wrap((nint)pin.Pointer, type, shape, bytes.Length));
+        }
+
+        public void Dispose()
+        {
+            foreach (OrtValue value in _values) value.Dispose();
+            foreach (MemoryHandle pin in _pins) pin.Dispose();
+        }
+    }
+}
