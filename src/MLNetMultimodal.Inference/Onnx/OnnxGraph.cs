@@ -148,10 +148,15 @@ sealed class OnnxGraph
         return size;
     }
 
-    /// <summary>The finished graph; weights and constants that no node takes are left out.</summary>
+    /// <summary>The finished graph: only what its outputs need.</summary>
     public ModelProto Build()
     {
-        HashSet<string> used = [.. _graph.Node.SelectMany(n => n.Input)];
+        HashSet<string> used = [.. _graph.Output.Select(o => o.Name)];
+        for (int i = _graph.Node.Count - 1; i >= 0; i--) // nodes stand after those they take from
+        {
+            if (used.Contains(_graph.Node[i].Output[0])) used.UnionWith(_graph.Node[i].Input);
+            else _graph.Node.RemoveAt(i);
+        }
         _graph.Initializer.AddRange(_initializers.Values.Where(i => used.Contains(i.Name)));
         return new()
         {

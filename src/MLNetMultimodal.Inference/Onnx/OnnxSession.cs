@@ -10,6 +10,7 @@ namespace MLNetMultimodal.Inference.Onnx;
 public sealed class OnnxSession : IDisposable
 {
     readonly InferenceSession _session;
+    readonly string _name;
     readonly string? _folder;
 
     /// <summary>Opens a session; weights are copied into it.</summary>
@@ -22,7 +23,7 @@ public sealed class OnnxSession : IDisposable
     internal OnnxSession(OnnxModel model, int threads, long maxEmbeddedBytes)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(threads);
-        (Inputs, Outputs) = (model.Inputs, model.Outputs);
+        (_name, Inputs, Outputs) = (model.Name, model.Inputs, model.Outputs);
         using var options = new SessionOptions
         {
             IntraOpNumThreads = threads,
@@ -58,6 +59,7 @@ public sealed class OnnxSession : IDisposable
     /// <param name="inputs">One tensor per input, by name: F32, I64 or BOOL as <see cref="Inputs"/> say; others are left aside.</param>
     /// <returns>The outputs by name.</returns>
     /// <exception cref="ArgumentException">An input is missing, or of another type or shape.</exception>
+    /// <exception cref="InvalidOperationException">The values do not suit the model: a length beyond its positions, an id beyond its table.</exception>
     public IReadOnlyDictionary<string, TensorData> Run(IReadOnlyDictionary<string, TensorData> inputs)
     {
         using var bound = new Bound();
@@ -68,8 +70,8 @@ public sealed class OnnxSession : IDisposable
             Check(spec, data.Type, data.Shape);
             bound.Add(data.Bytes, spec.Type, [.. data.Shape]);
         }
-        using var options = new RunOptions();
-        using IDisposableReadOnlyCollection<OrtValue> results = _session.Run(options, [.. Inputs.Select(i => i.Name)], bound.Values, [.. Outputs.Select(o => o.Name)]);
+        using IDisposableReadOnlyCollection<OrtValue> results = Guard(bound.Shapes, options =>
+            _session.Run(options, [.. Inputs.Select(i => i.Name)], bound.Values, [.. Outputs.Select(o => o.Name)]));
         return Outputs.Select((spec, i) => (spec, results[i])).ToDictionary(o => o.spec.Name, o => Read(o.spec, o.Item2), StringComparer.Ordinal);
     }
 
@@ -78,6 +80,7 @@ public sealed class OnnxSession : IDisposable
     /// <param name="shape">The input's sizes.</param>
     /// <param name="output">The first output's elements, row-major.</param>
     /// <exception cref="ArgumentException">Type, shape or number of elements do not fit.</exception>
+    /// <exception cref="InvalidOperationException">The values do not suit the model: a length beyond its positions, an id beyond its table.</exception>
     public void Run<T>(ReadOnlyMemory<T> input, ReadOnlySpan<long> shape, Span<float> output) where T : unmanaged
     {
         DType type = typeof(T) == typeof(float) ? DType.F32 : typeof(T) == typeof(long) ? DType.I64
@@ -100,8 +103,25 @@ public sealed class OnnxSession : IDisposable
             using MemoryHandle source = input.Pin();
             using OrtValue from = Wrap((nint)source.Pointer, type, shape, (long)input.Length * sizeof(T));
             using OrtValue to = Wrap((nint)target, ElementType.Float32, outputShape, (long)output.Length * sizeof(float));
-            using var options = new RunOptions();
-            _session.Run(options, [Inputs[0].Name], [from], [Outputs[0].Name], [to]);
+            Guard([shape], options =>
+            {
+                _session.Run(options, [Inputs[0].Name], [from], [Outputs[0].Name], [to]);
+                return true;
+            });
+        }
+    }
+
+    T Guard<T>(IReadOnlyList<long[]> shapes, Func<RunOptions, T> run)
+    {
+        using var options = new RunOptions { LogSeverityLevel = OrtLoggingLevel.ORT_LOGGING_LEVEL_FATAL }; // errors are thrown, not printed
+        try
+        {
+            return run(options);
+        }
+        catch (OnnxRuntimeException e)
+        {
+            string inputs = string.Join(", ", Inputs.Select((spec, i) => $"{spec.Name} [{string.Join(", ", shapes[i])}]"));
+            throw new InvalidOperationException($"the model '{_name}' failed on {inputs}: {e.Message}", e);
         }
     }
 
@@ -140,10 +160,13 @@ public sealed class OnnxSession : IDisposable
 
         public IReadOnlyCollection<OrtValue> Values => _values;
 
+        public List<long[]> Shapes { get; } = [];
+
         public void Add(ReadOnlyMemory<byte> bytes, ElementType type, long[] shape)
         {
             MemoryHandle pin = bytes.Pin();
             _pins.Add(pin);
+            Shapes.Add(shape);
             _values.Add(Wrap((nint)pin.Pointer, type, shape, bytes.Length));
         }
 

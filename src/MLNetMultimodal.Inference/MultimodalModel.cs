@@ -1,0 +1,242 @@
+using MLNetMultimodal.Inference.Onnx;
+using MLNetMultimodal.Media.Images;
+using MLNetMultimodal.Media.Text;
+using MLNetMultimodal.Models.Checkpoints;
+using MLNetMultimodal.Models.Families;
+using MLNetMultimodal.Models.Ops;
+
+namespace MLNetMultimodal.Inference;
+
+/// <summary>How a model is loaded.</summary>
+public sealed record InferenceOptions
+{
+    /// <summary>Threads that one run of the model uses, 0 for one per core; default 0. Callers that run it from several threads do best with 1.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">Less than 0.</exception>
+    public int Threads
+    {
+        get;
+        init
+        {
+            ArgumentOutOfRangeException.ThrowIfNegative(value, nameof(Threads));
+            field = value;
+        }
+    }
+
+    /// <summary>Families that <c>model_type</c> is looked up in; default <see cref="ModelFamilies.BuiltIn"/>. One's own is put beside them.</summary>
+    public IReadOnlyList<ModelFamily> Families { get; init; } = ModelFamilies.BuiltIn;
+}
+
+/// <summary>A model folder, loaded: pictures and texts become embeddings. Encoders are built when first used, so that a program that embeds
+/// only texts never builds the image encoder. Thread-safe, but for <see cref="Dispose"/>.</summary>
+public sealed class MultimodalModel : IDisposable
+{
+    const int ImageBatch = 8; // larger batches gain nothing on a CPU
+    const int TextBatch = 32;
+
+    readonly Safetensors _file;
+    readonly IReadOnlyDictionary<string, TensorData> _weights;
+    readonly Dictionary<Modality, Lazy<OnnxSession>> _encoders;
+    readonly Lazy<OnnxSession> _full;
+    readonly Lazy<ImagePreprocessing> _images;
+    readonly Lazy<TextTokenizer> _texts;
+
+    MultimodalModel(ModelFiles files, IModelDefinition definition, Safetensors file, InferenceOptions options)
+    {
+        (Files, Definition, _file) = (files, definition, file);
+        _weights = CheckpointWeights.For(definition, file, files.Name);
+        LogitScale = definition.LogitScale is null ? 1 : MathF.Exp(_weights[definition.LogitScale].ToSingles()[0]);
+        Lazy<OnnxSession> Session(IProgram program) => new(() => new(OnnxRecorder.Record(program, _weights), options.Threads));
+        _encoders = definition.Encoders.ToDictionary(e => e.Key, e => Session(e.Value));
+        _full = Session(definition.Full);
+        _images = new(ReadImagePreprocessing);
+        _texts = new(() => TextTokenizer.Load(Files.TryRead, Files.Name));
+    }
+
+    /// <summary>Loads a model folder in the Hugging Face layout: <c>config.json</c> and <c>model.safetensors</c>, and <c>preprocessor_config.json</c>
+    /// and a tokenizer where pictures and texts are embedded. The weights stay mapped to the file until <see cref="Dispose"/>.</summary>
+    /// <param name="folder">The folder.</param>
+    /// <param name="options">Threads and families; null for the defaults.</param>
+    /// <exception cref="DirectoryNotFoundException">There is no such folder.</exception>
+    /// <exception cref="FileNotFoundException">config.json or model.safetensors is missing.</exception>
+    /// <exception cref="InvalidDataException">A file is not sound, or weights are missing, surplus or of another shape: one message names them all.</exception>
+    /// <exception cref="NotSupportedException">The family is unknown; the message lists those known.</exception>
+    public static MultimodalModel Load(string folder, InferenceOptions? options = null) => Load(ModelFiles.FromFolder(folder), options);
+
+    /// <summary>Loads the files of a model, from a folder or from memory.</summary>
+    /// <param name="files">The files.</param>
+    /// <param name="options">Threads and families; null for the defaults.</param>
+    /// <inheritdoc cref="Load(string, InferenceOptions?)" path="/exception"/>
+    public static MultimodalModel Load(ModelFiles files, InferenceOptions? options = null)
+    {
+        options ??= new();
+        IModelDefinition definition = ModelFamilies.Create(files.Read("config.json"), files.Name, options.Families);
+        Safetensors weights = files.OpenWeights();
+        try
+        {
+            return new(files, definition, weights, options);
+        }
+        catch
+        {
+            weights.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>The folder's path, or the name that files in memory have.</summary>
+    public string Name => Files.Name;
+
+    /// <summary>The files it was loaded from.</summary>
+    public ModelFiles Files { get; }
+
+    /// <summary>Its programs and sizes.</summary>
+    public IModelDefinition Definition { get; }
+
+    /// <summary>E, the width of embeddings.</summary>
+    public int EmbeddingWidth => Definition.EmbeddingWidth;
+
+    /// <summary>The senses it has encoders for.</summary>
+    public IReadOnlyList<Modality> Modalities => [.. _encoders.Keys.Order()];
+
+    /// <summary>What cosine similarities are multiplied with before a softmax, more than 0; 1 for a family that has no such scale.</summary>
+    public float LogitScale { get; }
+
+    /// <summary>How pictures become <c>pixel_values</c>; read from <c>preprocessor_config.json</c> when first used.</summary>
+    /// <exception cref="FileNotFoundException">The model has no such file.</exception>
+    /// <exception cref="InvalidDataException">The file is not sound, or makes pictures of another size than the model takes.</exception>
+    public ImagePreprocessing Images => _images.Value;
+
+    /// <summary>How texts become <c>input_ids</c>; read from the tokenizer's files when first used.</summary>
+    /// <exception cref="FileNotFoundException">The model has no tokenizer.</exception>
+    /// <exception cref="InvalidDataException">The tokenizer's files are not sound.</exception>
+    public TextTokenizer Texts => _texts.Value;
+
+    /// <summary>Embeds normalised pixels.</summary>
+    /// <param name="pixels">[B, C, H, W], as <see cref="Images"/> makes them.</param>
+    /// <param name="count">B; 0 does nothing.</param>
+    /// <param name="embeds">[B, E]: rows of length 1.</param>
+    /// <exception cref="ArgumentException">A span has another number of elements.</exception>
+    /// <exception cref="NotSupportedException">The model has no encoder for pictures.</exception>
+    public void EmbedPixels(ReadOnlyMemory<float> pixels, int count, Span<float> embeds)
+    {
+        OnnxSession encoder = Encoder(Modality.Image);
+        Dim[] picture = encoder.Inputs[0].Shape[1..];
+        if (count > 0) encoder.Run(pixels, [count, .. picture.Select(d => (long)d.Size)], embeds);
+    }
+
+    /// <summary>Embeds token ids.</summary>
+    /// <param name="ids">[B, L], as <see cref="Texts"/> makes them; each in the vocabulary.</param>
+    /// <param name="count">B; 0 does nothing.</param>
+    /// <param name="length">L, at most the model's context length.</param>
+    /// <param name="embeds">[B, E]: rows of length 1.</param>
+    /// <exception cref="ArgumentException">A span has another number of elements.</exception>
+    /// <exception cref="InvalidOperationException">The texts are too long, or an id is not in the vocabulary.</exception>
+    /// <exception cref="NotSupportedException">The model has no encoder for texts.</exception>
+    public void EmbedIds(ReadOnlyMemory<long> ids, int count, int length, Span<float> embeds)
+    {
+        OnnxSession encoder = Encoder(Modality.Text);
+        if (count > 0) encoder.Run(ids, [count, length], embeds);
+    }
+
+    /// <summary>Embeds pictures, in batches, preprocessed on all cores.</summary>
+    /// <param name="images">The pictures, of any size.</param>
+    /// <param name="cancellation">Ends the work between two batches.</param>
+    /// <returns>One row of E values and length 1 per picture, in order.</returns>
+    /// <exception cref="NotSupportedException">The model has no encoder for pictures.</exception>
+    public float[][] EmbedImages(IReadOnlyList<RgbImage> images, CancellationToken cancellation = default) =>
+        EmbedImages(images.Count, i => images[i], cancellation);
+
+    /// <summary>Embeds picture files, in batches, decoded and preprocessed on all cores.</summary>
+    /// <param name="paths">The files.</param>
+    /// <param name="cancellation">Ends the work between two batches.</param>
+    /// <returns>One row of E values and length 1 per file, in order.</returns>
+    /// <exception cref="FileNotFoundException">A file is missing.</exception>
+    /// <exception cref="InvalidDataException">A file is no picture; the message names it.</exception>
+    /// <exception cref="NotSupportedException">The model has no encoder for pictures.</exception>
+    public float[][] EmbedImages(IReadOnlyList<string> paths, CancellationToken cancellation = default) =>
+        EmbedImages(paths.Count, i => ImageDecoder.Decode(paths[i]), cancellation);
+
+    float[][] EmbedImages(int count, Func<int, RgbImage> image, CancellationToken cancellation)
+    {
+        int size = 3 * Images.Height * Images.Width;
+        var pixels = new float[Math.Min(count, ImageBatch) * size];
+        var result = new float[count][];
+        for (int start = 0; start < count; start += ImageBatch)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            int batch = Math.Min(ImageBatch, count - start), first = start;
+            Apply(batch, i => Images.Apply(image(first + i), pixels.AsSpan(i * size, size)), cancellation);
+            var embeds = new float[batch * EmbeddingWidth];
+            EmbedPixels(pixels.AsMemory(0, batch * size), batch, embeds);
+            embeds.Chunk(EmbeddingWidth).ToArray().CopyTo(result, start);
+        }
+        return result;
+    }
+
+    /// <summary>A loop on all cores whose first error comes out as it is.</summary>
+    static void Apply(int count, Action<int> body, CancellationToken cancellation)
+    {
+        try
+        {
+            Parallel.For(0, count, new() { CancellationToken = cancellation }, body);
+        }
+        catch (AggregateException e)
+        {
+            System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(e.InnerExceptions[0]);
+        }
+    }
+
+    /// <summary>Embeds texts, in batches. Each is cut to the tokenizer's context length.</summary>
+    /// <param name="texts">The texts.</param>
+    /// <param name="cancellation">Ends the work between two batches.</param>
+    /// <returns>One row of E values and length 1 per text, in order.</returns>
+    /// <exception cref="NotSupportedException">The model has no encoder for texts.</exception>
+    public float[][] EmbedTexts(IReadOnlyList<string> texts, CancellationToken cancellation = default)
+    {
+        var result = new float[texts.Count][];
+        for (int start = 0; start < texts.Count; start += TextBatch)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            string[] batch = [.. texts.Skip(start).Take(TextBatch)];
+            int length = batch.Max(t => Texts.Encode(t).Count); // what follows the end token does not matter, so the longest text sets the length
+            var ids = new long[batch.Length * length];
+            Texts.EncodeBatch(batch, length, ids, []);
+            var embeds = new float[batch.Length * EmbeddingWidth];
+            EmbedIds(ids, batch.Length, length, embeds);
+            embeds.Chunk(EmbeddingWidth).ToArray().CopyTo(result, start);
+        }
+        return result;
+    }
+
+    /// <summary>Runs tensors through the model: all of it where all its inputs are given, else the encoders whose inputs are given.</summary>
+    /// <param name="inputs">Tensors by name, such as <c>pixel_values</c> and <c>input_ids</c>; others are left aside.</param>
+    /// <returns>The outputs by name, such as <c>image_embeds</c>.</returns>
+    /// <exception cref="ArgumentException">The inputs are enough for no encoder, or one has another type or shape.</exception>
+    public IReadOnlyDictionary<string, TensorData> Run(IReadOnlyDictionary<string, TensorData> inputs)
+    {
+        bool Given(IProgram program) => program.Inputs.All(i => inputs.ContainsKey(i.Name));
+        if (Given(Definition.Full)) return _full.Value.Run(inputs);
+        Modality[] given = [.. Modalities.Where(m => Given(Definition.Encoders[m]))];
+        return given.Length > 0
+            ? given.SelectMany(m => Encoder(m).Run(inputs)).ToDictionary(StringComparer.Ordinal)
+            : throw new ArgumentException($"'{Name}' takes {string.Join(", ", Definition.Full.Inputs)}; given are {string.Join(", ", inputs.Keys)}.", nameof(inputs));
+    }
+
+    OnnxSession Encoder(Modality modality) => _encoders.TryGetValue(modality, out Lazy<OnnxSession>? session) ? session.Value
+        : throw new NotSupportedException($"'{Name}' has no {modality} encoder; it has {string.Join(", ", Modalities)}.");
+
+    ImagePreprocessing ReadImagePreprocessing()
+    {
+        ImagePreprocessing images = ImagePreprocessing.FromJson(Files.Read("preprocessor_config.json").Span);
+        Dim[] wanted = Definition.Encoders[Modality.Image].Inputs[0].Shape;
+        return images.Height == wanted[2].Size && images.Width == wanted[3].Size ? images : throw new InvalidDataException(
+            $"preprocessor_config.json of '{Name}' makes pictures of {images.Height}x{images.Width}, but config.json wants {wanted[2]}x{wanted[3]}.");
+    }
+
+    /// <summary>Closes the sessions and the weights. No other call may be under way.</summary>
+    public void Dispose()
+    {
+        foreach (Lazy<OnnxSession> session in _encoders.Values.Append(_full))
+            if (session.IsValueCreated) session.Value.Dispose();
+        _file.Dispose();
+    }
+}
