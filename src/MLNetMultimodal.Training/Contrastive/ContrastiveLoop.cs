@@ -1,0 +1,227 @@
+using System.Diagnostics;
+using MLNetMultimodal.Media.Images;
+using MLNetMultimodal.Media.Text;
+using MLNetMultimodal.Models.Checkpoints;
+using MLNetMultimodal.Models.Families;
+using TorchSharp;
+using static TorchSharp.torch;
+using F = TorchSharp.torch.nn.functional;
+using Parameter = TorchSharp.Modules.Parameter;
+using Tensor = TorchSharp.torch.Tensor;
+
+namespace MLNetMultimodal.Training;
+
+/// <summary>What a training ended with.</summary>
+/// <param name="Weights">The best weights that were seen: by validation where there is one, else the last.</param>
+/// <param name="Steps">Optimizer steps taken, over all resumes.</param>
+/// <param name="Completed">False where it was cancelled.</param>
+/// <param name="Validation">The best validation result: share of pictures for which the right group's captions score highest; null without validation data.</param>
+/// <param name="Loss">Mean loss of the last 100 steps.</param>
+/// <param name="Elapsed">Time of this run, validation included.</param>
+sealed record ContrastiveResult(IReadOnlyDictionary<string, TensorData> Weights, int Steps, bool Completed, double? Validation, double Loss, TimeSpan Elapsed);
+
+/// <summary>The training itself: epochs, schedule, moving average, validation, checkpoints.</summary>
+sealed class ContrastiveLoop : IDisposable
+{
+    readonly ContrastiveOptions _options;
+    readonly IModelDefinition _definition;
+    readonly PairSet _train;
+    readonly PairSet? _validation;
+    readonly ImagePreprocessing _images;
+    readonly TextTokenizer _texts;
+    readonly TorchModel _model;
+    readonly Generator _generator;
+    readonly Parameter? _bias;
+    readonly AdamWOptimizer _optimizer;
+    readonly Ema? _ema;
+    readonly ContrastiveStep _step;
+    readonly PairBatcher _batcher;
+    readonly EarlyStopping? _earlyStopping;
+    readonly Queue<double> _losses = new();
+    int _at;
+    double? _best;
+    IReadOnlyDictionary<string, TensorData>? _bestWeights;
+
+    public ContrastiveLoop(ContrastiveOptions options, IModelDefinition definition, TorchModel model, ImagePreprocessing images, TextTokenizer texts,
+        PairSet train, PairSet? validation)
+    {
+        if (train.Count < 2) throw new ArgumentException($"contrastive training needs at least 2 rows, but the data has {train.Count}.", nameof(train));
+        (_options, _definition, _model, _images, _texts, _train, _validation) = (options, definition, model, images, texts, train, validation);
+        _generator = new Generator(unchecked((ulong)options.Seed), model.Device);
+        var parameters = model.Specs.Select(s => new NamedParameter(s.Name, model.Parameters[s.Name], s.Decays)).ToList();
+        if (options.Objective == ContrastiveObjective.Sigmoid)
+        {
+            _bias = new Parameter(tensor(-10f).to(model.Device), requires_grad: true);
+            parameters.Add(new("logit_bias", _bias, false));
+        }
+        _optimizer = new AdamWOptimizer(parameters, new() { LearningRate = options.LearningRate, WeightDecay = options.WeightDecay, Beta2 = options.Beta2 });
+        _ema = options.EmaDecay > 0 ? new Ema(parameters, options.EmaDecay) : null;
+        _step = new ContrastiveStep(definition, model, options, _generator, _bias);
+        _batcher = new PairBatcher(train, images, texts, new Augmentation(options.Augmentation, images, options.Seed), options.Templates, options.Seed);
+        _earlyStopping = options.EarlyStoppingPatience is { } patience && validation is not null ? new EarlyStopping(patience) : null;
+    }
+
+    int BatchSize => Math.Min(_options.BatchSize, _train.Count);
+
+    int StepsPerEpoch => _train.Count / BatchSize;
+
+    int TotalSteps => StepsPerEpoch * _options.Epochs;
+
+    public ContrastiveResult Run()
+    {
+        var clock = Stopwatch.StartNew();
+        using var logs = _options.Logs is { } folder ? new TensorBoardWriter(folder) : null;
+        Resume();
+        bool stopped = false;
+        Task<PairBatch>? ahead = null;
+        int first = _at;
+        while (_at < TotalSteps && !stopped && !_options.Cancellation.IsCancellationRequested)
+        {
+            PairBatch batch = (ahead ?? MakeAsync(_at)).GetAwaiter().GetResult();
+            ahead = _at + 1 < TotalSteps ? MakeAsync(_at + 1) : null;
+            var (loss, norm) = TakeStep(batch);
+            _at++;
+            Remember(loss);
+            double? validated = _at % StepsPerEpoch == 0 ? Validate() : null;
+            Report(clock, first, loss, norm, validated, logs);
+            stopped = validated is { } metric && (_earlyStopping?.ShouldStop(metric) ?? false);
+            if (_options.Checkpoints is not null && (_at % _options.CheckpointSteps == 0 || _at == TotalSteps || stopped)) SaveCheckpoint();
+        }
+        ahead?.Wait();
+        bool completed = !_options.Cancellation.IsCancellationRequested || _at == TotalSteps;
+        if (!completed && _options.Checkpoints is not null) SaveCheckpoint();
+        return new(_bestWeights ?? CurrentWeights(), _at, completed, _best, _losses.Count > 0 ? _losses.Average() : double.NaN, clock.Elapsed);
+    }
+
+    Task<PairBatch> MakeAsync(int step)
+    {
+        int epoch = step / StepsPerEpoch, start = step % StepsPerEpoch * BatchSize;
+        return Task.Run(() => _batcher.Make(Order(epoch).AsMemory(start, BatchSize), epoch));
+    }
+
+    (int Epoch, int[] Rows) _order = (-1, []);
+
+    int[] Order(int epoch)
+    {
+        if (_order.Epoch != epoch) _order = (epoch, _train.Order(_options.Seed, epoch));
+        return _order.Rows;
+    }
+
+    (float Loss, double GradientNorm) TakeStep(PairBatch batch)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        _optimizer.LearningRate = WarmupCosine.At(_at, TotalSteps, (int)(_options.WarmupShare * TotalSteps), _options.LearningRate);
+        _optimizer.ZeroGrad();
+        float loss = _step.Backward(batch);
+        if (!float.IsFinite(loss))
+            throw new InvalidOperationException($"the loss is {loss} at step {_at}; lower LearningRate ({_options.LearningRate}) or GradientClip.");
+        double norm = nn.utils.clip_grad_norm_(_optimizer.Parameters.Select(p => p.Value), _options.GradientClip);
+        _optimizer.Step();
+        using (no_grad()) _model.Parameters[_definition.LogitScale!].clamp_(null, Math.Log(100)); // as in CLIP, section 2.5
+        _ema?.Update();
+        return (loss, norm);
+    }
+
+    void Remember(double loss)
+    {
+        _losses.Enqueue(loss);
+        if (_losses.Count > 100) _losses.Dequeue();
+    }
+
+    void Report(Stopwatch clock, int first, float loss, double norm, double? validated, TensorBoardWriter? logs)
+    {
+        double perSecond = (_at - first) * (double)BatchSize / clock.Elapsed.TotalSeconds;
+        _options.Progress?.Report(new()
+        {
+            Epoch = (_at - 1) / StepsPerEpoch + 1,
+            Step = _at,
+            Steps = TotalSteps,
+            Loss = loss,
+            LearningRate = _optimizer.LearningRate,
+            GradientNorm = norm,
+            SamplesPerSecond = perSecond,
+            Elapsed = clock.Elapsed,
+            Remaining = TimeSpan.FromSeconds((TotalSteps - _at) * (double)BatchSize / perSecond),
+            ValidationMetric = validated,
+        });
+        if (logs is null) return;
+        logs.Scalar("train/loss", loss, _at);
+        logs.Scalar("train/learning_rate", _optimizer.LearningRate, _at);
+        logs.Scalar("train/gradient_norm", norm, _at);
+        logs.Scalar("train/samples_per_second", perSecond, _at);
+        if (validated is { } metric) logs.Scalar("validation/top1", metric, _at);
+    }
+
+    IReadOnlyDictionary<string, TensorData> CurrentWeights()
+    {
+        using IDisposable? averaged = _ema?.Apply();
+        return _model.ToWeights();
+    }
+
+    double? Validate()
+    {
+        if (_validation is null) return null;
+        using IDisposable? averaged = _ema?.Apply();
+        double metric = Top1(_validation);
+        if (_best is { } best && metric <= best) return metric;
+        (_best, _bestWeights) = (metric, _model.ToWeights());
+        return metric;
+    }
+
+    // Zero-shot: the prompts of a group are averaged to one embedding, and each picture picks the nearest group.
+    double Top1(PairSet set)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        using IDisposable noGradients = no_grad();
+        var ops = new TorchOps(_model.Parameters);
+        Tensor groups = GroupEmbeds(set, ops);                                                          // [G, E]
+        int right = 0, size = 3 * _images.Height * _images.Width;
+        const int batch = 250;
+        for (int start = 0; start < set.Count; start += batch)
+        {
+            using DisposeScope part = NewDisposeScope();
+            int count = Math.Min(batch, set.Count - start);
+            var pixels = new float[count * size];
+            Parallel.For(0, count, i => _images.Normalize(_images.ResizeAndCrop(set.Picture(start + i)), pixels.AsSpan(i * size, size)));
+            Tensor embeds = Embed(ops, Modality.Image, tensor(pixels, [count, 3, _images.Height, _images.Width]).to(_model.Device));
+            long[] picked = embeds.matmul(groups.t()).argmax(1).to(CPU).data<long>().ToArray();         // [B, G] -> [B]
+            for (int i = 0; i < count; i++)
+                if (picked[i] == set.Group(start + i)) right++;
+        }
+        return (double)right / set.Count;
+    }
+
+    Tensor GroupEmbeds(PairSet set, TorchOps ops)
+    {
+        var captions = new SortedSet<string>?[set.GroupNames.Count];
+        for (int row = 0; row < set.Count; row++) (captions[set.Group(row)] ??= new(StringComparer.Ordinal)).UnionWith(set.Captions(row));
+        return stack(captions.Select(c => Prompts([.. PairBatcher.Texts(c!, _options.Templates)])));
+
+        Tensor Prompts(string[] prompts)
+        {
+            using DisposeScope part = NewDisposeScope();
+            var tokens = prompts.Select(p => _texts.Encode(p)).ToArray();
+            int length = tokens.Max(t => t.Count);
+            var ids = new long[prompts.Length * length];
+            Array.Fill(ids, _texts.PadId);
+            for (int i = 0; i < tokens.Length; i++)
+                for (int j = 0; j < tokens[i].Count; j++) ids[i * length + j] = tokens[i][j];
+            Tensor embeds = Embed(ops, Modality.Text, tensor(ids, [prompts.Length, length]).to(_model.Device));
+            return F.normalize(embeds.mean([0]), 2, -1).MoveToOuterDisposeScope();
+        }
+    }
+
+    Tensor Embed(TorchOps ops, Modality modality, Tensor input)
+    {
+        var program = _definition.Encoders[modality];
+        return program.Run(ops, new Dictionary<string, Tensor> { [program.Inputs[0].Name] = input })[0].Value;
+    }
+
+    public void Dispose()
+    {
+        _ema?.Dispose();
+        _optimizer.Dispose();
+        _bias?.Dispose();
+        _generator.Dispose();
+    }
+}

@@ -1,0 +1,101 @@
+using MLNetMultimodal.Models.Families;
+using MLNetMultimodal.Models.Ops;
+using TorchSharp;
+using static TorchSharp.torch;
+using Parameter = TorchSharp.Modules.Parameter;
+using Tensor = TorchSharp.torch.Tensor;
+
+namespace MLNetMultimodal.Training;
+
+/// <summary>Loss and gradients of one batch. A batch larger than the micro-batch goes through GradCache (Gao et al. 2021, arXiv:2101.06983):
+/// embeddings first without gradients, the loss over the whole batch, then each part again with the gradient that its embeddings got, so that
+/// loss and gradients are those of the large batch while memory is that of the small one.</summary>
+sealed class ContrastiveStep(IModelDefinition definition, TorchModel model, ContrastiveOptions options, Generator generator, Parameter? bias)
+{
+    readonly IProgram _image = definition.Encoders[Modality.Image], _text = definition.Encoders[Modality.Text];
+    readonly TorchOps _ops = new(model.Parameters, new() { BFloat16 = options.BFloat16, PatchDropout = options.PatchDropout, Generator = generator });
+    readonly Parameter _scale = model.Parameters[definition.LogitScale ?? throw new NotSupportedException(
+        $"{definition.ModelType} has no logit scale; contrastive training needs one.")];
+
+    /// <summary>Adds the batch's gradients to those of the weights.</summary>
+    /// <returns>The loss.</returns>
+    public float Backward(PairBatch batch)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        TensorSpec pixelSpec = _image.Inputs[0];
+        Tensor pixels = tensor(batch.Pixels, [batch.Count, .. pixelSpec.Shape.Skip(1).Select(d => (long)d.Size)]).to(model.Device);
+        Tensor ids = tensor(batch.Ids, [batch.DistinctCaptions, batch.Length]).to(model.Device);
+        int micro = options.MicroBatchSize ?? batch.Count;
+        if (micro >= batch.Count)
+        {
+            Tensor loss = Loss(Embed(_image, pixels), Embed(_text, ids), batch);
+            loss.backward();
+            return loss.item<float>();
+        }
+
+        using Tensor state = generator.get_state();
+        using var images = new CachedEmbeddings(part => Embed(_image, part), pixels, micro);
+        using var texts = new CachedEmbeddings(part => Embed(_text, part), ids, micro);
+        Tensor whole = Loss(images.Embeddings, texts.Embeddings, batch);
+        whole.backward();
+        generator.set_state(state);
+        images.Backward();
+        texts.Backward();
+        return whole.item<float>();
+    }
+
+    Tensor Embed(IProgram program, Tensor input) =>
+        program.Run(_ops, new Dictionary<string, Tensor> { [program.Inputs[0].Name] = input })[0].Value;
+
+    Tensor Loss(Tensor imageEmbeds, Tensor captionEmbeds, PairBatch batch)
+    {
+        Tensor textEmbeds = captionEmbeds.index_select(0, tensor(batch.Caption).to(model.Device));      // [U, E] -> [B, E]
+        Tensor scale = _scale.exp();
+        if (options.Objective == ContrastiveObjective.InfoNce) return ContrastiveLoss.InfoNce(imageEmbeds, textEmbeds, scale);
+        Tensor groups = tensor(batch.Groups).to(model.Device);
+        Tensor positive = groups.unsqueeze(0).eq(groups.unsqueeze(1)).to(ScalarType.Float32);           // [B, B]
+        return options.Objective == ContrastiveObjective.MultiPositive
+            ? ContrastiveLoss.MultiPositive(imageEmbeds, textEmbeds, scale, positive)
+            : ContrastiveLoss.Sigmoid(imageEmbeds, textEmbeds, scale, bias!, positive);
+    }
+
+    /// <summary>Embeddings of a large input, made part by part without gradients and again with them once their own gradient is known.</summary>
+    sealed class CachedEmbeddings : IDisposable
+    {
+        readonly Func<Tensor, Tensor> _embed;
+        readonly Tensor[] _parts;
+
+        public CachedEmbeddings(Func<Tensor, Tensor> embed, Tensor input, int micro)
+        {
+            _embed = embed;
+            _parts = input.split(micro);
+            using IDisposable noGradients = no_grad();
+            Embeddings = cat([.. _parts.Select(EmbedFreely)]).requires_grad_(true);
+        }
+
+        public Tensor Embeddings { get; }
+
+        Tensor EmbedFreely(Tensor part)
+        {
+            using DisposeScope scope = NewDisposeScope();
+            return _embed(part).MoveToOuterDisposeScope();
+        }
+
+        public void Backward()
+        {
+            long start = 0;
+            foreach (Tensor part in _parts)
+            {
+                using DisposeScope scope = NewDisposeScope();
+                Tensor embeds = _embed(part);
+                (embeds * Embeddings.grad!.slice(0, start, start + part.shape[0], 1)).sum().backward();
+                start += part.shape[0];
+            }
+        }
+
+        public void Dispose()
+        {
+            foreach (Tensor part in _parts) part.Dispose();
+        }
+    }
+}
