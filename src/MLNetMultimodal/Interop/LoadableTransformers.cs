@@ -1,0 +1,10 @@
+extern alias mlstub;
+
+using mlstub::Microsoft.ML;
+using MLNetMultimodal;
+
+// What MLContext.Model.Load finds when a zip names this assembly: nothing has to be called first.
+[assembly: LoadableClass(typeof(MultimodalTransformer), typeof(MultimodalTransformer), null, typeof(SignatureLoadModel),
+    "Embeddings of a multimodal model", MultimodalTransformer.Loader)]
+[assembly: LoadableClass(typeof(ZeroShotTransformer), typeof(ZeroShotTransformer), null, typeof(SignatureLoadModel),
+    "Zero-shot classification with a multimodal model", ZeroShotTransformer.Loader)]

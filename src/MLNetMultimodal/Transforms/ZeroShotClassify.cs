@@ -1,0 +1,213 @@
+using System.Text.Json.Serialization;
+using Microsoft.ML;
+using Microsoft.ML.Data;
+using Microsoft.ML.Runtime;
+using MLNetMultimodal.Batching;
+using MLNetMultimodal.Inference;
+using MLNetMultimodal.Interop;
+using MLNetMultimodal.Transforms;
+using VectorKind = Microsoft.ML.SchemaShape.Column.VectorKind;
+
+namespace MLNetMultimodal;
+
+/// <summary>Options of <see cref="ZeroShotClassifyCatalog.ZeroShotClassify"/>. Exactly one of <see cref="Model"/> and <see cref="LoadedModel"/> is set.</summary>
+public sealed record ZeroShotClassifyOptions
+{
+    /// <summary>Column that is added: the most probable label as a key whose key values are <see cref="Labels"/>, as ML.NET's own classifiers give it
+    /// (<c>MapKeyToValue</c> makes it text); default <c>PredictedLabel</c>. Key n is <c>Labels[n - 1]</c>: <c>MulticlassClassification.Evaluate</c> compares
+    /// key numbers, so its label column must number the classes in the same order.</summary>
+    public string PredictedLabel { get; init => field = MultimodalEmbedOptions.Name(value, nameof(PredictedLabel)); } = "PredictedLabel";
+
+    /// <summary>Column that is added: softmax(logitScale * cosine), Vector&lt;Single, labels&gt; in [0, 1] with sum 1; slot names are the labels; default <c>Score</c>.</summary>
+    public string Score { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Score)); } = "Score";
+
+    /// <summary>Column that is added: the <see cref="TopK"/> most probable labels, Vector&lt;Text, k&gt;, best first; default <c>TopLabels</c>.</summary>
+    public string TopLabels { get; init => field = MultimodalEmbedOptions.Name(value, nameof(TopLabels)); } = "TopLabels";
+
+    /// <summary>Column that is added: their scores, Vector&lt;Single, k&gt;; default <c>TopScores</c>.</summary>
+    public string TopScores { get; init => field = MultimodalEmbedOptions.Name(value, nameof(TopScores)); } = "TopScores";
+
+    /// <summary>Column of pictures: MLImage, a path as text, or the bytes of a picture file as Vector&lt;Byte&gt;.</summary>
+    public required string Image { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Image)); }
+
+    /// <summary>The classes: at least one, distinct, none empty.</summary>
+    public required IReadOnlyList<string> Labels { get; init; }
+
+    /// <summary>Texts with <c>{}</c> in place of the label; a class is the mean over them (Radford et al. 2021, section 3.1.4); default <c>a photo of a {}.</c></summary>
+    public IReadOnlyList<string> Templates { get; init; } = ["a photo of a {}."];
+
+    /// <summary>k of <see cref="TopLabels"/> and <see cref="TopScores"/>, at least 0, at most the number of labels counts; default 5; 0 leaves the two columns out.</summary>
+    public int TopK { get; init => field = value >= 0 ? value : throw new ArgumentOutOfRangeException(nameof(TopK), value, "TopK must be at least 0."); } = 5;
+
+    /// <summary>The model folder, in the Hugging Face layout.</summary>
+    public string? Model { get; init; }
+
+    /// <summary>A model that was loaded elsewhere, in place of a folder. The caller disposes it, after all transformers that use it.</summary>
+    [JsonIgnore]
+    public MultimodalModel? LoadedModel { get; init; }
+
+    /// <summary>Folder that relative paths in <see cref="Image"/> start from; null for the working directory.</summary>
+    public string? ImageFolder { get; init; }
+
+    /// <summary>B, rows that run through the model together, 1 to 1024; default 8.</summary>
+    public int BatchSize { get; init => field = MultimodalEmbedOptions.Batch(value); } = 8;
+
+    /// <summary>Threads that one run of the model uses, 0 for one per core; default 0. Without effect on <see cref="LoadedModel"/>.</summary>
+    public int Threads { get; init => field = value >= 0 ? value : throw new ArgumentOutOfRangeException(nameof(Threads), value, "Threads must be at least 0."); }
+
+    /// <summary>What happens where a picture cannot be read; default <see cref="MLNetMultimodal.OnError.Throw"/>.</summary>
+    public OnError OnError { get; init; }
+
+    internal string[] OutputColumns => TopK > 0 ? [PredictedLabel, Score, TopLabels, TopScores] : [PredictedLabel, Score];
+
+    internal void Validate()
+    {
+        string[] outputs = OutputColumns;
+        if (outputs.Distinct().Count() < outputs.Length) throw new ArgumentException($"the output columns must have distinct names, but are {string.Join(", ", outputs)}.");
+    }
+}
+
+/// <summary>Adds the transform to <see cref="MLContext.Transforms"/>.</summary>
+public static class ZeroShotClassifyCatalog
+{
+    extension(TransformsCatalog catalog)
+    {
+        /// <summary>Classifies pictures into classes that are named in words, without training (CLIP: Radford et al. 2021, arXiv:2103.00020, section 3.1).
+        /// The texts are embedded once, in <c>Fit</c>, and saved with the model.</summary>
+        /// <param name="options">Columns, labels, prompts and model.</param>
+        /// <returns>The estimator; its <c>Fit</c> loads the model and trains nothing.</returns>
+        /// <exception cref="ArgumentException">Not exactly one model is given, or output columns have the same name.</exception>
+        public ZeroShotClassifyEstimator ZeroShotClassify(ZeroShotClassifyOptions options) => new(MlNet.Environment(catalog), options);
+    }
+}
+
+/// <summary>Fits <see cref="ZeroShotTransformer"/>. All transformers that one estimator fits share one loaded model.</summary>
+public sealed class ZeroShotClassifyEstimator : IEstimator<ZeroShotTransformer>
+{
+    readonly IHostEnvironment _env;
+    readonly ZeroShotClassifyOptions _options;
+    readonly SharedModel _model;
+
+    internal ZeroShotClassifyEstimator(IHostEnvironment env, ZeroShotClassifyOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        options.Validate();
+        (_env, _options, _model) = (env, options, SharedModel.From(options.Model, options.LoadedModel, options.Threads));
+    }
+
+    /// <summary>Loads the model and embeds the prompts. No rows are read.</summary>
+    /// <param name="input">The data; only its schema is looked at.</param>
+    /// <exception cref="ArgumentException">The column is missing or of the wrong type, or labels or templates are empty or not distinct.</exception>
+    /// <exception cref="IOException">The model folder or one of its files is missing.</exception>
+    /// <exception cref="InvalidDataException">A file of the model is not sound.</exception>
+    public ZeroShotTransformer Fit(IDataView input)
+    {
+        GetOutputSchema(MlNet.ShapeOf(input.Schema));
+        MultimodalModel model = _model.Rent();
+        try
+        {
+            return new(_env, _options, _model, ZeroShotClassifier.Create(model, _options.Labels, _options.Templates).ClassEmbeddings);
+        }
+        finally
+        {
+            _model.Return();
+        }
+    }
+
+    /// <summary>The columns after the transform.</summary>
+    /// <param name="inputSchema">The columns before it.</param>
+    /// <exception cref="ArgumentException">The column is missing or of the wrong type; the message lists the columns.</exception>
+    public SchemaShape GetOutputSchema(SchemaShape inputSchema)
+    {
+        SchemaShape.Column image = Columns.Find(inputSchema, _options.Image);
+        Columns.CheckImages(_options.Image, image.ItemType, Columns.IsVector(image));
+        List<SchemaShape.Column> outputs =
+        [
+            MlNet.ShapeColumn(_options.PredictedLabel, VectorKind.Scalar, NumberDataViewType.UInt32, true, Names(AnnotationUtils.Kinds.KeyValues)),
+            MlNet.ShapeColumn(_options.Score, VectorKind.Vector, NumberDataViewType.Single, false, Names(AnnotationUtils.Kinds.SlotNames)),
+        ];
+        if (_options.TopK > 0)
+        {
+            outputs.Add(MlNet.ShapeColumn(_options.TopLabels, VectorKind.Vector, TextDataViewType.Instance, false, null));
+            outputs.Add(MlNet.ShapeColumn(_options.TopScores, VectorKind.Vector, NumberDataViewType.Single, false, null));
+        }
+        return new(inputSchema.Where(c => !_options.OutputColumns.Contains(c.Name)).Concat(outputs));
+    }
+
+    static SchemaShape Names(string kind) => new([MlNet.ShapeColumn(kind, VectorKind.Vector, TextDataViewType.Instance, false, null)]);
+}
+
+/// <summary>Classifies pictures into classes that are named in words. Saved by <c>MLContext.Model.Save</c> with the model's files and the class embeddings
+/// in the same zip. Thread-safe, but for <see cref="Dispose"/>.</summary>
+public sealed class ZeroShotTransformer : ITransformer, IDisposable
+{
+    internal const string Loader = "MLNetMultimodalZeroShot";
+    static readonly ModelEntry Entry = new("MMZSHOT ", Loader);
+
+    readonly SharedModel _shared;
+    readonly IReadOnlyList<ReadOnlyMemory<float>> _classEmbeddings;
+    readonly ZeroShotComputation _computation;
+    bool _disposed;
+
+    internal ZeroShotTransformer(IHostEnvironment env, ZeroShotClassifyOptions options, SharedModel model, IReadOnlyList<ReadOnlyMemory<float>> classEmbeddings)
+    {
+        options.Validate();
+        (Options, _shared, _classEmbeddings, Model) = (options, model, classEmbeddings, model.Rent());
+        try
+        {
+            // From the stored embeddings here too, so that a loaded transformer computes the same bits.
+            Classifier = ZeroShotClassifier.FromEmbeddings(options.Labels, options.Templates, classEmbeddings, Model.LogitScale);
+            _computation = new(env.Register(Loader), options, Model, Classifier);
+        }
+        catch
+        {
+            model.Return();
+            throw;
+        }
+    }
+
+    /// <summary>The model; it lives as long as the transformer.</summary>
+    public MultimodalModel Model { get; }
+
+    /// <summary>Labels, prompts and class embeddings.</summary>
+    public ZeroShotClassifier Classifier { get; }
+
+    /// <summary>What it was made with.</summary>
+    public ZeroShotClassifyOptions Options { get; }
+
+    /// <summary>True: each row is computed from that row alone.</summary>
+    public bool IsRowToRowMapper => true;
+
+    /// <summary>The columns after the transform.</summary>
+    /// <param name="inputSchema">The columns before it.</param>
+    /// <exception cref="ArgumentException">The column is missing or of the wrong type; the message lists the columns.</exception>
+    public DataViewSchema GetOutputSchema(DataViewSchema inputSchema) => _computation.OutputSchema(inputSchema);
+
+    /// <summary>A lazy view with the predictions: nothing is computed before one is asked for.</summary>
+    /// <param name="input">The data.</param>
+    /// <exception cref="ArgumentException">The column is missing or of the wrong type; the message lists the columns.</exception>
+    public IDataView Transform(IDataView input) => new BatchingDataView<ZeroShotBatch>(_computation, input);
+
+    /// <summary>The transform for one row at a time, as <c>PredictionEngine</c> uses it.</summary>
+    /// <param name="inputSchema">The columns of the row.</param>
+    public IRowToRowMapper GetRowToRowMapper(DataViewSchema inputSchema) => new SingleRowMapper<ZeroShotBatch>(_computation, inputSchema);
+
+    /// <summary>Closes the model, unless it was given from outside or another transformer of the same estimator still uses it.</summary>
+    public void Dispose()
+    {
+        if (_disposed) return;
+        _disposed = true;
+        _shared.Return();
+    }
+
+    void ICanSaveModel.Save(ModelSaveContext context) =>
+        ModelContent.Save(Entry, context, Model, new Saved(Options with { Model = null }, [.. _classEmbeddings.Select(c => c.ToArray())]));
+
+    static ZeroShotTransformer Create(IHostEnvironment env, object context)
+    {
+        var (model, saved) = ModelContent.Load<Saved>(Entry, context, s => s.Options.Threads);
+        return new(env, saved.Options, SharedModel.Of(model, owned: true), [.. saved.ClassEmbeddings.Select(c => (ReadOnlyMemory<float>)c)]);
+    }
+
+    sealed record Saved(ZeroShotClassifyOptions Options, float[][] ClassEmbeddings);
+}

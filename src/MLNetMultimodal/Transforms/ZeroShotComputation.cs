@@ -1,0 +1,113 @@
+using Microsoft.ML;
+using Microsoft.ML.Data;
+using Microsoft.ML.Runtime;
+using MLNetMultimodal.Batching;
+using MLNetMultimodal.Inference;
+
+namespace MLNetMultimodal.Transforms;
+
+/// <summary>Rows whose pictures are classified together.</summary>
+sealed class ZeroShotBatch(ImagePart image, int labels) : RowBatch
+{
+    public ImagePart Image => image;
+
+    /// <summary>[B][labels]; null where the picture is missing.</summary>
+    public float[]?[] Scores { get; } = new float[image.Errors.Length][];
+
+    /// <summary>Values that stand for "missing".</summary>
+    public float[] NoScores { get; } = [.. Enumerable.Repeat(float.NaN, labels)];
+}
+
+/// <summary>Compares pictures with the texts that name the classes.</summary>
+sealed class ZeroShotComputation : BatchComputation<ZeroShotBatch>
+{
+    readonly ZeroShotClassifyOptions _options;
+    readonly ZeroShotClassifier _classifier;
+    readonly ImageInput _image;
+    readonly IHost _host;
+    readonly ReadOnlyMemory<char>[] _labels;
+
+    public ZeroShotComputation(IHost host, ZeroShotClassifyOptions options, MultimodalModel model, ZeroShotClassifier classifier)
+    {
+        (_host, _options, _classifier) = (host, options, classifier);
+        _image = new(model, options.Image, options.ImageFolder);
+        _labels = [.. classifier.Labels.Select(l => l.AsMemory())];
+        int labels = _labels.Length, top = Math.Min(options.TopK, labels);
+        List<OutputColumn> outputs =
+        [
+            new(options.PredictedLabel, new KeyDataViewType(typeof(uint), labels), Names(AnnotationUtils.Kinds.KeyValues)),
+            new(options.Score, new VectorDataViewType(NumberDataViewType.Single, labels), Names(AnnotationUtils.Kinds.SlotNames)),
+        ];
+        if (top > 0)
+        {
+            outputs.Add(new(options.TopLabels, new VectorDataViewType(TextDataViewType.Instance, top)));
+            outputs.Add(new(options.TopScores, new VectorDataViewType(NumberDataViewType.Single, top)));
+        }
+        Outputs = outputs;
+    }
+
+    public override int BatchSize => _options.BatchSize;
+
+    public override IReadOnlyList<OutputColumn> Outputs { get; }
+
+    public override IEnumerable<DataViewSchema.Column> Inputs(DataViewSchema input, Func<int, bool> isActive) => [_image.Find(input)];
+
+    public override ZeroShotBatch NewBatch(int rows, Func<int, bool> isActive) => new(_image.NewPart(rows), _labels.Length);
+
+    public override Action<ZeroShotBatch, int> Reader(DataViewRow input, Func<int, bool> isActive)
+    {
+        Action<ImagePart, int> read = _image.Reader(input);
+        return (batch, slot) => read(batch.Image, slot);
+    }
+
+    public override void Prepare(ZeroShotBatch batch, int slot) => _image.Prepare(batch.Image, slot, batch.FirstRow + slot);
+
+    public override void Run(ZeroShotBatch batch, int count)
+    {
+        _image.Run(batch.Image, count);
+        for (int slot = 0; slot < count; slot++)
+            batch.Scores[slot] = batch.Image.Errors[slot] is null ? _classifier.Probabilities(batch.Image.Embedding(slot, OnError.Throw)) : null;
+    }
+
+    public override Delegate Getter(int output, Func<(ZeroShotBatch Batch, int Slot)> current) => output switch
+    {
+        0 => (ValueGetter<uint>)((ref uint value) => value = Scores(current) is { } scores ? (uint)Best(scores)[0] + 1 : 0),
+        1 => (ValueGetter<VBuffer<float>>)((ref VBuffer<float> value) => Columns.Fill(ref value, Scores(current) ?? current().Batch.NoScores)),
+        2 => (ValueGetter<VBuffer<ReadOnlyMemory<char>>>)((ref VBuffer<ReadOnlyMemory<char>> value) =>
+            Columns.Fill<ReadOnlyMemory<char>>(ref value, Scores(current) is { } scores ? [.. Best(scores).Select(i => _labels[i])] : new ReadOnlyMemory<char>[Top])),
+        _ => (ValueGetter<VBuffer<float>>)((ref VBuffer<float> value) =>
+            Columns.Fill<float>(ref value, Scores(current) is { } scores ? [.. Best(scores).Select(i => scores[i])] : current().Batch.NoScores.AsSpan(0, Top))),
+    };
+
+    public override int Failures(ZeroShotBatch batch, int count) => _options.OnError == OnError.Throw ? 0 : batch.Image.Failures(count);
+
+    public override void Report(long failures)
+    {
+        using IChannel channel = _host.Start("ZeroShotClassify");
+        channel.Warning(MessageSensitivity.None, $"{failures} pictures could not be read; their labels and scores are missing.");
+    }
+
+    int Top => Math.Min(_options.TopK, _labels.Length);
+
+    /// <summary>The row's scores, null where they are missing.</summary>
+    float[]? Scores(Func<(ZeroShotBatch Batch, int Slot)> current)
+    {
+        var (batch, slot) = current();
+        return batch.Image.Errors[slot] is { } error && _options.OnError == OnError.Throw ? throw error : batch.Scores[slot];
+    }
+
+    /// <summary>Labels from the most probable down; of equals, the earlier first.</summary>
+    int[] Best(float[] scores)
+    {
+        int[] order = [.. Enumerable.Range(0, scores.Length)];
+        Array.Sort(order, (a, b) => scores[b].CompareTo(scores[a]) is not 0 and var c ? c : a.CompareTo(b));
+        return order.AsSpan(0, Math.Max(1, Top)).ToArray();
+    }
+
+    DataViewSchema.Annotations Names(string kind)
+    {
+        var builder = new DataViewSchema.Annotations.Builder();
+        builder.Add(kind, Columns.Names(_labels.Length), Columns.Constant(_classifier.Labels));
+        return builder.ToAnnotations();
+    }
+}
