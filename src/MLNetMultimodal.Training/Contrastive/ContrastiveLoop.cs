@@ -36,8 +36,9 @@ sealed class ContrastiveLoop : IDisposable
     readonly Ema? _ema;
     readonly ContrastiveStep _step;
     readonly PairBatcher _batcher;
-    readonly EarlyStopping? _earlyStopping;
+    readonly WarmupCosine _schedule;
     readonly Queue<double> _losses = new();
+    EarlyStopping? _earlyStopping;
     int _at;
     double? _best;
     IReadOnlyDictionary<string, TensorData>? _bestWeights;
@@ -54,11 +55,12 @@ sealed class ContrastiveLoop : IDisposable
             _bias = new Parameter(tensor(-10f).to(model.Device), requires_grad: true);
             parameters.Add(new("logit_bias", _bias, false));
         }
-        _optimizer = new AdamWOptimizer(parameters, new() { LearningRate = options.LearningRate, WeightDecay = options.WeightDecay, Beta2 = options.Beta2 });
+        _optimizer = new AdamWOptimizer(parameters, new() { WeightDecay = options.WeightDecay, Beta2 = options.Beta2 });
         _ema = options.EmaDecay > 0 ? new Ema(parameters, options.EmaDecay) : null;
         _step = new ContrastiveStep(definition, model, options, _generator, _bias);
         _batcher = new PairBatcher(train, images, texts, new Augmentation(options.Augmentation, images, options.Seed), options.Templates, options.Seed);
         _earlyStopping = options.EarlyStoppingPatience is { } patience && validation is not null ? new EarlyStopping(patience) : null;
+        _schedule = new() { Peak = options.LearningRate, Steps = TotalSteps, WarmupSteps = (long)(options.WarmupShare * TotalSteps) };
     }
 
     int BatchSize => Math.Min(_options.BatchSize, _train.Count);
@@ -84,7 +86,8 @@ sealed class ContrastiveLoop : IDisposable
             Remember(loss);
             double? validated = _at % StepsPerEpoch == 0 ? Validate() : null;
             Report(clock, first, loss, norm, validated, logs);
-            stopped = validated is { } metric && (_earlyStopping?.ShouldStop(metric) ?? false);
+            if (validated is { } metric) _earlyStopping = _earlyStopping?.Next(metric);
+            stopped = _earlyStopping?.Stops ?? false;
             if (_options.Checkpoints is not null && (_at % _options.CheckpointSteps == 0 || _at == TotalSteps || stopped)) SaveCheckpoint();
         }
         ahead?.Wait();
@@ -110,13 +113,12 @@ sealed class ContrastiveLoop : IDisposable
     (float Loss, double GradientNorm) TakeStep(PairBatch batch)
     {
         using DisposeScope scope = NewDisposeScope();
-        _optimizer.LearningRate = WarmupCosine.At(_at, TotalSteps, (int)(_options.WarmupShare * TotalSteps), _options.LearningRate);
-        _optimizer.ZeroGrad();
+        _optimizer.ClearGradients();
         float loss = _step.Backward(batch);
         if (!float.IsFinite(loss))
             throw new InvalidOperationException($"the loss is {loss} at step {_at}; lower LearningRate ({_options.LearningRate}) or GradientClip.");
-        double norm = nn.utils.clip_grad_norm_(_optimizer.Parameters.Select(p => p.Value), _options.GradientClip);
-        _optimizer.Step();
+        double norm = _optimizer.ClipGradients(_options.GradientClip);
+        _optimizer.Step(_schedule.At(_at));
         using (no_grad()) _model.Parameters[_definition.LogitScale!].clamp_(null, Math.Log(100)); // as in CLIP, section 2.5
         _ema?.Update();
         return (loss, norm);
@@ -137,7 +139,7 @@ sealed class ContrastiveLoop : IDisposable
             Step = _at,
             Steps = TotalSteps,
             Loss = loss,
-            LearningRate = _optimizer.LearningRate,
+            LearningRate = _schedule.At(_at - 1),
             GradientNorm = norm,
             SamplesPerSecond = perSecond,
             Elapsed = clock.Elapsed,
@@ -146,7 +148,7 @@ sealed class ContrastiveLoop : IDisposable
         });
         if (logs is null) return;
         logs.Scalar("train/loss", loss, _at);
-        logs.Scalar("train/learning_rate", _optimizer.LearningRate, _at);
+        logs.Scalar("train/learning_rate", _schedule.At(_at - 1), _at);
         logs.Scalar("train/gradient_norm", norm, _at);
         logs.Scalar("train/samples_per_second", perSecond, _at);
         if (validated is { } metric) logs.Scalar("validation/top1", metric, _at);
@@ -154,14 +156,14 @@ sealed class ContrastiveLoop : IDisposable
 
     IReadOnlyDictionary<string, TensorData> CurrentWeights()
     {
-        using IDisposable? averaged = _ema?.Apply();
+        using IDisposable? averaged = _ema?.Swap();
         return _model.ToWeights();
     }
 
     double? Validate()
     {
         if (_validation is null) return null;
-        using IDisposable? averaged = _ema?.Apply();
+        using IDisposable? averaged = _ema?.Swap();
         double metric = Top1(_validation);
         if (_best is { } best && metric <= best) return metric;
         (_best, _bestWeights) = (metric, _model.ToWeights());

@@ -1,0 +1,106 @@
+using Microsoft.ML;
+using Microsoft.ML.Data;
+using Microsoft.ML.Runtime;
+using MLNetMultimodal.Inference;
+using MLNetMultimodal.Interop;
+using MLNetMultimodal.Media.Images;
+using MLNetMultimodal.Media.Text;
+using MLNetMultimodal.Models.Checkpoints;
+using MLNetMultimodal.Models.Families;
+using MLNetMultimodal.Transforms;
+using static TorchSharp.torch;
+
+namespace MLNetMultimodal.Training;
+
+/// <summary>Adds the trainer to <c>ml.Multimodal.Trainers</c>.</summary>
+public static class ContrastiveCatalog
+{
+    extension(MultimodalTrainers trainers)
+    {
+        /// <summary>Trains a dual encoder, from pictures and captions, to put what belongs together close to each other
+        /// (CLIP: Radford et al. 2021, arXiv:2103.00020).</summary>
+        /// <param name="options">Columns, model and training.</param>
+        public ContrastiveTrainer Contrastive(ContrastiveOptions options) => new(trainers.Environment, options);
+    }
+}
+
+/// <summary>Contrastive training of pictures and texts. Its transformer embeds the picture column and, where it is a single text, the text column.
+/// One fit at a time: torch uses all cores of the machine.</summary>
+public sealed class ContrastiveTrainer : IEstimator<MultimodalTransformer>
+{
+    readonly IHostEnvironment _env;
+    readonly ContrastiveOptions _options;
+
+    internal ContrastiveTrainer(IHostEnvironment env, ContrastiveOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        (_env, _options) = (env, options);
+    }
+
+    /// <summary>Trains on all rows; nothing is held back.</summary>
+    /// <param name="input">Pictures and captions, at least 2 rows; read once and kept in memory, pictures at the model's size.</param>
+    /// <exception cref="ArgumentException">A column is missing or of the wrong type, or there are fewer than 2 rows.</exception>
+    /// <exception cref="InvalidDataException">A picture cannot be read, or a file of <see cref="ContrastiveOptions.Initialize"/> or of a checkpoint is not sound.</exception>
+    /// <exception cref="InvalidOperationException">The loss is not finite, or a checkpoint is of a training with other options.</exception>
+    public MultimodalTransformer Fit(IDataView input) => Fit(input, null);
+
+    /// <summary>Trains on <paramref name="train"/> and keeps the weights that are best on <paramref name="validation"/>, which is looked at after each epoch:
+    /// the share of its pictures for which the captions of their own group score highest.</summary>
+    /// <param name="train">Pictures and captions, at least 2 rows.</param>
+    /// <param name="validation">The same columns; null keeps the last weights.</param>
+    /// <exception cref="ArgumentException">A column is missing or of the wrong type, or there are too few rows.</exception>
+    /// <exception cref="InvalidDataException">A picture cannot be read, or a file of <see cref="ContrastiveOptions.Initialize"/> or of a checkpoint is not sound.</exception>
+    /// <exception cref="InvalidOperationException">The loss is not finite, or a checkpoint is of a training with other options.</exception>
+    public MultimodalTransformer Fit(IDataView train, IDataView? validation)
+    {
+        GetOutputSchema(MlNet.ShapeOf(train.Schema));
+        var reader = new PairReader(_options);
+        (IModelDefinition definition, ImagePreprocessing images, TextTokenizer texts, TorchModel model) = Start(reader, train);
+        using (model)
+        {
+            PairSet pairs = reader.Read(train, images);
+            PairSet? held = validation is null ? null : reader.Read(validation, images);
+            using var loop = new ContrastiveLoop(_options, definition, model, images, texts, pairs, held);
+            ContrastiveResult result = loop.Run();
+            ModelFiles files = TrainedModel.ToFiles(_options, definition, images, texts, pairs.Count, result);
+            if (_options.Output is { } folder) TrainedModel.Write(files, folder);
+            return new(_env, EmbedOptions(train.Schema[_options.Text].Type is TextDataViewType), MultimodalModel.Load(files));
+        }
+    }
+
+    (IModelDefinition, ImagePreprocessing, TextTokenizer, TorchModel) Start(PairReader reader, IDataView train)
+    {
+        Device device = device(_options.Device);
+        if (_options.Initialize is { } folder)
+        {
+            ModelFiles files = ModelFiles.FromFolder(folder);
+            IModelDefinition known = ModelFamilies.Create(files.Read("config.json"), folder);
+            using Safetensors weights = files.OpenWeights();
+            return (known, ImagePreprocessing.FromJson(files.Read("preprocessor_config.json").Span), TextTokenizer.Load(files.TryRead, folder),
+                TorchModel.Load(known.Full, CheckpointWeights.For(known, weights, folder), device));
+        }
+        TextTokenizer texts = ByteLevelBpeTrainer.Train(PairBatcher.Texts(reader.Captions(train), _options.Templates).Distinct(),
+            new() { VocabularySize = _options.VocabularySize });
+        ClipConfig config = _options.Model(texts.VocabularySize);
+        if (config.Text.VocabularySize != texts.VocabularySize || config.Text.EndTokenId != texts.EndId)
+            throw new ArgumentException($"Model must make a config for the tokenizer's {texts.VocabularySize} tokens with the end token {texts.EndId}, but made one for {config.Text.VocabularySize} and {config.Text.EndTokenId}.");
+        var definition = new ClipModel(config);
+        return (definition, ImagePreprocessing.Clip(config.Vision.ImageSize), texts.WithContextLength(config.Text.ContextLength),
+            TorchModel.Create(definition.Full, _options.Seed, device));
+    }
+
+    MultimodalEmbedOptions EmbedOptions(bool singleText) =>
+        new() { Image = _options.Image, Text = singleText ? _options.Text : null, ImageFolder = _options.ImageFolder };
+
+    /// <summary>The columns after the fitted transformer.</summary>
+    /// <param name="inputSchema">The columns before it.</param>
+    /// <exception cref="ArgumentException">A column is missing or of the wrong type; the message lists the columns.</exception>
+    public SchemaShape GetOutputSchema(SchemaShape inputSchema)
+    {
+        SchemaShape.Column text = Columns.Find(inputSchema, _options.Text);
+        if (text.ItemType is not TextDataViewType)
+            throw new ArgumentException($"column '{_options.Text}' must be text or a vector of texts, but is {text.ItemType}.", nameof(inputSchema));
+        if (_options.Group is { } group) Columns.Find(inputSchema, group);
+        return MultimodalEmbedEstimator.OutputSchema(EmbedOptions(!Columns.IsVector(text)), inputSchema);
+    }
+}
