@@ -14,8 +14,6 @@ public static class Difference
             if (!(share <= worst)) (worst, at) = (share, i); // also where it is NaN
             largest = Math.Max(largest, difference);
         }
-        if (Environment.GetEnvironmentVariable("MULTIMODAL_DIFFERENCES") is { Length: > 0 } log)
-            File.AppendAllText(log, $"{name}: max |got - expected| = {largest:g3}, {worst:p1} of the tolerance\n");
         Assert.True(worst <= 1, $"{name}[{at}] is {got[at]}, expected {expected[at]}; max |got - expected| = {largest:g3}, {worst:g3} of the tolerance");
     }
 }
