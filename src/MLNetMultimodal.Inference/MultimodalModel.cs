@@ -103,6 +103,7 @@ public sealed class MultimodalModel : IDisposable
     /// <summary>How pictures become <c>pixel_values</c>; read from <c>preprocessor_config.json</c> when first used.</summary>
     /// <exception cref="FileNotFoundException">The model has no such file.</exception>
     /// <exception cref="InvalidDataException">The file is not sound, or makes pictures of another size than the model takes.</exception>
+    /// <exception cref="NotSupportedException">The model has no encoder for pictures.</exception>
     public ImagePreprocessing Images => _images.Value;
 
     /// <summary>How texts become <c>input_ids</c>; read from the tokenizer's files when first used.</summary>
@@ -157,6 +158,7 @@ public sealed class MultimodalModel : IDisposable
 
     float[][] EmbedImages(int count, Func<int, RgbImage> image, CancellationToken cancellation)
     {
+        Require(Modality.Image);
         int size = 3 * Images.Height * Images.Width;
         var pixels = new float[Math.Min(count, ImageBatch) * size];
         var result = new float[count][];
@@ -192,6 +194,7 @@ public sealed class MultimodalModel : IDisposable
     /// <exception cref="NotSupportedException">The model has no encoder for texts.</exception>
     public float[][] EmbedTexts(IReadOnlyList<string> texts, CancellationToken cancellation = default)
     {
+        Require(Modality.Text);
         var result = new float[texts.Count][];
         for (int start = 0; start < texts.Count; start += TextBatch)
         {
@@ -221,11 +224,20 @@ public sealed class MultimodalModel : IDisposable
             : throw new ArgumentException($"'{Name}' takes {string.Join(", ", Definition.Full.Inputs)}; given are {string.Join(", ", inputs.Keys)}.", nameof(inputs));
     }
 
-    OnnxSession Encoder(Modality modality) => _encoders.TryGetValue(modality, out Lazy<OnnxSession>? session) ? session.Value
-        : throw new NotSupportedException($"'{Name}' has no {modality} encoder; it has {string.Join(", ", Modalities)}.");
+    OnnxSession Encoder(Modality modality)
+    {
+        Require(modality);
+        return _encoders[modality].Value;
+    }
+
+    void Require(Modality modality)
+    {
+        if (!_encoders.ContainsKey(modality)) throw new NotSupportedException($"'{Name}' has no {modality} encoder; it has {string.Join(", ", Modalities)}.");
+    }
 
     ImagePreprocessing ReadImagePreprocessing()
     {
+        Require(Modality.Image);
         ImagePreprocessing images = ImagePreprocessing.FromJson(Files.Read("preprocessor_config.json").Span);
         Dim[] wanted = Definition.Encoders[Modality.Image].Inputs[0].Shape;
         return images.Height == wanted[2].Size && images.Width == wanted[3].Size ? images : throw new InvalidDataException(

@@ -11,7 +11,7 @@ public static class Difference
         for (int i = 0; i < expected.Count; i++)
         {
             double difference = Math.Abs((double)got[i] - expected[i]), share = difference / (atol + rtol * Math.Abs(expected[i]));
-            if (!(share <= worst)) (worst, at) = (share, i); // also where it is NaN
+            if (share > worst || double.IsNaN(share)) (worst, at) = (share, i); // NaN stays the worst
             largest = Math.Max(largest, difference);
         }
         Assert.True(worst <= 1, $"{name}[{at}] is {got[at]}, expected {expected[at]}; max |got - expected| = {largest:g3}, {worst:g3} of the tolerance");

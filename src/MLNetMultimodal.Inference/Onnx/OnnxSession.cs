@@ -35,7 +35,7 @@ public sealed class OnnxSession : IDisposable
             _session = new(model.Proto.ToByteArray(), options);
             return;
         }
-        _folder = Directory.CreateTempSubdirectory("mlnet-multimodal-").FullName; // too large for one message: by way of external data
+        _folder = Directory.CreateTempSubdirectory("mlnet-multimodal-session-").FullName; // too large for one message: by way of external data
         try
         {
             string path = Path.Combine(_folder, "model.onnx");

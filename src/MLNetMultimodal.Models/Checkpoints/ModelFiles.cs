@@ -3,6 +3,8 @@ namespace MLNetMultimodal.Models.Checkpoints;
 /// <summary>The files of a model folder, wherever they lie: in a folder on disk, or in memory after loading an ML.NET zip.</summary>
 public sealed class ModelFiles
 {
+    static readonly ReadOnlyMemory<byte>? NotThere = null; // a bare null beside bytes would convert to empty memory
+
     readonly IReadOnlyDictionary<string, ReadOnlyMemory<byte>>? _memory;
 
     ModelFiles(string name, string? folder, IReadOnlyDictionary<string, ReadOnlyMemory<byte>>? memory) => (Name, Folder, _memory) = (name, folder, memory);
@@ -41,9 +43,9 @@ public sealed class ModelFiles
     /// <summary>The whole content of a small file, or null where it is missing.</summary>
     public ReadOnlyMemory<byte>? TryRead(string file)
     {
-        if (_memory is not null) return _memory.TryGetValue(file, out var content) ? content : null;
+        if (_memory is not null) return _memory.TryGetValue(file, out ReadOnlyMemory<byte> content) ? content : NotThere;
         string path = Path.Combine(Folder!, file);
-        return File.Exists(path) ? File.ReadAllBytes(path) : null;
+        return File.Exists(path) ? File.ReadAllBytes(path) : NotThere;
     }
 
     /// <summary>The whole content of a small file.</summary>

@@ -1,0 +1,44 @@
+using MLNetMultimodal.Models.Checkpoints;
+using MLNetMultimodal.Models.Families;
+using MLNetMultimodal.Models.Ops;
+using MLNetMultimodal.Training;
+
+namespace MLNetMultimodal.Parity.Tests;
+
+public sealed class ClipParityTests
+{
+    /// <summary>Two float32 implementations of the same sums, over values of order 1.</summary>
+    const double AbsoluteTolerance = 2e-5, RelativeTolerance = 2e-5;
+
+    public static TheoryData<string> Configs => ["tiny", "small28", "end token"];
+
+    [Theory, MemberData(nameof(Configs))]
+    public void All_engines_agree(string config)
+    {
+        ClipConfig c = config switch
+        {
+            "tiny" => ClipConfig.Tiny,
+            "small28" => ClipConfig.Small28(vocabularySize: 60),
+            _ => ClipConfig.Tiny with { Text = ClipConfig.Tiny.Text with { EndTokenId = 3 } },
+        };
+        var model = new ClipModel(c);
+        using TorchModel created = TorchModel.Create(model.Full, seed: 4);
+        IReadOnlyDictionary<string, TensorData> weights = created.ToWeights();
+        var random = new Random(5);
+        int size = c.Vision.ImageSize, length = c.Text.ContextLength - 1;
+        float[] pixels = [.. Enumerable.Range(0, 3 * 3 * size * size).Select(_ => random.NextSingle() * 2 - 1)];
+        long[] ids = [.. Enumerable.Range(0, 4 * length).Select(_ => (long)random.Next(c.Text.VocabularySize))];
+        var inputs = new Dictionary<string, TensorData>
+        {
+            ["pixel_values"] = TensorData.From(pixels, 3, 3, size, size),
+            ["input_ids"] = TensorData.From(ids, 4, length),
+        };
+        foreach (IProgram program in model.Encoders.Values.Append(model.Full))
+        {
+            var expected = created.Run(program, inputs);
+            foreach (string engine in Engines.All)
+                foreach (var (name, value) in Engines.Get(engine).Run(program, weights, inputs))
+                    Difference.Check($"{engine}: {name}", expected[name].ToSingles(), value.ToSingles(), AbsoluteTolerance, RelativeTolerance);
+        }
+    }
+}
