@@ -1,0 +1,35 @@
+namespace MLNetMultimodal.Training;
+
+/// <summary>How far a training is, for <see cref="IProgress{T}"/>.</summary>
+public sealed record TrainingStep
+{
+    /// <summary>Passes over the data that are complete.</summary>
+    public required int Epoch { get; init; }
+
+    /// <summary>Steps done, from 1.</summary>
+    public required long Step { get; init; }
+
+    /// <summary>All steps of the training.</summary>
+    public required long Steps { get; init; }
+
+    /// <summary>The objective's value at this step.</summary>
+    public required double Loss { get; init; }
+
+    /// <summary>The learning rate of this step.</summary>
+    public required double LearningRate { get; init; }
+
+    /// <summary>Samples per second since the last report.</summary>
+    public required double SamplesPerSecond { get; init; }
+
+    /// <summary>Norm of all gradients before clipping.</summary>
+    public required double GradientNorm { get; init; }
+
+    /// <summary>Time since the training began, without the runs before a resumption.</summary>
+    public required TimeSpan Elapsed { get; init; }
+
+    /// <summary>Time until the end at the present pace.</summary>
+    public required TimeSpan Remaining { get; init; }
+
+    /// <summary>The metric of an evaluation; null at a step without one.</summary>
+    public double? ValidationMetric { get; init; }
+}
