@@ -1,5 +1,6 @@
 using Microsoft.ML;
 using Microsoft.ML.Data;
+using Microsoft.ML.Transforms.Image;
 using VectorKind = Microsoft.ML.SchemaShape.Column.VectorKind;
 
 namespace MLNetMultimodal.Transforms;
@@ -7,6 +8,12 @@ namespace MLNetMultimodal.Transforms;
 /// <summary>Columns by name, with messages that say which there are.</summary>
 static class Columns
 {
+    /// <summary>The annotation that holds the values of a key column.</summary>
+    public const string KeyValues = "KeyValues";
+
+    /// <summary>The annotation that names the elements of a vector column.</summary>
+    public const string SlotNames = "SlotNames";
+
     /// <exception cref="ArgumentException">There is no such column; the message lists those there are.</exception>
     public static DataViewSchema.Column Find(DataViewSchema schema, string name) =>
         schema.GetColumnOrNull(name) ?? throw Missing(name, schema.Select(c => c.Name));

@@ -1,5 +1,6 @@
 using Microsoft.ML;
 using Microsoft.ML.Data;
+using Microsoft.ML.Transforms.Image;
 using MLNetMultimodal.Inference;
 using MLNetMultimodal.Media.Images;
 
@@ -26,7 +27,7 @@ class EmbedPart(float[] embeds, Exception?[] errors)
         return embedding;
     }
 
-    public int Failures(int count) => errors.AsSpan(0, count).Count(static e => e is not null);
+    public int Failures(int count) => errors.Take(count).Count(static e => e is not null);
 }
 
 /// <summary>Pictures of a batch.</summary>

@@ -1,5 +1,4 @@
 using Microsoft.ML;
-using Microsoft.ML.Data;
 using MLNetMultimodal.Inference;
 
 namespace MLNetMultimodal.Transforms;

@@ -18,7 +18,8 @@ public sealed record ZeroShotClassifyOptions
     /// key numbers, so its label column must number the classes in the same order.</summary>
     public string PredictedLabel { get; init => field = MultimodalEmbedOptions.Name(value, nameof(PredictedLabel)); } = "PredictedLabel";
 
-    /// <summary>Column that is added: softmax(logitScale * cosine), Vector&lt;Single, labels&gt; in [0, 1] with sum 1; slot names are the labels; default <c>Score</c>.</summary>
+    /// <summary>Column that is added: softmax(logitScale * cosine), Vector&lt;Single, labels&gt; in [0, 1] with sum 1; slot names are the labels, the annotation <c>Templates</c> holds the
+    /// templates; default <c>Score</c>.</summary>
     public string Score { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Score)); } = "Score";
 
     /// <summary>Column that is added: the <see cref="TopK"/> most probable labels, Vector&lt;Text, k&gt;, best first; default <c>TopLabels</c>.</summary>
@@ -123,8 +124,8 @@ public sealed class ZeroShotClassifyEstimator : IEstimator<ZeroShotTransformer>
         Columns.CheckImages(_options.Image, image.ItemType, Columns.IsVector(image));
         List<SchemaShape.Column> outputs =
         [
-            MlNet.ShapeColumn(_options.PredictedLabel, VectorKind.Scalar, NumberDataViewType.UInt32, true, Names(AnnotationUtils.Kinds.KeyValues)),
-            MlNet.ShapeColumn(_options.Score, VectorKind.Vector, NumberDataViewType.Single, false, Names(AnnotationUtils.Kinds.SlotNames)),
+            MlNet.ShapeColumn(_options.PredictedLabel, VectorKind.Scalar, NumberDataViewType.UInt32, true, Names(Columns.KeyValues)),
+            MlNet.ShapeColumn(_options.Score, VectorKind.Vector, NumberDataViewType.Single, false, Names(Columns.SlotNames, ZeroShotComputation.TemplatesAnnotation)),
         ];
         if (_options.TopK > 0)
         {
@@ -134,7 +135,8 @@ public sealed class ZeroShotClassifyEstimator : IEstimator<ZeroShotTransformer>
         return new(inputSchema.Where(c => !_options.OutputColumns.Contains(c.Name)).Concat(outputs));
     }
 
-    static SchemaShape Names(string kind) => new([MlNet.ShapeColumn(kind, VectorKind.Vector, TextDataViewType.Instance, false, null)]);
+    static SchemaShape Names(params IEnumerable<string> kinds) =>
+        new(kinds.Select(kind => MlNet.ShapeColumn(kind, VectorKind.Vector, TextDataViewType.Instance, false, null)));
 }
 
 /// <summary>Classifies pictures into classes that are named in words. Saved by <c>MLContext.Model.Save</c> with the model's files and the class embeddings

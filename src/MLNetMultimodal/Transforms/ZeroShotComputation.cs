@@ -21,6 +21,9 @@ sealed class ZeroShotBatch(ImagePart image, int labels) : RowBatch
 /// <summary>Compares pictures with the texts that name the classes.</summary>
 sealed class ZeroShotComputation : BatchComputation<ZeroShotBatch>
 {
+    /// <summary>Annotation of the score column: the templates of the prompts, for reports.</summary>
+    public const string TemplatesAnnotation = "Templates";
+
     readonly ZeroShotClassifyOptions _options;
     readonly ZeroShotClassifier _classifier;
     readonly ImageInput _image;
@@ -35,8 +38,8 @@ sealed class ZeroShotComputation : BatchComputation<ZeroShotBatch>
         int labels = _labels.Length, top = Math.Min(options.TopK, labels);
         List<OutputColumn> outputs =
         [
-            new(options.PredictedLabel, new KeyDataViewType(typeof(uint), labels), Names(AnnotationUtils.Kinds.KeyValues)),
-            new(options.Score, new VectorDataViewType(NumberDataViewType.Single, labels), Names(AnnotationUtils.Kinds.SlotNames)),
+            new(options.PredictedLabel, new KeyDataViewType(typeof(uint), labels), Names(Columns.KeyValues)),
+            new(options.Score, new VectorDataViewType(NumberDataViewType.Single, labels), Names(Columns.SlotNames, withTemplates: true)),
         ];
         if (top > 0)
         {
@@ -104,10 +107,11 @@ sealed class ZeroShotComputation : BatchComputation<ZeroShotBatch>
         return order.AsSpan(0, Math.Max(1, Top)).ToArray();
     }
 
-    DataViewSchema.Annotations Names(string kind)
+    DataViewSchema.Annotations Names(string kind, bool withTemplates = false)
     {
         var builder = new DataViewSchema.Annotations.Builder();
         builder.Add(kind, Columns.Names(_labels.Length), Columns.Constant(_classifier.Labels));
+        if (withTemplates) builder.Add(TemplatesAnnotation, Columns.Names(_classifier.Templates.Count), Columns.Constant(_classifier.Templates));
         return builder.ToAnnotations();
     }
 }
