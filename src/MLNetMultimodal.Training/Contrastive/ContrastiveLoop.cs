@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Globalization;
 using MLNetMultimodal.Media.Images;
 using MLNetMultimodal.Media.Text;
 using MLNetMultimodal.Models.Checkpoints;
@@ -30,6 +31,8 @@ sealed class ContrastiveLoop : IDisposable
     readonly ImagePreprocessing _images;
     readonly TextTokenizer _texts;
     readonly TorchModel _model;
+    readonly IReadOnlyList<NamedParameter> _parameters;
+    readonly CheckpointStore? _store;
     readonly Generator _generator;
     readonly Parameter? _bias;
     readonly AdamWOptimizer _optimizer;
@@ -39,8 +42,11 @@ sealed class ContrastiveLoop : IDisposable
     readonly WarmupCosine _schedule;
     readonly Queue<double> _losses = new();
     EarlyStopping? _earlyStopping;
+    readonly Stopwatch _clock = new();
+    double _elapsedBefore;
     int _at;
     double? _best;
+    long? _bestStep;
     IReadOnlyDictionary<string, TensorData>? _bestWeights;
 
     public ContrastiveLoop(ContrastiveOptions options, IModelDefinition definition, TorchModel model, ImagePreprocessing images, TextTokenizer texts,
@@ -55,12 +61,20 @@ sealed class ContrastiveLoop : IDisposable
             _bias = new Parameter(tensor(-10f).to(model.Device), requires_grad: true);
             parameters.Add(new("logit_bias", _bias, false));
         }
+        _parameters = parameters;
+        _store = options.Checkpoints is { } folder ? new CheckpointStore(folder) : null;
         _optimizer = new AdamWOptimizer(parameters, new() { WeightDecay = options.WeightDecay, Beta2 = options.Beta2 });
         _ema = options.EmaDecay > 0 ? new Ema(parameters, options.EmaDecay) : null;
         _step = new ContrastiveStep(definition, model, options, _generator, _bias);
-        _batcher = new PairBatcher(train, images, texts, new Augmentation(options.Augmentation, images, options.Seed), options.Templates, options.Seed);
+        _batcher = new PairBatcher(train, images, texts, NewAugmentation(options, images), options.Templates, options.Seed);
         _earlyStopping = options.EarlyStoppingPatience is { } patience && validation is not null ? new EarlyStopping(patience) : null;
         _schedule = new() { Peak = options.LearningRate, Steps = TotalSteps, WarmupSteps = (long)(options.WarmupShare * TotalSteps) };
+    }
+
+    static Augmentation NewAugmentation(ContrastiveOptions options, ImagePreprocessing images)
+    {
+        var (mean, std) = (images.Mean ?? (0, 0, 0), images.Std ?? (1, 1, 1));
+        return new(options.Augmentation, images.Height, images.Width, [mean.R, mean.G, mean.B], [std.R, std.G, std.B], options.Seed);
     }
 
     int BatchSize => Math.Min(_options.BatchSize, _train.Count);
@@ -71,7 +85,7 @@ sealed class ContrastiveLoop : IDisposable
 
     public ContrastiveResult Run()
     {
-        var clock = Stopwatch.StartNew();
+        _clock.Start();
         using var logs = _options.Logs is { } folder ? new TensorBoardWriter(folder) : null;
         Resume();
         bool stopped = false;
@@ -85,15 +99,16 @@ sealed class ContrastiveLoop : IDisposable
             _at++;
             Remember(loss);
             double? validated = _at % StepsPerEpoch == 0 ? Validate() : null;
-            Report(clock, first, loss, norm, validated, logs);
+            Report(first, loss, norm, validated, logs);
             if (validated is { } metric) _earlyStopping = _earlyStopping?.Next(metric);
             stopped = _earlyStopping?.Stops ?? false;
-            if (_options.Checkpoints is not null && (_at % _options.CheckpointSteps == 0 || _at == TotalSteps || stopped)) SaveCheckpoint();
+            bool best = validated is not null && _bestStep == _at;
+            if (_store is not null && (best || stopped || _at == TotalSteps || _at % _options.CheckpointSteps == 0)) SaveCheckpoint();
         }
         ahead?.Wait();
         bool completed = !_options.Cancellation.IsCancellationRequested || _at == TotalSteps;
-        if (!completed && _options.Checkpoints is not null) SaveCheckpoint();
-        return new(_bestWeights ?? CurrentWeights(), _at, completed, _best, _losses.Count > 0 ? _losses.Average() : double.NaN, clock.Elapsed);
+        if (!completed && _store is not null && _at > first) SaveCheckpoint();
+        return new(_bestWeights ?? CurrentWeights(), _at, completed, _best, _losses.Count > 0 ? _losses.Average() : double.NaN, _clock.Elapsed);
     }
 
     Task<PairBatch> MakeAsync(int step)
@@ -130,9 +145,9 @@ sealed class ContrastiveLoop : IDisposable
         if (_losses.Count > 100) _losses.Dequeue();
     }
 
-    void Report(Stopwatch clock, int first, float loss, double norm, double? validated, TensorBoardWriter? logs)
+    void Report(int first, float loss, double norm, double? validated, TensorBoardWriter? logs)
     {
-        double perSecond = (_at - first) * (double)BatchSize / clock.Elapsed.TotalSeconds;
+        double perSecond = (_at - first) * (double)BatchSize / _clock.Elapsed.TotalSeconds;
         _options.Progress?.Report(new()
         {
             Epoch = (_at - 1) / StepsPerEpoch + 1,
@@ -142,7 +157,7 @@ sealed class ContrastiveLoop : IDisposable
             LearningRate = _schedule.At(_at - 1),
             GradientNorm = norm,
             SamplesPerSecond = perSecond,
-            Elapsed = clock.Elapsed,
+            Elapsed = _clock.Elapsed,
             Remaining = TimeSpan.FromSeconds((TotalSteps - _at) * (double)BatchSize / perSecond),
             ValidationMetric = validated,
         });
@@ -160,13 +175,64 @@ sealed class ContrastiveLoop : IDisposable
         return _model.ToWeights();
     }
 
+    /// <summary>What the result depends on; a checkpoint of another training is refused.</summary>
+    IReadOnlyDictionary<string, string> Description() => new Dictionary<string, string>(_options.Describe(), StringComparer.Ordinal)
+    {
+        ["config"] = _definition.ToConfigJson(),
+        ["rows"] = _train.Count.ToString(CultureInfo.InvariantCulture),
+    };
+
+    void SaveCheckpoint() => _store!.Save(new()
+    {
+        State = new()
+        {
+            Step = _at,
+            Epoch = _at / StepsPerEpoch,
+            Index = _at % StepsPerEpoch * BatchSize,
+            BestMetric = _best,
+            BestStep = _bestStep,
+            EvaluationsWithoutGain = _earlyStopping?.Waited ?? 0,
+            ElapsedSeconds = _elapsedBefore + _clock.Elapsed.TotalSeconds,
+            Options = Description(),
+        },
+        Weights = AllWeights(),
+        Optimizer = _optimizer.ToState(),
+        Average = _ema?.ToState(),
+        Random = new Dictionary<string, TensorData> { ["patch_dropout"] = RandomStates.Get(_generator) },
+    });
+
+    void Resume()
+    {
+        if (_store?.LoadLatest() is not { } latest) return;
+        latest.State.CheckOptions(Description(), _store.PathOf(latest.State.Step));
+        if (latest.State.BestStep is { } best)
+        {
+            Restore(best == latest.State.Step ? latest : _store.Load(best));
+            (_best, _bestStep, _bestWeights) = (latest.State.BestMetric, best, CurrentWeights());
+        }
+        Restore(latest);
+        _optimizer.LoadState(latest.Optimizer);
+        RandomStates.Set(latest.Random["patch_dropout"], _generator);
+        (_at, _elapsedBefore) = ((int)latest.State.Step, latest.State.ElapsedSeconds);
+        if (_earlyStopping is not null) _earlyStopping = _earlyStopping with { Best = _best, Waited = latest.State.EvaluationsWithoutGain };
+    }
+
+    IReadOnlyDictionary<string, TensorData> AllWeights() => _parameters.ToDictionary(p => p.Name, p => p.Value.ToTensorData(), StringComparer.Ordinal);
+
+    void Restore(TrainingCheckpoint checkpoint)
+    {
+        StoredState.Check("the checkpoint's weights", _parameters.ToDictionary(p => p.Name, p => (DType.F32, p.Value.shape), StringComparer.Ordinal), checkpoint.Weights);
+        foreach (NamedParameter parameter in _parameters) StoredState.CopyTo(checkpoint.Weights[parameter.Name], parameter.Value);
+        if (_ema is not null && checkpoint.Average is { } average) _ema.LoadState(average);
+    }
+
     double? Validate()
     {
         if (_validation is null) return null;
         using IDisposable? averaged = _ema?.Swap();
         double metric = Top1(_validation);
         if (_best is { } best && metric <= best) return metric;
-        (_best, _bestWeights) = (metric, _model.ToWeights());
+        (_best, _bestStep, _bestWeights) = (metric, _at, _model.ToWeights());
         return metric;
     }
 

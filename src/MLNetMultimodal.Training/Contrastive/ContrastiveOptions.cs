@@ -104,10 +104,10 @@ public sealed record ContrastiveOptions
     /// <see cref="Checkpoints"/> is set.</summary>
     public CancellationToken Cancellation { get; init; }
 
-    /// <summary>What a resumed training must have in common with the one that wrote the checkpoint.</summary>
-    internal string Fingerprint => string.Create(System.Globalization.CultureInfo.InvariantCulture,
-        $"{Initialize}|{VocabularySize}|{Objective}|{Epochs}|{BatchSize}|{MicroBatchSize}|{LearningRate}|{WarmupShare}|{WeightDecay}|{Beta2}|{GradientClip}|"
-        + $"{EmaDecay}|{PatchDropout}|{BFloat16}|{Augmentation}|{Seed}|{string.Join('\u001f', Templates)}");
+    /// <summary>What a resumed training must have in common with the one that wrote the checkpoint: all but paths, progress and cancellation.</summary>
+    internal IReadOnlyDictionary<string, string> Describe() => TrainingState.Describe(this with { Model = null!, Progress = null, Cancellation = default },
+        nameof(Image), nameof(Text), nameof(Group), nameof(ImageFolder), nameof(Model), nameof(Device), nameof(Checkpoints), nameof(CheckpointSteps),
+        nameof(Logs), nameof(Output), nameof(Progress), nameof(Cancellation));
 
     static int AtLeast(int value, int min, string name) => value >= min ? value : throw Wrong(name, value, $"at least {min}");
 

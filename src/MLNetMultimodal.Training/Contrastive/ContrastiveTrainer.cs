@@ -8,6 +8,7 @@ using MLNetMultimodal.Media.Text;
 using MLNetMultimodal.Models.Checkpoints;
 using MLNetMultimodal.Models.Families;
 using MLNetMultimodal.Transforms;
+using TorchSharp;
 using static TorchSharp.torch;
 
 namespace MLNetMultimodal.Training;
@@ -70,7 +71,7 @@ public sealed class ContrastiveTrainer : IEstimator<MultimodalTransformer>
 
     (IModelDefinition, ImagePreprocessing, TextTokenizer, TorchModel) Start(PairReader reader, IDataView train)
     {
-        Device device = device(_options.Device);
+        Device device = torch.device(_options.Device);
         if (_options.Initialize is { } folder)
         {
             ModelFiles files = ModelFiles.FromFolder(folder);

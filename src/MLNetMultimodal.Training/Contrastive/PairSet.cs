@@ -81,7 +81,8 @@ sealed class PairBatcher(PairSet set, ImagePreprocessing images, TextTokenizer t
         Parallel.For(0, rows.Length, new() { MaxDegreeOfParallelism = Math.Max(1, Environment.ProcessorCount / 2) }, i =>
         {
             int row = rows.Span[i];
-            augmentation.Apply(set.Picture(row), epoch, row, pixels.AsSpan(i * size, size));
+            RgbImage picture = set.Picture(row);
+            augmentation.Apply(picture.Pixels, picture.Height, picture.Width, epoch, row, pixels.AsSpan(i * size, size));
         });
 
         var distinct = new Dictionary<string, int>(StringComparer.Ordinal);

@@ -124,12 +124,14 @@ public sealed class MultimodalEmbedEstimator : IEstimator<MultimodalTransformer>
     /// <summary>The columns after the transform.</summary>
     /// <param name="inputSchema">The columns before it.</param>
     /// <exception cref="ArgumentException">A column is missing or of the wrong type; the message lists the columns.</exception>
-    public SchemaShape GetOutputSchema(SchemaShape inputSchema)
+    public SchemaShape GetOutputSchema(SchemaShape inputSchema) => OutputSchema(_options, inputSchema);
+
+    internal static SchemaShape OutputSchema(MultimodalEmbedOptions options, SchemaShape inputSchema)
     {
-        if (_options.Image is { } image && Columns.Find(inputSchema, image) is var i) Columns.CheckImages(image, i.ItemType, Columns.IsVector(i));
-        if (_options.Text is { } text && Columns.Find(inputSchema, text) is var t) Columns.CheckTexts(text, t.ItemType, Columns.IsVector(t));
+        if (options.Image is { } image && Columns.Find(inputSchema, image) is var i) Columns.CheckImages(image, i.ItemType, Columns.IsVector(i));
+        if (options.Text is { } text && Columns.Find(inputSchema, text) is var t) Columns.CheckTexts(text, t.ItemType, Columns.IsVector(t));
         var annotations = new SchemaShape([MlNet.ShapeColumn(EmbedComputation.ModelAnnotation, VectorKind.Scalar, TextDataViewType.Instance, false, null)]);
-        string[] outputs = _options.OutputColumns;
+        string[] outputs = options.OutputColumns;
         return new(inputSchema.Where(c => !outputs.Contains(c.Name))
             .Concat(outputs.Select(name => MlNet.ShapeColumn(name, VectorKind.Vector, NumberDataViewType.Single, false, annotations))));
     }

@@ -1,0 +1,90 @@
+using Microsoft.ML;
+using Microsoft.ML.Data;
+using Microsoft.ML.Transforms.Image;
+using MLNetMultimodal.Media.Images;
+
+namespace MLNetMultimodal.Transforms;
+
+/// <summary>A column of pictures, read row by row and decoded on the spot: MLImage, a path as text, or the bytes of a picture file.</summary>
+sealed class ImageColumn : IDisposable
+{
+    readonly DataViewRow _row;
+    readonly string _name;
+    readonly Func<RgbImage> _read;
+    MLImage? _image;
+
+    public ImageColumn(DataViewRow row, string name, string? folder)
+    {
+        (_row, _name) = (row, name);
+        DataViewSchema.Column column = Columns.Find(row.Schema, name);
+        Columns.CheckImages(name, Columns.ItemType(column), Columns.IsVector(column));
+        _read = column.Type switch
+        {
+            ImageDataViewType => Images(row.GetGetter<MLImage>(column)),
+            TextDataViewType => Paths(row.GetGetter<ReadOnlyMemory<char>>(column), folder),
+            _ => Files(row.GetGetter<VBuffer<byte>>(column)),
+        };
+    }
+
+    /// <summary>The picture of the current row.</summary>
+    /// <exception cref="InvalidDataException">It is missing or cannot be read; the message names row and column.</exception>
+    public RgbImage Read()
+    {
+        try
+        {
+            return _read();
+        }
+        catch (Exception e) when (e is IOException or InvalidDataException or NotSupportedException or UnauthorizedAccessException)
+        {
+            throw new InvalidDataException($"row {_row.Position}, column '{_name}': the picture cannot be read: {e.Message}", e);
+        }
+    }
+
+    Func<RgbImage> Images(ValueGetter<MLImage> getter) => () =>
+    {
+        getter(ref _image!);
+        return _image is null ? throw Missing() : Pixels(_image);
+    };
+
+    static Func<RgbImage> Paths(ValueGetter<ReadOnlyMemory<char>> getter, string? folder)
+    {
+        ReadOnlyMemory<char> path = default;
+        return () =>
+        {
+            getter(ref path);
+            return path.IsEmpty ? throw Missing() : ImageDecoder.Decode(folder is null ? path.ToString() : Path.Combine(folder, path.ToString()));
+        };
+    }
+
+    static Func<RgbImage> Files(ValueGetter<VBuffer<byte>> getter)
+    {
+        VBuffer<byte> file = default;
+        return () =>
+        {
+            getter(ref file);
+            return file.Length == 0 ? throw Missing() : ImageDecoder.Decode([.. file.DenseValues()], "the encoded picture");
+        };
+    }
+
+    static InvalidDataException Missing() => new("there is none: the column is empty in this row.");
+
+    /// <summary>The pixels of an MLImage, [H, W, 4] in either order -> [H, W, 3].</summary>
+    public static RgbImage Pixels(MLImage image)
+    {
+        if (image.BitsPerPixel != 32) throw new NotSupportedException($"an MLImage of {image.BitsPerPixel} bits a pixel is not read; 32 are.");
+        ReadOnlySpan<byte> source = image.Pixels;
+        int pixels = image.Width * image.Height;
+        var rgb = new byte[3 * pixels];
+        (int red, int blue) = image.PixelFormat == MLPixelFormat.Bgra32 ? (2, 0) : (0, 2);
+        for (int i = 0; i < pixels; i++)
+        {
+            rgb[3 * i] = source[4 * i + red];
+            rgb[3 * i + 1] = source[4 * i + 1];
+            rgb[3 * i + 2] = source[4 * i + blue];
+        }
+        return new(image.Width, image.Height, rgb);
+    }
+
+    /// <summary>Frees the last picture.</summary>
+    public void Dispose() => _image?.Dispose();
+}
