@@ -51,18 +51,18 @@ public sealed record ClipConfig
         ProjectionWidth = 768,
     };
 
-    /// <summary>A small CLIP for pictures of 28x28 pixels, with a convolutional stem: trains on a laptop's processor in minutes.</summary>
+    /// <summary>A small CLIP for pictures of 32x32 pixels, with a convolutional stem: 1.6 million parameters, trains on a laptop's processor in minutes.</summary>
     /// <param name="vocabularySize">V of the tokenizer it is trained with; its highest id is the end token.</param>
     /// <param name="contextLength">The most tokens of a text.</param>
-    public static ClipConfig Small28(int vocabularySize, int contextLength = 24) => new()
+    public static ClipConfig Small32(int vocabularySize, int contextLength = 24) => new()
     {
-        Vision = new() { ImageSize = 28, PatchSize = 4, StemChannels = [32, 64, 128], Blocks = new(4, 128, 512, 4, Activation.Gelu) },
+        Vision = new() { ImageSize = 32, PatchSize = 8, StemChannels = [32, 64, 128, 192], Blocks = new(2, 192, 384, 6, Activation.Gelu) },
         Text = new()
         {
             VocabularySize = vocabularySize,
             ContextLength = contextLength,
             EndTokenId = vocabularySize - 1,
-            Blocks = new(2, 128, 512, 4, Activation.Gelu),
+            Blocks = new(2, 128, 256, 4, Activation.Gelu),
         },
         ProjectionWidth = 128,
     };

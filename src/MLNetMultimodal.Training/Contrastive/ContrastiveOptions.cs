@@ -30,8 +30,8 @@ public sealed record ContrastiveOptions
     public string? Initialize { get; init; }
 
     /// <summary>Makes the sizes of a model that starts from random weights, from the size of the vocabulary.
-    /// Default: <see cref="ClipConfig.Small28"/>.</summary>
-    public Func<int, ClipConfig> Model { get; init; } = vocabulary => ClipConfig.Small28(vocabulary);
+    /// Default: <see cref="ClipConfig.Small32"/>.</summary>
+    public Func<int, ClipConfig> Model { get; init; } = vocabulary => ClipConfig.Small32(vocabulary);
 
     /// <summary>Largest vocabulary of the tokenizer that is trained on the captions when the model starts from random weights. Default 1,000.</summary>
     public int VocabularySize { get; init => field = AtLeast(value, 259, nameof(VocabularySize)); } = 1000;
