@@ -1,0 +1,98 @@
+using System.CommandLine;
+using MLNetMultimodal.Inference.Onnx;
+using MLNetMultimodal.Models.Checkpoints;
+using MLNetMultimodal.Models.Families;
+using MLNetMultimodal.Models.Ops;
+using MLNetMultimodal.Training;
+
+namespace MLNetMultimodal.ModelBuilder.Commands;
+
+/// <summary><c>run</c>: raw tensors through a model, in either engine.</summary>
+static class RunCommand
+{
+    const string Input = "in.", Output = "out.", Onnx = "onnx", Torch = "torch";
+
+    sealed record Row(string Name, string Type, IReadOnlyList<long> Shape);
+
+    public static Command Create()
+    {
+        Option<string> model = ToolOptions.Model();
+        var inputs = new Option<string>("--inputs") { Description = "A safetensors file with the inputs, named in.*; others are left aside.", HelpName = "F", Required = true };
+        var outputs = new Option<string>("--outputs") { Description = "The safetensors file to write, outputs named out.*", HelpName = "F", Required = true };
+        var backend = new Option<string>("--backend") { Description = "The engine.", DefaultValueFactory = _ => Onnx };
+        var weights = new Option<string>("--weights")
+        {
+            Description = "The file of the weights, in the model folder or elsewhere.",
+            HelpName = "F",
+            DefaultValueFactory = _ => "model.safetensors",
+        };
+        Option<string> format = ToolOptions.Format(ResultWriter.Table, ResultWriter.Json);
+        var command = new Command("run", "Run raw tensors through a model.") { model, inputs, outputs, backend.AcceptOnlyFromAmong(Onnx, Torch), weights, format };
+        command.SetAction(parsed =>
+        {
+            IReadOnlyList<Row> rows = Run(ModelFiles.FromFolder(parsed.GetRequiredValue(model)), parsed.GetRequiredValue(weights),
+                parsed.GetRequiredValue(inputs), parsed.GetRequiredValue(outputs), parsed.GetRequiredValue(backend));
+            if (parsed.GetValue(format) == ResultWriter.Json) ResultWriter.WriteJson(rows);
+            else ResultWriter.WriteTable(["output", "type", "shape"], rows.Select(r => (string[])[r.Name, r.Type, $"[{string.Join(", ", r.Shape)}]"]));
+            return ExitCode.Done;
+        });
+        return command;
+    }
+
+    static IReadOnlyList<Row> Run(ModelFiles files, string weightsFile, string inputsFile, string outputsFile, string backend)
+    {
+        IModelDefinition definition = ModelFamilies.Create(files.Read("config.json"), files.Name);
+        using Safetensors stored = files.Contains(weightsFile) || !File.Exists(weightsFile) ? files.OpenWeights(weightsFile) : Safetensors.Open(weightsFile);
+        IReadOnlyDictionary<string, TensorData> weights = CheckpointWeights.For(definition, stored, weightsFile);
+        using Safetensors io = Safetensors.Open(inputsFile);
+        Dictionary<string, TensorData> inputs = io.Where(t => t.Key.StartsWith(Input, StringComparison.Ordinal)).ToDictionary(t => t.Key[Input.Length..], t => t.Value);
+
+        var outputs = new Dictionary<string, TensorData>(StringComparer.Ordinal);
+        foreach (IProgram program in Programs(definition, inputs, inputsFile))
+        {
+            Dictionary<string, TensorData> fitting = program.Inputs.ToDictionary(spec => spec.Name, spec => Fit(spec, inputs[spec.Name]));
+            foreach (var (name, value) in backend == Torch ? RunTorch(program, weights, fitting) : RunOnnx(program, weights, fitting)) outputs[Output + name] = value;
+        }
+        Safetensors.Write(outputsFile, outputs);
+        return [.. outputs.Select(o => new Row(o.Key, o.Value.Type.ToString(), o.Value.Shape))];
+    }
+
+    /// <summary>The whole model where all its inputs are there, else the encoders whose inputs are there.</summary>
+    static IReadOnlyList<IProgram> Programs(IModelDefinition definition, Dictionary<string, TensorData> inputs, string inputsFile)
+    {
+        bool Given(IProgram program) => program.Inputs.All(i => inputs.ContainsKey(i.Name));
+        if (Given(definition.Full)) return [definition.Full];
+        IProgram[] encoders = [.. definition.Encoders.Values.Where(Given)];
+        return encoders.Length > 0 ? encoders : throw new InvalidDataException(
+            $"the model takes {string.Join(", ", definition.Full.Inputs.Select(i => Input + i))}; '{inputsFile}' has {(inputs.Count == 0 ? "no in.*" : string.Join(", ", inputs.Keys.Select(k => Input + k)))}.");
+    }
+
+    /// <summary>The input in the type that the program takes, its shape checked.</summary>
+    static TensorData Fit(TensorSpec spec, TensorData data)
+    {
+        TensorData fitting = (spec.Type, data.Type) switch
+        {
+            (ElementType.Float32, DType.F64 or DType.F16 or DType.BF16) => TensorData.From(data.ToSingles(), data.Shape),
+            (ElementType.Int64, DType.I32 or DType.I16 or DType.I8 or DType.U8) => TensorData.From(data.ToInt64s(), data.Shape),
+            _ => data,
+        };
+        DType wanted = spec.Type switch { ElementType.Float32 => DType.F32, ElementType.Int64 => DType.I64, _ => DType.BOOL };
+        bool fits = fitting.Type == wanted && data.Shape.Count == spec.Shape.Length
+            && spec.Shape.Zip(data.Shape).All(d => d.First.IsKnown ? d.First.Size == d.Second : d.Second > 0);
+        return fits ? fitting : throw new InvalidDataException($"the input must be {Input}{spec}, but is {data.Type} [{string.Join(", ", data.Shape)}].");
+    }
+
+    static IReadOnlyDictionary<string, TensorData> RunOnnx(
+        IProgram program, IReadOnlyDictionary<string, TensorData> weights, IReadOnlyDictionary<string, TensorData> inputs)
+    {
+        using var session = new OnnxSession(OnnxRecorder.Record(program, weights));
+        return session.Run(inputs);
+    }
+
+    static IReadOnlyDictionary<string, TensorData> RunTorch(
+        IProgram program, IReadOnlyDictionary<string, TensorData> weights, IReadOnlyDictionary<string, TensorData> inputs)
+    {
+        using TorchModel model = TorchModel.Load(program, weights);
+        return model.Run(program, inputs);
+    }
+}

@@ -1,0 +1,27 @@
+using System.Buffers.Binary;
+using System.Globalization;
+using System.Runtime.InteropServices;
+using System.Text;
+
+namespace MLNetMultimodal.ModelBuilder;
+
+/// <summary>NumPy's file format, version 1.0: magic, the length of a Python dictionary, the dictionary, then the values.</summary>
+static class Npy
+{
+    const int Alignment = 64;
+
+    /// <summary>Writes rows of one width as float32 [N, E].</summary>
+    public static void Write(Stream stream, IReadOnlyList<float[]> rows)
+    {
+        ReadOnlySpan<byte> magic = [0x93, .. "NUMPY"u8, 1, 0];
+        string shape = string.Create(CultureInfo.InvariantCulture, $"({rows.Count}, {rows[0].Length})");
+        string header = $"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}";
+        int unpadded = magic.Length + sizeof(ushort) + header.Length + 1, length = header.Length + 1 + (Alignment - unpadded % Alignment) % Alignment;
+        stream.Write(magic);
+        Span<byte> size = stackalloc byte[sizeof(ushort)];
+        BinaryPrimitives.WriteUInt16LittleEndian(size, (ushort)length);
+        stream.Write(size);
+        stream.Write(Encoding.ASCII.GetBytes(header.PadRight(length - 1) + "\n"));
+        foreach (float[] row in rows) stream.Write(MemoryMarshal.AsBytes(row.AsSpan()));
+    }
+}
