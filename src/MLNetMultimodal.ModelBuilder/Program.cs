@@ -15,7 +15,7 @@ var root = new RootCommand("Trains, evaluates, runs and inspects multimodal mode
 ParseResult parsed = root.Parse(args, new() { ResponseFileTokenReplacer = null, EnablePosixBundling = false });
 if (parsed.Action is ParseErrorAction wrong)
 {
-    wrong.ShowHelp = false;
+    wrong.ShowHelp = args.Length == 0;
     parsed.Invoke(new() { Output = Console.Error, Error = Console.Error });
     return ExitCode.WrongUsage;
 }

@@ -19,10 +19,14 @@ static class PreprocessCommand
         var outputs = new Option<string>("--outputs") { Description = "The safetensors file to write: out.<file name>, [3, H, W].", HelpName = "F", Required = true };
         var size = new Option<int?>("--size") { Description = $"Preprocess as CLIP does for N x N pixels, whatever {ConfigFile} says.", HelpName = "N" };
         var command = new Command("preprocess", "Write what a model would see of pictures.") { model, images, outputs, size, format };
+        size.Validators.Add(result =>
+        {
+            if (result.GetValueOrDefault<int?>() is < 1) result.AddError("--size must be at least 1.");
+        });
         command.SetAction(parsed =>
         {
             ModelFiles files = ModelFiles.FromFolder(parsed.GetRequiredValue(model));
-            ImagePreprocessing preprocessing = parsed.GetValue(size) is { } side ? WrongUsageException.Check(() => ImagePreprocessing.Clip(side)) : Read(files);
+            ImagePreprocessing preprocessing = parsed.GetValue(size) is { } side ? ImagePreprocessing.Clip(side) : Read(files);
             string[] pictures = PictureFiles.Expand(parsed.GetRequiredValue(images)), names = Names(pictures);
             TensorData[] tensors = [.. pictures.Select(file => Apply(preprocessing, file))];
             Safetensors.Write(parsed.GetRequiredValue(outputs), names.Zip(tensors, KeyValuePair.Create));

@@ -1,0 +1,61 @@
+using System.Text.Json;
+using MLNetMultimodal.Media.Images;
+using MLNetMultimodal.Media.Text;
+using MLNetMultimodal.Models.Checkpoints;
+
+namespace MLNetMultimodal.ModelBuilder.Tests;
+
+/// <summary><c>tokenize</c>, <c>preprocess</c> and <c>summary</c>: they need no weights.</summary>
+[Collection(ToolCollection.Name)]
+public sealed class InspectionCommandTests(ToolFixture fixture)
+{
+    [Fact]
+    public async Task Tokens_are_those_of_the_tokenizer()
+    {
+        string folder = fixture.At("tokenizer-only");
+        Directory.CreateDirectory(folder);
+        TextTokenizer tokenizer = TextTokenizer.Load(fixture.Model);
+        foreach (var (name, bytes) in tokenizer.Files) File.WriteAllBytes(Path.Combine(folder, name), bytes.ToArray());
+        string[] texts = ["a photo of a red thing", "@blue", "-1 \"ü\"", ""];
+        JsonElement[] rows = (await Tool.Run(["tokenize", "--model", folder, "--text", .. texts])).Expect(0).Rows;
+        Assert.Equal(texts, rows.Select(r => r.GetProperty("text").GetString()));
+        foreach (var (text, row) in texts.Zip(rows)) Assert.Equal(tokenizer.Encode(text), row.GetProperty("input_ids").EnumerateArray().Select(i => i.GetInt32()));
+    }
+
+    [Fact]
+    public async Task Preprocessed_pictures_are_what_the_model_sees_and_each_has_its_name()
+    {
+        string folder = fixture.At("preprocessor-only"), outputs = fixture.At("pixels.safetensors"), red = fixture.Picture("red", 0), blue = fixture.Picture("blue", 0);
+        Directory.CreateDirectory(folder);
+        (await Tool.Run("preprocess", "--model", folder, "--image", red, "--outputs", outputs)).ExpectOneLine(1, "preprocessor_config.json", "--size");
+        Assert.False(File.Exists(outputs));
+        File.Copy(Path.Combine(fixture.Model, "preprocessor_config.json"), Path.Combine(folder, "preprocessor_config.json"));
+        JsonElement[] rows = (await Tool.Run("preprocess", "--model", folder, "--image", red, blue, "--outputs", outputs, "--format", "json")).Expect(0).Rows;
+        Assert.Equal(["out.0.png", "out.0.png#2"], rows.Select(r => r.GetProperty("name").GetString()));
+        using Safetensors got = Safetensors.Open(outputs);
+        foreach (var (name, file) in (IEnumerable<(string, string)>)[("out.0.png", red), ("out.0.png#2", blue)])
+        {
+            var expected = new float[3 * ToolFixture.ImageSize * ToolFixture.ImageSize];
+            ImagePreprocessing.Clip(ToolFixture.ImageSize).Apply(ImageDecoder.Decode(file), expected);
+            Assert.Equal([3, ToolFixture.ImageSize, ToolFixture.ImageSize], got[name].Shape);
+            Assert.Equal(expected, got[name].ToSingles());
+        }
+    }
+
+    [Fact]
+    public async Task A_summary_counts_every_weight_of_the_file()
+    {
+        JsonElement[] rows = (await Tool.Run("summary", "--model", fixture.Model, "--format", "json")).Expect(0).Rows;
+        Assert.Equal(["vision_model", "text_model", "model"], rows.Select(r => r.GetProperty("program").GetString()));
+        using Safetensors weights = Safetensors.Open(Path.Combine(fixture.Model, "model.safetensors"));
+        Assert.Equal(weights.Values.Sum(w => w.Count), rows[2].GetProperty("parameters").GetInt64());
+        Assert.Equal(4 * weights.Values.Sum(w => w.Count), rows[2].GetProperty("parameter_bytes").GetInt64());
+        foreach (JsonElement row in rows)
+        {
+            Assert.Equal("clip", row.GetProperty("model_type").GetString());
+            Assert.Equal(ToolFixture.EmbeddingWidth, row.GetProperty("embedding_width").GetInt32());
+            Assert.True(row.GetProperty("flops").GetInt64() > 0 && row.GetProperty("activation_bytes").GetInt64() > 0);
+            Assert.True(row.GetProperty("layers").GetArrayLength() > 10);
+        }
+    }
+}

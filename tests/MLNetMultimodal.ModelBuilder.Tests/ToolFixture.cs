@@ -1,0 +1,72 @@
+using MLNetMultimodal.Media.Images;
+using MLNetMultimodal.Media.Text;
+using MLNetMultimodal.Models.Checkpoints;
+using MLNetMultimodal.Models.Families;
+using MLNetMultimodal.Training;
+
+namespace MLNetMultimodal.ModelBuilder.Tests;
+
+/// <summary>Tests that share one folder with a tiny model and pictures.</summary>
+[CollectionDefinition(Name)]
+public sealed class ToolCollection : ICollectionFixture<ToolFixture>
+{
+    public const string Name = "tool";
+}
+
+/// <summary>A folder with a tiny model of random weights, and pictures: <c>pictures/red/0.png</c> to <c>5.png</c>, and the same in <c>blue</c>.</summary>
+public sealed class ToolFixture : IDisposable
+{
+    public const int ImageSize = 8, EmbeddingWidth = 12, PicturesPerClass = 6;
+
+    public ToolFixture()
+    {
+        Root = Directory.CreateTempSubdirectory("mlnet-multimodal-tests-").FullName;
+        WriteModel();
+        var random = new Random(1);
+        WritePictures("red", () => (random.Next(160, 256), random.Next(60), random.Next(60)));
+        WritePictures("blue", () => (random.Next(60), random.Next(60), random.Next(160, 256)));
+        File.WriteAllText(Broken, "no picture");
+    }
+
+    public string Root { get; }
+
+    public string Model => At("model");
+
+    public string Pictures => At("pictures");
+
+    public string Broken => At("broken.png");
+
+    public string At(params string[] parts) => Path.Combine([Root, .. parts]);
+
+    public string Picture(string name, int number) => At("pictures", name, $"{number}.png");
+
+    void WriteModel()
+    {
+        TextTokenizer tokenizer = ByteLevelBpeTrainer.Train(["a photo of a red thing", "a photo of a blue thing"], new() { VocabularySize = 530, ContextLength = 8 });
+        ClipConfig tiny = ClipConfig.Tiny;
+        var definition = new ClipModel(tiny with { Text = tiny.Text with { VocabularySize = tokenizer.VocabularySize, EndTokenId = tokenizer.EndId } });
+        using TorchModel weights = TorchModel.Create(definition.Full, seed: 1);
+        Directory.CreateDirectory(Model);
+        Safetensors.Write(Path.Combine(Model, "model.safetensors"), weights.ToWeights());
+        File.WriteAllText(Path.Combine(Model, "config.json"), definition.ToConfigJson());
+        File.WriteAllText(Path.Combine(Model, "preprocessor_config.json"), ImagePreprocessing.Clip(ImageSize).ToJson());
+        foreach (var (name, bytes) in tokenizer.Files) File.WriteAllBytes(Path.Combine(Model, name), bytes.ToArray());
+    }
+
+    void WritePictures(string name, Func<(int R, int G, int B)> color)
+    {
+        Directory.CreateDirectory(At("pictures", name));
+        for (int n = 0; n < PicturesPerClass; n++)
+        {
+            var pixels = new byte[3 * 12 * 10];
+            for (int i = 0; i < pixels.Length; i += 3)
+            {
+                var (r, g, b) = color();
+                (pixels[i], pixels[i + 1], pixels[i + 2]) = ((byte)r, (byte)g, (byte)b);
+            }
+            ImageEncoder.SavePng(new RgbImage(12, 10, pixels), Picture(name, n));
+        }
+    }
+
+    public void Dispose() => Directory.Delete(Root, recursive: true);
+}
