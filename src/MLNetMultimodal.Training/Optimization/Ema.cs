@@ -1,3 +1,5 @@
+using System.Numerics.Tensors;
+using System.Runtime.InteropServices;
 using MLNetMultimodal.Models.Checkpoints;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -36,8 +38,15 @@ sealed class Ema : IDisposable
         Updates++;
         using IDisposable noGradients = no_grad();
         using DisposeScope scope = NewDisposeScope();
-        for (int i = 0; i < _averages.Length; i++) _averages[i].lerp_(_parameters[i].Value, 1 - keep);
+        for (int i = 0; i < _averages.Length; i++)
+        {
+            Tensor weights = _parameters[i].Value;
+            if (weights.device_type != DeviceType.CPU || !weights.is_contiguous()) _averages[i].lerp_(weights, 1 - keep);
+            else TensorPrimitives.Lerp(Values(_averages[i]), Values(weights), (float)(1 - keep), Values(_averages[i])); // starts no threads
+        }
     }
+
+    static Span<float> Values(Tensor tensor) => MemoryMarshal.Cast<byte, float>(tensor.bytes);
 
     /// <summary>Puts the average into the model, for an evaluation, until the returned object is disposed.</summary>
     /// <exception cref="InvalidOperationException">They are swapped already.</exception>
