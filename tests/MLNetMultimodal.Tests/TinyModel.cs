@@ -17,14 +17,17 @@ public sealed class TinyModel : IDisposable
         Root = Directory.CreateTempSubdirectory("mlnet-multimodal-tests-").FullName;
         Folder = Path.Combine(Root, "tiny");
         Directory.CreateDirectory(Folder);
-        TextTokenizer tokenizer = ByteLevelBpeTrainer.Train(["a red cat", "a blue dog", "a green bird"], new() { VocabularySize = 520, ContextLength = 8 });
+        TextTokenizer tokenizer = ByteLevelBpeTrainer.Train(["a red cat", "a blue dog", "a green bird"],
+            new() { VocabularySize = 520, ContextLength = 8 });
         ClipConfig config = ClipConfig.Tiny;
         config = config with { Text = config.Text with { VocabularySize = tokenizer.VocabularySize, EndTokenId = tokenizer.VocabularySize - 1 } };
         var model = new ClipModel(config);
         var random = new Random(5);
-        Safetensors.Write(Path.Combine(Folder, "model.safetensors"), ModelSummary.Of(model.Full).Parameters.Select(p => KeyValuePair.Create(p.Name, Draw(p, random))));
+        Safetensors.Write(Path.Combine(Folder, "model.safetensors"),
+            ModelSummary.Of(model.Full).Parameters.Select(p => KeyValuePair.Create(p.Name, Draw(p, random))));
         File.WriteAllText(Path.Combine(Folder, "config.json"), model.ToConfigJson());
-        File.WriteAllText(Path.Combine(Folder, "preprocessor_config.json"), ImagePreprocessing.Clip(config.Vision.ImageSize).ToJson());
+        File.WriteAllText(Path.Combine(Folder, "preprocessor_config.json"),
+            ImagePreprocessing.Clip(config.Vision.ImageSize).ToJson());
         foreach (var (name, content) in tokenizer.Files) File.WriteAllBytes(Path.Combine(Folder, name), content.ToArray());
         Rows = [.. Enumerable.Range(0, Pictures).Select(i => new PairRow
         {
@@ -105,7 +108,8 @@ static class Tolerance
         {
             Assert.Equal(expected[i].Length, actual[i].Length);
             for (int j = 0; j < expected[i].Length; j++)
-                largest = float.IsNaN(actual[i][j]) ? float.PositiveInfinity : Math.Max(largest, Math.Abs(expected[i][j] - actual[i][j]));
+                largest = float.IsNaN(actual[i][j]) ? float.PositiveInfinity
+                    : Math.Max(largest, Math.Abs(expected[i][j] - actual[i][j]));
         }
         Assert.True(largest <= tolerance, $"max |expected - actual| = {largest:g3}, at most {tolerance:g3} is wanted");
     }

@@ -16,7 +16,8 @@ abstract class RowBatch
     public long FirstRow { get; set; }
 }
 
-/// <summary>What is computed for a batch of rows. It holds no state of a pass: several cursors use one computation at once.</summary>
+/// <summary>What is computed for a batch of rows. It holds no state of a pass: several cursors use one computation at
+/// once.</summary>
 /// <typeparam name="TBatch">Inputs and results of the rows of a batch, by slot.</typeparam>
 abstract class BatchComputation<TBatch> where TBatch : RowBatch
 {
@@ -35,10 +36,12 @@ abstract class BatchComputation<TBatch> where TBatch : RowBatch
     /// <param name="isActive">The outputs that will be asked for.</param>
     public abstract TBatch NewBatch(int rows, Func<int, bool> isActive);
 
-    /// <summary>Binds to a row of the source: the result copies the row's inputs into a slot. Called on one thread at a time.</summary>
+    /// <summary>Binds to a row of the source: the result copies the row's inputs into a slot. Called on one thread at a
+    /// time.</summary>
     public abstract Action<TBatch, int> Reader(DataViewRow input, Func<int, bool> isActive);
 
-    /// <summary>Decodes and preprocesses one slot, on any thread, several slots at once. What is wrong with the row is kept in the batch, not thrown.</summary>
+    /// <summary>Decodes and preprocesses one slot, on any thread, several slots at once. What is wrong with the row is kept in
+    /// the batch, not thrown.</summary>
     public abstract void Prepare(TBatch batch, int slot);
 
     /// <summary>Computes the outputs of the first <paramref name="count"/> slots, on any thread.</summary>

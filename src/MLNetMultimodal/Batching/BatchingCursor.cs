@@ -5,12 +5,15 @@ using Microsoft.ML.Data;
 namespace MLNetMultimodal.Batching;
 
 /// <summary>
-/// Serves rows one at a time, in order, while whole batches are read and computed ahead on worker threads. The first value that is asked for starts the work:
-/// a pass that skips rows, or asks only for columns of the source, computes nothing. Memory is bounded by the batches in flight, which are used again.
+/// Serves rows one at a time, in order, while whole batches are read and computed ahead on worker threads. The first value that
+/// is asked for starts the work:
+/// a pass that skips rows, or asks only for columns of the source, computes nothing. Memory is bounded by the batches in flight,
+/// which are used again.
 /// </summary>
 sealed class BatchingCursor<TBatch> : DataViewRowCursor where TBatch : RowBatch
 {
-    /// <summary>One thread per batch keeps every core busy when the engine runs a batch on one thread; more than a few batches only cost memory.</summary>
+    /// <summary>One thread per batch keeps every core busy when the engine runs a batch on one thread; more than a few batches
+    /// only cost memory.</summary>
     static readonly int MaxAhead = Math.Clamp(Environment.ProcessorCount, 2, 8);
 
     readonly BatchComputation<TBatch> _computation;
@@ -30,7 +33,8 @@ sealed class BatchingCursor<TBatch> : DataViewRowCursor where TBatch : RowBatch
     volatile bool _sourceEnded;
     bool _done, _disposed;
 
-    public BatchingCursor(BatchComputation<TBatch> computation, DataViewRowCursor source, DataViewSchema schema, ActiveColumns active)
+    public BatchingCursor(BatchComputation<TBatch> computation, DataViewRowCursor source, DataViewSchema schema,
+        ActiveColumns active)
     {
         (_computation, _source, Schema, _active) = (computation, source, schema, active);
         _passed = new PassedColumn?[source.Schema.Count];
@@ -77,13 +81,15 @@ sealed class BatchingCursor<TBatch> : DataViewRowCursor where TBatch : RowBatch
         _active.Check(column);
         int index = column.Index;
         if (index >= _passed.Length)
-            return ActiveColumns.Cast<TValue>(_computation.Getter(index - _passed.Length, () => (Computed().Work, _slot)), Schema[index]);
+            return ActiveColumns.Cast<TValue>(_computation.Getter(index - _passed.Length, () => (Computed().Work, _slot)),
+                Schema[index]);
         return _passed[index] is { } passed
             ? ActiveColumns.Cast<TValue>(passed.Getter(() => (Row().Columns[index]!, _slot)), Schema[index])
             : _source.GetGetter<TValue>(_source.Schema[index]);
     }
 
-    Flight Row() => _position >= 0 ? _current! : throw new InvalidOperationException("the cursor stands on no row; call MoveNext first, and only while it returns true.");
+    Flight Row() => _position >= 0 ? _current!
+        : throw new InvalidOperationException("the cursor stands on no row; call MoveNext first, and only while it returns true.");
 
     /// <summary>The next batch: one that was read ahead, or read now.</summary>
     Flight Next()
@@ -96,7 +102,8 @@ sealed class BatchingCursor<TBatch> : DataViewRowCursor where TBatch : RowBatch
         return next;
     }
 
-    /// <summary>Leaves the current batch: its room is free for another. An error of the source that came after its rows is thrown now.</summary>
+    /// <summary>Leaves the current batch: its room is free for another. An error of the source that came after its rows is thrown
+    /// now.</summary>
     void Land()
     {
         if (_current is not { } landed) return;
@@ -159,12 +166,14 @@ sealed class BatchingCursor<TBatch> : DataViewRowCursor where TBatch : RowBatch
     Flight Rent()
     {
         if (!_free.TryPop(out Flight? flight))
-            _all.Add(flight = new(_computation.NewBatch(_computation.BatchSize, _active.Output), _passed, _computation.BatchSize));
+            _all.Add(flight = new(_computation.NewBatch(_computation.BatchSize, _active.Output), _passed,
+                _computation.BatchSize));
         (flight.Reading, flight.Computing, flight.IsComputed) = (null, null, false);
         return flight;
     }
 
-    /// <summary>Reads rows from the source; one thread at a time. What the source throws is kept and thrown to the consumer after the rows before it.</summary>
+    /// <summary>Reads rows from the source; one thread at a time. What the source throws is kept and thrown to the consumer after
+    /// the rows before it.</summary>
     void Read(Flight flight)
     {
         (flight.Count, flight.ReadError, flight.Work.FirstRow) = (0, null, _rowsRead);

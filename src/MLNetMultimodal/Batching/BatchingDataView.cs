@@ -14,7 +14,8 @@ sealed class BatchingDataView<TBatch>(BatchComputation<TBatch> computation, IDat
     public DataViewRowCursor GetRowCursor(IEnumerable<DataViewSchema.Column> columnsNeeded, Random? rand = null)
     {
         ActiveColumns active = Active(columnsNeeded);
-        return new BatchingCursor<TBatch>(computation, source.GetRowCursor(active.Dependencies(computation, source.Schema), Own(rand)), Schema, active);
+        return new BatchingCursor<TBatch>(computation,
+            source.GetRowCursor(active.Dependencies(computation, source.Schema), Own(rand)), Schema, active);
     }
 
     public DataViewRowCursor[] GetRowCursorSet(IEnumerable<DataViewSchema.Column> columnsNeeded, int n, Random? rand = null)
@@ -27,5 +28,6 @@ sealed class BatchingDataView<TBatch>(BatchComputation<TBatch> computation, IDat
     /// <summary>The source is read on other threads than the consumer's, which keeps drawing from its own generator.</summary>
     static Random? Own(Random? rand) => rand is null ? null : new Random(rand.Next());
 
-    ActiveColumns Active(IEnumerable<DataViewSchema.Column> wanted) => new(source.Schema.Count, computation.Outputs.Count, wanted);
+    ActiveColumns Active(IEnumerable<DataViewSchema.Column> wanted) =>
+        new(source.Schema.Count, computation.Outputs.Count, wanted);
 }

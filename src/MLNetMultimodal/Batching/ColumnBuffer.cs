@@ -6,7 +6,8 @@ namespace MLNetMultimodal.Batching;
 /// <summary>The values of a source column for the rows of one batch.</summary>
 abstract class ColumnBuffer
 {
-    /// <summary>Copies the source row's value. The source gets its earlier value back and may dispose it; nobody else does, since it may be shared.</summary>
+    /// <summary>Copies the source row's value. The source gets its earlier value back and may dispose it; nobody else does, since
+    /// it may be shared.</summary>
     public abstract void Read(int slot);
 }
 
@@ -23,7 +24,8 @@ abstract class PassedColumn
     {
         Type raw = column.Type.RawType;
         Type type = raw == typeof(MLImage) ? typeof(PassedImage)
-            : raw.IsGenericType && raw.GetGenericTypeDefinition() == typeof(VBuffer<>) ? typeof(PassedVector<>).MakeGenericType(raw.GetGenericArguments())
+            : raw.IsGenericType && raw.GetGenericTypeDefinition() == typeof(VBuffer<>)
+                ? typeof(PassedVector<>).MakeGenericType(raw.GetGenericArguments())
             : typeof(PassedValue<>).MakeGenericType(raw);
         return (PassedColumn)Activator.CreateInstance(type, source, column)!;
     }

@@ -4,7 +4,8 @@ using Microsoft.ML.Data;
 namespace MLNetMultimodal.Batching;
 
 /// <summary>The same computation for one row at a time, as PredictionEngine asks for it: a batch of one.</summary>
-sealed class SingleRowMapper<TBatch>(BatchComputation<TBatch> computation, DataViewSchema input) : IRowToRowMapper where TBatch : RowBatch
+sealed class SingleRowMapper<TBatch>(BatchComputation<TBatch> computation, DataViewSchema input) : IRowToRowMapper
+    where TBatch : RowBatch
 {
     public DataViewSchema InputSchema => input;
 
@@ -15,7 +16,8 @@ sealed class SingleRowMapper<TBatch>(BatchComputation<TBatch> computation, DataV
 
     public DataViewRow GetRow(DataViewRow row, IEnumerable<DataViewSchema.Column> activeColumns)
     {
-        if (row.Schema != input) throw new ArgumentException("the row has another schema than the mapper was made for.", nameof(row));
+        if (row.Schema != input)
+            throw new ArgumentException("the row has another schema than the mapper was made for.", nameof(row));
         return new Row(computation, row, OutputSchema, Active(activeColumns));
     }
 

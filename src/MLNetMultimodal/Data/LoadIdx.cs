@@ -10,14 +10,20 @@ namespace MLNetMultimodal;
 /// <summary>Options of <see cref="IdxCatalog.LoadIdx"/>.</summary>
 public sealed record IdxOptions
 {
-    /// <summary>Names of the classes: label n is <c>ClassNames[n]</c>; null for the numbers <c>0</c>, <c>1</c>, … up to the highest label of the file.</summary>
+    /// <summary>Names of the classes: label n is <c>ClassNames[n]</c>; null for the numbers <c>0</c>, <c>1</c>, … up to the
+    /// highest label of the file.</summary>
     public IReadOnlyList<string>? ClassNames { get; init; }
 
     /// <summary>Caption of a row, with <c>{}</c> in place of its class name; default <c>a photo of a {}.</c></summary>
     public string CaptionTemplate { get; init; } = "a photo of a {}.";
 
     /// <summary>The most rows that are read, at least 1; default all.</summary>
-    public int MaxRows { get; init => field = value >= 1 ? value : throw new ArgumentOutOfRangeException(nameof(MaxRows), value, "MaxRows must be at least 1."); } = int.MaxValue;
+    public int MaxRows
+    {
+        get;
+        init => field = value >= 1 ? value
+            : throw new ArgumentOutOfRangeException(nameof(MaxRows), value, "MaxRows must be at least 1.");
+    } = int.MaxValue;
 }
 
 /// <summary>Adds the loader to <see cref="MLContext.Data"/>.</summary>
@@ -25,14 +31,18 @@ public static class IdxCatalog
 {
     extension(DataOperationsCatalog catalog)
     {
-        /// <summary>Pictures and labels in the IDX format of MNIST and Fashion-MNIST (Xiao et al. 2017, arXiv:1708.07747), plain or gzipped. Columns: <c>Image</c>
-        /// (MLImage, made when asked for), <c>Label</c> (a key whose values are the class names), <c>LabelText</c> (text), <c>Caption</c> (text).
-        /// The bytes are held in memory, one a pixel. The view can be shuffled.</summary>
+        /// <summary>Pictures and labels in the IDX format of MNIST and Fashion-MNIST (Xiao et al. 2017, arXiv:1708.07747), plain
+        /// or gzipped. Columns: <c>Image</c>
+        /// (MLImage, made when asked for), <c>Label</c> (a key whose values are the class names), <c>LabelText</c> (text),
+        /// <c>Caption</c> (text).
+        /// The bytes are held in memory, one a pixel. The view can be shuffled;
+        /// ML.NET's <c>Cache</c> leaves out MLImage columns, so cache after embedding.</summary>
         /// <param name="imagesFile">Unsigned bytes [N, H, W] grey or [N, H, W, 3] red, green, blue.</param>
         /// <param name="labelsFile">Unsigned bytes [N].</param>
         /// <param name="options">Class names and caption; null for the defaults.</param>
         /// <exception cref="FileNotFoundException">A file is missing.</exception>
-        /// <exception cref="InvalidDataException">A file is not IDX, is cut off, the two have different numbers of rows, or a label has no class name.</exception>
+        /// <exception cref="InvalidDataException">A file is not IDX, is cut off, the two have different numbers of rows, or a
+        /// label has no class name.</exception>
         public IDataView LoadIdx(string imagesFile, string labelsFile, IdxOptions? options = null)
         {
             ArgumentNullException.ThrowIfNull(catalog);
@@ -45,12 +55,15 @@ public static class IdxCatalog
                 throw new InvalidDataException($"'{imagesFile}' has {images.Sizes[0]} rows, but '{labelsFile}' has {labels.Sizes[0]}.");
             byte[] classes = labels.Values;
             int highest = classes.Length == 0 ? 0 : classes.Max();
-            IReadOnlyList<string> names = options.ClassNames ?? [.. Enumerable.Range(0, highest + 1).Select(n => FormattableString.Invariant($"{n}"))];
-            if (highest >= names.Count) throw new InvalidDataException($"'{labelsFile}' has the label {highest}, but there are only {names.Count} class names.");
+            IReadOnlyList<string> names = options.ClassNames
+                ?? [.. Enumerable.Range(0, highest + 1).Select(n => FormattableString.Invariant($"{n}"))];
+            if (highest >= names.Count)
+                throw new InvalidDataException($"'{labelsFile}' has the label {highest}, but there are only {names.Count} class names.");
             string[] captions = [.. names.Select(n => options.CaptionTemplate.Replace("{}", n, StringComparison.Ordinal))];
             return new RowsDataView(classes.Length,
             [
-                new("Image", new ImageDataViewType(images.Sizes[1], images.Sizes[2]), row => (ValueGetter<MLImage>)((ref MLImage image) =>
+                new("Image", new ImageDataViewType(images.Sizes[1], images.Sizes[2]), row =>
+                    (ValueGetter<MLImage>)((ref MLImage image) =>
                 {
                     image?.Dispose();
                     image = images.Image(row());
@@ -63,7 +76,8 @@ public static class IdxCatalog
     }
 }
 
-/// <summary>An array of unsigned bytes in the IDX format: two zeros, the type 8, the number of sizes, big-endian sizes, then the values.</summary>
+/// <summary>An array of unsigned bytes in the IDX format: two zeros, the type 8, the number of sizes, big-endian sizes, then the
+/// values.</summary>
 sealed record IdxArray(int[] Sizes, byte[] Values)
 {
     const byte UnsignedByte = 8;
@@ -81,7 +95,8 @@ sealed record IdxArray(int[] Sizes, byte[] Values)
         {
             return Read(stream, path, maxRows);
         }
-        catch (Exception e) when (e is EndOfStreamException || (zipped && e is InvalidDataException && e.GetBaseException().Source is "System.IO.Compression"))
+        catch (Exception e) when (e is EndOfStreamException
+            || (zipped && e is InvalidDataException && e.GetBaseException().Source is "System.IO.Compression"))
         {
             throw new InvalidDataException($"'{path}' is not a sound IDX file: it is cut off or damaged. {e.Message}", e);
         }
@@ -92,7 +107,8 @@ sealed record IdxArray(int[] Sizes, byte[] Values)
         Span<byte> word = stackalloc byte[4];
         stream.ReadExactly(word);
         if (word[0] != 0 || word[1] != 0 || word[2] != UnsignedByte || word[3] is < 1 or > MaxSizes)
-            throw new InvalidDataException($"'{path}' is not an IDX file of unsigned bytes: it begins with {Convert.ToHexString(word)}, 00000801 to 0000080{MaxSizes} is wanted.");
+            throw new InvalidDataException($"'{path}' is not an IDX file of unsigned bytes: "
+                + $"it begins with {Convert.ToHexString(word)}, 00000801 to 0000080{MaxSizes} is wanted.");
         var sizes = new int[word[3]];
         for (int i = 0; i < sizes.Length; i++)
         {
@@ -103,7 +119,8 @@ sealed record IdxArray(int[] Sizes, byte[] Values)
         }
         sizes[0] = Math.Min(sizes[0], maxRows);
         long total = sizes.Aggregate(1L, (n, size) => checked(n * size));
-        if (total > Array.MaxLength) throw new InvalidDataException($"'{path}' claims {total} bytes; at most {Array.MaxLength} are read. Set MaxRows.");
+        if (total > Array.MaxLength)
+            throw new InvalidDataException($"'{path}' claims {total} bytes; at most {Array.MaxLength} are read. Set MaxRows.");
         return new(sizes, ReadValues(stream, path, (int)total));
     }
 
@@ -116,7 +133,8 @@ sealed record IdxArray(int[] Sizes, byte[] Values)
         {
             if (at == values.Length) Array.Resize(ref values, (int)Math.Min(total, 2L * values.Length));
             int read = stream.Read(values, at, values.Length - at);
-            if (read == 0) throw new InvalidDataException($"'{path}' is cut off: its header claims {total} bytes of values, {at} are there.");
+            if (read == 0)
+                throw new InvalidDataException($"'{path}' is cut off: its header claims {total} bytes of values, {at} are there.");
             at += read;
         }
         return values;

@@ -18,8 +18,10 @@ public static class ImageFolderCatalog
 {
     extension(DataOperationsCatalog catalog)
     {
-        /// <summary>A folder with one folder of pictures per class, whose name is the label. Columns: <c>ImagePath</c> (text, a full path), <c>Label</c> (a key
-        /// whose values are the folder names in ordinal order), <c>LabelText</c> (text), <c>Caption</c> (text). Folders inside a class's folder belong to it.
+        /// <summary>A folder with one folder of pictures per class, whose name is the label. Columns: <c>ImagePath</c> (text, a
+        /// full path), <c>Label</c> (a key
+        /// whose values are the folder names in ordinal order), <c>LabelText</c> (text), <c>Caption</c> (text). Folders inside a
+        /// class's folder belong to it.
         /// Rows are in ordinal order of paths. No picture is opened. The view can be shuffled.</summary>
         /// <param name="folder">The folder.</param>
         /// <param name="options">Endings and caption; null for the defaults.</param>
@@ -31,10 +33,12 @@ public static class ImageFolderCatalog
             options ??= new();
             if (!Directory.Exists(folder)) throw new DirectoryNotFoundException($"the picture folder '{folder}' does not exist.");
             string[] classFolders = [.. Directory.GetDirectories(Path.GetFullPath(folder)).Order(StringComparer.Ordinal)];
-            if (classFolders.Length == 0) throw new InvalidDataException($"'{folder}' has no folders; one per class is wanted, with its pictures inside.");
+            if (classFolders.Length == 0)
+                throw new InvalidDataException($"'{folder}' has no folders; one per class is wanted, with its pictures inside.");
             var extensions = new HashSet<string>(options.Extensions, StringComparer.OrdinalIgnoreCase);
             (string Path, int Label)[] rows = [.. classFolders.SelectMany((path, label) =>
-                Directory.EnumerateFiles(path, "*", SearchOption.AllDirectories).Where(f => extensions.Contains(Path.GetExtension(f)))
+                Directory.EnumerateFiles(path, "*", SearchOption.AllDirectories)
+                    .Where(f => extensions.Contains(Path.GetExtension(f)))
                     .Order(StringComparer.Ordinal).Select(f => (f, label)))];
             string[] names = [.. classFolders.Select(f => Path.GetFileName(f))];
             string[] captions = [.. names.Select(n => options.CaptionTemplate.Replace("{}", n, StringComparison.Ordinal))];

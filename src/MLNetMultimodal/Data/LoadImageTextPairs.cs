@@ -14,7 +14,8 @@ public sealed record ImageTextPairsOptions
     /// <summary>Name of the field with the caption; default <c>caption</c>. Case counts.</summary>
     public string CaptionField { get; init => field = MultimodalEmbedOptions.Name(value, nameof(CaptionField)); } = "caption";
 
-    /// <summary>More fields, each of which becomes a text column of its name; default none. A field that a line lacks is empty.</summary>
+    /// <summary>More fields, each of which becomes a text column of its name; default none. A field that a line lacks is
+    /// empty.</summary>
     public IReadOnlyList<string> OtherFields { get; init; } = [];
 
     /// <summary>Folder that relative picture paths start from; null for the manifest's own folder.</summary>
@@ -26,9 +27,12 @@ public static class ImageTextPairsCatalog
 {
     extension(DataOperationsCatalog catalog)
     {
-        /// <summary>Pictures with captions from a manifest: CSV or TSV with a header line, or JSONL, one object a line, told apart by the file's ending
-        /// (<c>.csv</c>, <c>.tsv</c>, <c>.jsonl</c>, <c>.ndjson</c>). Columns: <c>ImagePath</c> (text, relative paths resolved), <c>Caption</c> (text), and
-        /// <see cref="ImageTextPairsOptions.OtherFields"/> (text). The manifest is read now and held in memory; no picture is opened. The view can be shuffled.</summary>
+        /// <summary>Pictures with captions from a manifest: CSV or TSV with a header line, or JSONL, one object a line, told
+        /// apart by the file's ending
+        /// (<c>.csv</c>, <c>.tsv</c>, <c>.jsonl</c>, <c>.ndjson</c>). Columns: <c>ImagePath</c> (text, relative paths resolved),
+        /// <c>Caption</c> (text), and
+        /// <see cref="ImageTextPairsOptions.OtherFields"/> (text). The manifest is read now and held in memory; no picture is
+        /// opened. The view can be shuffled.</summary>
         /// <param name="path">The manifest, UTF-8.</param>
         /// <param name="options">Field names; null for the defaults.</param>
         /// <exception cref="FileNotFoundException">The manifest does not exist.</exception>
@@ -79,11 +83,13 @@ public static class ImageTextPairsCatalog
             string[] header = [.. reader.Headers];
             int[] columns = [.. fields.Select(f => Array.IndexOf(header, f))];
             for (int i = 0; i < 2; i++)
-                if (columns[i] < 0) throw new InvalidDataException($"'{path}' has no field '{fields[i]}'; its header has {string.Join(", ", header)}.");
+                if (columns[i] < 0)
+                    throw new InvalidDataException($"'{path}' has no field '{fields[i]}'; its header has {string.Join(", ", header)}.");
             while (reader.Read())
             {
                 string[] row = [.. columns.Select(c => c < 0 ? "" : reader.GetString(c))];
-                rows.Add(row[0].Length > 0 ? row : throw new InvalidDataException($"'{path}', line {reader.LineNumber}: the field '{fields[0]}' is empty."));
+                rows.Add(row[0].Length > 0 ? row
+                    : throw new InvalidDataException($"'{path}', line {reader.LineNumber}: the field '{fields[0]}' is empty."));
             }
         }
         catch (CsvFormatException e)
@@ -104,9 +110,12 @@ public static class ImageTextPairsCatalog
             try
             {
                 using JsonDocument document = JsonDocument.Parse(line, new() { MaxDepth = 64 });
-                if (document.RootElement.ValueKind != JsonValueKind.Object) throw new InvalidDataException($"'{path}', line {number}: a JSON object is wanted.");
-                string[] row = [.. fields.Select((name, i) => Field(document.RootElement, name, required: i < 2, $"'{path}', line {number}"))];
-                rows.Add(row[0].Length > 0 ? row : throw new InvalidDataException($"'{path}', line {number}: the field '{fields[0]}' is empty."));
+                if (document.RootElement.ValueKind != JsonValueKind.Object)
+                    throw new InvalidDataException($"'{path}', line {number}: a JSON object is wanted.");
+                string[] row = [.. fields.Select((name, i) => Field(document.RootElement, name, required: i < 2,
+                    $"'{path}', line {number}"))];
+                rows.Add(row[0].Length > 0 ? row
+                    : throw new InvalidDataException($"'{path}', line {number}: the field '{fields[0]}' is empty."));
             }
             catch (Exception e) when (e is JsonException or InvalidOperationException) // half a surrogate pair is the latter
             {
@@ -121,7 +130,8 @@ public static class ImageTextPairsCatalog
         if (!json.TryGetProperty(name, out JsonElement value))
         {
             return !required ? "" : throw new InvalidDataException(
-                $"{where}: there is no field '{name}'; the fields are {string.Join(", ", json.EnumerateObject().Select(p => p.Name))}.");
+                $"{where}: there is no field '{name}'; "
+                + $"the fields are {string.Join(", ", json.EnumerateObject().Select(p => p.Name))}.");
         }
         string? text = value.ValueKind switch
         {

@@ -9,9 +9,11 @@ namespace MLNetMultimodal.Data;
 /// <param name="Type">Its type.</param>
 /// <param name="Getter">Makes a getter, given the number of the row that the cursor stands on.</param>
 /// <param name="Annotations">What stands beside it; null for nothing.</param>
-sealed record RowsColumn(string Name, DataViewType Type, Func<Func<int>, Delegate> Getter, DataViewSchema.Annotations? Annotations = null);
+sealed record RowsColumn(string Name, DataViewType Type, Func<Func<int>, Delegate> Getter,
+    DataViewSchema.Annotations? Annotations = null);
 
-/// <summary>A view of numbered rows whose values are made when they are asked for. It can be shuffled, and read by several cursors at once.</summary>
+/// <summary>A view of numbered rows whose values are made when they are asked for. It can be shuffled, and read by several
+/// cursors at once.</summary>
 sealed class RowsDataView : IDataView
 {
     readonly int _rows;
@@ -31,13 +33,16 @@ sealed class RowsDataView : IDataView
 
     public long? GetRowCount() => _rows;
 
-    public DataViewRowCursor GetRowCursor(IEnumerable<DataViewSchema.Column> columnsNeeded, Random? rand = null) => new Cursor(this, columnsNeeded, rand);
+    public DataViewRowCursor GetRowCursor(IEnumerable<DataViewSchema.Column> columnsNeeded, Random? rand = null) =>
+        new Cursor(this, columnsNeeded, rand);
 
-    public DataViewRowCursor[] GetRowCursorSet(IEnumerable<DataViewSchema.Column> columnsNeeded, int n, Random? rand = null) => [GetRowCursor(columnsNeeded, rand)];
+    public DataViewRowCursor[] GetRowCursorSet(IEnumerable<DataViewSchema.Column> columnsNeeded, int n, Random? rand = null) =>
+        [GetRowCursor(columnsNeeded, rand)];
 
     /// <summary>A column of texts.</summary>
     public static RowsColumn Text(string name, Func<int, string> value) =>
-        new(name, TextDataViewType.Instance, row => (ValueGetter<ReadOnlyMemory<char>>)((ref ReadOnlyMemory<char> text) => text = value(row()).AsMemory()));
+        new(name, TextDataViewType.Instance, row =>
+            (ValueGetter<ReadOnlyMemory<char>>)((ref ReadOnlyMemory<char> text) => text = value(row()).AsMemory()));
 
     /// <summary>A key column.</summary>
     /// <param name="name">Its name.</param>
@@ -47,7 +52,8 @@ sealed class RowsDataView : IDataView
     {
         var annotations = new DataViewSchema.Annotations.Builder();
         annotations.Add(Transforms.Columns.KeyValues, Transforms.Columns.Names(keys.Count), Transforms.Columns.Constant(keys));
-        return new(name, new KeyDataViewType(typeof(uint), Math.Max(1, keys.Count)), row => (ValueGetter<uint>)((ref uint key) => key = (uint)value(row()) + 1),
+        return new(name, new KeyDataViewType(typeof(uint), Math.Max(1, keys.Count)), row =>
+            (ValueGetter<uint>)((ref uint key) => key = (uint)value(row()) + 1),
             annotations.ToAnnotations());
     }
 
@@ -89,7 +95,8 @@ sealed class RowsDataView : IDataView
 
         public override ValueGetter<DataViewRowId> GetIdGetter() => (ref DataViewRowId id) => id = new((ulong)Row(), 0);
 
-        int Row() => _position < 0 ? throw new InvalidOperationException("the cursor stands on no row; call MoveNext first, and only while it returns true.")
+        int Row() =>
+            _position < 0 ? throw new InvalidOperationException("the cursor stands on no row; call MoveNext first, and only while it returns true.")
             : _order?[_position] ?? _position;
     }
 }

@@ -14,7 +14,8 @@ static class MlNet
     public static IHostEnvironment Environment(DataOperationsCatalog catalog) => DataEnvironment(catalog);
 
     [UnsafeAccessor(UnsafeAccessorKind.Constructor)]
-    public static extern SchemaShape.Column ShapeColumn(string name, VectorKind kind, DataViewType itemType, bool isKey, SchemaShape? annotations);
+    public static extern SchemaShape.Column ShapeColumn(string name, VectorKind kind, DataViewType itemType, bool isKey,
+        SchemaShape? annotations);
 
     [UnsafeAccessor(UnsafeAccessorKind.Method, Name = "IsCompatibleWith")]
     public static extern bool IsCompatibleWith(ref SchemaShape.Column required, SchemaShape.Column actual);

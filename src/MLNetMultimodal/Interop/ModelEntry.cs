@@ -23,7 +23,8 @@ sealed record ModelEntry(string Signature, string Loader)
     /// <param name="context">What <see cref="ICanSaveModel.Save"/> was given.</param>
     /// <param name="header">Small content: options.</param>
     /// <param name="streams">Large content, each a file of its own in the zip.</param>
-    public void Save(ModelSaveContext context, Action<BinaryWriter> header, IEnumerable<(string Name, Action<Stream> Write)> streams)
+    public void Save(ModelSaveContext context, Action<BinaryWriter> header,
+        IEnumerable<(string Name, Action<Stream> Write)> streams)
     {
         ArgumentNullException.ThrowIfNull(context);
         SaveContext open = Unsafe.As<SaveContext>((object)context);

@@ -12,7 +12,8 @@ static class ColumnReader
     public static DataViewSchema.Column Vector(DataViewSchema schema, string name)
     {
         DataViewSchema.Column column = Columns.Find(schema, name);
-        return column.Type is VectorDataViewType { IsKnownSize: true } vector && vector.ItemType == NumberDataViewType.Single ? column
+        return column.Type is VectorDataViewType { IsKnownSize: true } vector && vector.ItemType == NumberDataViewType.Single
+            ? column
             : throw new ArgumentException($"column '{name}' must be a vector of Single of known size, but is {column.Type}.");
     }
 

@@ -12,14 +12,25 @@ namespace MLNetMultimodal;
 public sealed record RetrievalOptions
 {
     /// <summary>Column of picture embeddings, Vector&lt;Single, E&gt;; default <c>ImageEmbedding</c>.</summary>
-    public string ImageEmbedding { get; init => field = MultimodalEmbedOptions.Name(value, nameof(ImageEmbedding)); } = "ImageEmbedding";
+    public string ImageEmbedding
+    {
+        get;
+        init => field = MultimodalEmbedOptions.Name(value, nameof(ImageEmbedding));
+    } = "ImageEmbedding";
 
     /// <summary>Column of text embeddings, Vector&lt;Single, E&gt;; default <c>TextEmbedding</c>.</summary>
-    public string TextEmbedding { get; init => field = MultimodalEmbedOptions.Name(value, nameof(TextEmbedding)); } = "TextEmbedding";
+    public string TextEmbedding
+    {
+        get;
+        init => field = MultimodalEmbedOptions.Name(value, nameof(TextEmbedding));
+    } = "TextEmbedding";
 
-    /// <summary>Column that says which rows belong together (text, key or whole number): each picture of a group matches each text of it. Give the picture's
-    /// path or number where pictures have several captions, the caption or class where several pictures share one. Null: each row is a pair of its own.
-    /// Equal embeddings of one side in one group are one item, counted once. A row whose group is missing is a group of its own.</summary>
+    /// <summary>Column that says which rows belong together (text, key or whole number): each picture of a group matches each
+    /// text of it. Give the picture's
+    /// path or number where pictures have several captions, the caption or class where several pictures share one. Null: each row
+    /// is a pair of its own.
+    /// Equal embeddings of one side in one group are one item, counted once. A row whose group is missing is a group of its
+    /// own.</summary>
     public string? Group { get; init => field = value is null ? null : MultimodalEmbedOptions.Name(value, nameof(Group)); }
 }
 
@@ -28,18 +39,23 @@ public static class RetrievalEvaluation
 {
     extension(MultimodalCatalog catalog)
     {
-        /// <summary>How often the right text is found for a picture, and the right picture for a text, by cosine over all rows (the protocol of
-        /// Karpathy and Fei-Fei 2015, arXiv:1412.2306, section 4.1). A wrong item that scores as high as the right one counts as found before it: duplicates
-        /// that <see cref="RetrievalOptions.Group"/> does not declare cost recall instead of inflating it. Time grows with the square of the rows.</summary>
+        /// <summary>How often the right text is found for a picture, and the right picture for a text, by cosine over all rows
+        /// (the protocol of
+        /// Karpathy and Fei-Fei 2015, arXiv:1412.2306, section 4.1). A wrong item that scores as high as the right one counts as
+        /// found before it: duplicates
+        /// that <see cref="RetrievalOptions.Group"/> does not declare cost recall instead of inflating it. Time grows with the
+        /// square of the rows.</summary>
         /// <param name="data">Rows with both embeddings.</param>
         /// <param name="options">Columns; null for the defaults.</param>
-        /// <exception cref="ArgumentException">A column is missing, of the wrong type, or the two have different widths.</exception>
+        /// <exception cref="ArgumentException">A column is missing, of the wrong type, or the two have different
+        /// widths.</exception>
         public RetrievalMetrics EvaluateRetrieval(IDataView data, RetrievalOptions? options = null)
         {
             ArgumentNullException.ThrowIfNull(catalog);
             ArgumentNullException.ThrowIfNull(data);
             options ??= new();
-            DataViewSchema.Column image = ColumnReader.Vector(data.Schema, options.ImageEmbedding), text = ColumnReader.Vector(data.Schema, options.TextEmbedding);
+            DataViewSchema.Column image = ColumnReader.Vector(data.Schema, options.ImageEmbedding),
+                text = ColumnReader.Vector(data.Schema, options.TextEmbedding);
             if (!image.Type.Equals(text.Type))
                 throw new ArgumentException($"columns '{image.Name}' ({image.Type}) and '{text.Name}' ({text.Type}) must have the same width.");
             DataViewSchema.Column? group = options.Group is null ? null : Columns.Find(data.Schema, options.Group);
@@ -49,7 +65,8 @@ public static class RetrievalEvaluation
             using (DataViewRowCursor cursor = data.GetRowCursor(group is { } g ? [image, text, g] : [image, text]))
             {
                 Func<string?> groupOf = group is { } column ? ColumnReader.Text(cursor, column) : () => null;
-                ValueGetter<VBuffer<float>> imageOf = cursor.GetGetter<VBuffer<float>>(image), textOf = cursor.GetGetter<VBuffer<float>>(text);
+                ValueGetter<VBuffer<float>> imageOf = cursor.GetGetter<VBuffer<float>>(image),
+                    textOf = cursor.GetGetter<VBuffer<float>>(text);
                 VBuffer<float> embedding = default;
                 for (; cursor.MoveNext(); rows++)
                 {
@@ -70,10 +87,12 @@ public static class RetrievalEvaluation
 /// <param name="RecallAt1">Part of the queries whose best match is found first, 0 to 1.</param>
 /// <param name="RecallAt5">Part of the queries with a match among the first 5.</param>
 /// <param name="RecallAt10">Part of the queries with a match among the first 10.</param>
-/// <param name="MedianRank">Median over queries of the rank of the best match, from 1; the mean of the two middle ones for an even number; infinite where most are missing.</param>
+/// <param name="MedianRank">Median over queries of the rank of the best match, from 1; the mean of the two middle ones for an
+/// even number; infinite where most are missing.</param>
 /// <param name="Queries">Distinct queries.</param>
 /// <param name="Candidates">Distinct items searched among.</param>
-public sealed record RetrievalDirection(double RecallAt1, double RecallAt5, double RecallAt10, double MedianRank, int Queries, int Candidates)
+public sealed record RetrievalDirection(double RecallAt1, double RecallAt5, double RecallAt10, double MedianRank, int Queries,
+    int Candidates)
 {
     internal static RetrievalDirection From(double[] ranks, int candidates)
     {
@@ -86,11 +105,13 @@ public sealed record RetrievalDirection(double RecallAt1, double RecallAt5, doub
 
 /// <summary>How well pictures and texts find each other.</summary>
 /// <param name="Rows">Rows of the data.</param>
-/// <param name="MissingImages">Rows whose picture embedding is missing (NaN): such a query finds nothing, such a candidate is left out.</param>
+/// <param name="MissingImages">Rows whose picture embedding is missing (NaN): such a query finds nothing, such a candidate is
+/// left out.</param>
 /// <param name="MissingTexts">Rows whose text embedding is missing.</param>
 /// <param name="ImageToText">Pictures as queries, texts as candidates.</param>
 /// <param name="TextToImage">Texts as queries, pictures as candidates.</param>
-public sealed record RetrievalMetrics(int Rows, int MissingImages, int MissingTexts, RetrievalDirection ImageToText, RetrievalDirection TextToImage)
+public sealed record RetrievalMetrics(int Rows, int MissingImages, int MissingTexts, RetrievalDirection ImageToText,
+    RetrievalDirection TextToImage)
 {
     /// <summary>All numbers as JSON; NaN and infinity as texts.</summary>
     public string ToJson() => JsonSerializer.Serialize(this, ZeroShotMetrics.Json);
@@ -132,7 +153,8 @@ sealed class RetrievalSide
     /// <summary>Every item of this side searches among the items of the other.</summary>
     public RetrievalDirection Search(RetrievalSide others)
     {
-        (int Group, float[] Embedding)[] candidates = [.. others._items.Where(i => i.Embedding is not null).Select(i => (i.Group, i.Embedding!))];
+        (int Group, float[] Embedding)[] candidates = [.. others._items.Where(i => i.Embedding is not null)
+            .Select(i => (i.Group, i.Embedding!))];
         var ranks = new double[_items.Count];
         Parallel.For(0, ranks.Length, () => new float[candidates.Length], (i, _, scores) =>
         {

@@ -11,10 +11,12 @@ namespace MLNetMultimodal;
 /// <summary>Options of <see cref="ZeroShotEvaluation.EvaluateZeroShot"/>.</summary>
 public sealed record ZeroShotEvaluationOptions
 {
-    /// <summary>Column of the true class: text, or a key with text key values; default <c>Label</c>. Classes are compared by name, so keys may be numbered in any order.</summary>
+    /// <summary>Column of the true class: text, or a key with text key values; default <c>Label</c>. Classes are compared by
+    /// name, so keys may be numbered in any order.</summary>
     public string Label { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Label)); } = "Label";
 
-    /// <summary>Column of scores, Vector&lt;Single&gt; whose slot names are the classes, as <c>ZeroShotClassify</c> makes it; default <c>Score</c>.</summary>
+    /// <summary>Column of scores, Vector&lt;Single&gt; whose slot names are the classes, as <c>ZeroShotClassify</c> makes it;
+    /// default <c>Score</c>.</summary>
     public string Score { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Score)); } = "Score";
 }
 
@@ -26,14 +28,16 @@ public static class ZeroShotEvaluation
         /// <summary>How often the true class has the highest score. One pass over the data.</summary>
         /// <param name="data">Scored rows.</param>
         /// <param name="options">Columns; null for the defaults.</param>
-        /// <exception cref="ArgumentException">A column is missing or of the wrong type, or the scores have no slot names.</exception>
+        /// <exception cref="ArgumentException">A column is missing or of the wrong type, or the scores have no slot
+        /// names.</exception>
         /// <exception cref="InvalidDataException">A label is none of the classes; the message names the row.</exception>
         public ZeroShotMetrics EvaluateZeroShot(IDataView data, ZeroShotEvaluationOptions? options = null)
         {
             ArgumentNullException.ThrowIfNull(catalog);
             ArgumentNullException.ThrowIfNull(data);
             options ??= new();
-            DataViewSchema.Column label = Columns.Find(data.Schema, options.Label), score = ColumnReader.Vector(data.Schema, options.Score);
+            DataViewSchema.Column label = Columns.Find(data.Schema, options.Label),
+                score = ColumnReader.Vector(data.Schema, options.Score);
             string[] labels = ColumnReader.Names(score, Columns.SlotNames)
                 ?? throw new ArgumentException($"column '{score.Name}' has no slot names; they say which score belongs to which class.");
             var index = labels.Select((name, i) => (name, i)).ToDictionary(p => p.name, p => p.i, StringComparer.Ordinal);
@@ -49,7 +53,8 @@ public static class ZeroShotEvaluation
                 scores.CopyTo(dense);
                 if (labelOf() is not { } name) counter.SkipUnlabelled();
                 else if (index.TryGetValue(name, out int actual)) counter.Add(actual, dense);
-                else throw new InvalidDataException($"row {cursor.Position}: the label '{name}' is none of the classes {string.Join(", ", labels)}.");
+                else
+                    throw new InvalidDataException($"row {cursor.Position}: the label '{name}' is none of the classes {string.Join(", ", labels)}.");
             }
             return counter.ToMetrics(labels, ColumnReader.Names(score, ZeroShotComputation.TemplatesAnnotation) ?? []);
         }
@@ -68,13 +73,16 @@ public sealed record ZeroShotClassMetrics(string Label, long Rows, double Accura
 /// <summary>How well pictures were classified into classes named in words.</summary>
 /// <param name="Rows">Rows with a label.</param>
 /// <param name="Unlabelled">Rows without a label, which count nowhere.</param>
-/// <param name="Missing">Rows with a label whose scores are missing (NaN): they count as wrong in every number, and as no class's prediction.</param>
-/// <param name="Top1">Part of the rows whose true class has the highest score, 0 to 1; of equal scores the earlier class comes first. NaN without rows.</param>
+/// <param name="Missing">Rows with a label whose scores are missing (NaN): they count as wrong in every number, and as no class's
+/// prediction.</param>
+/// <param name="Top1">Part of the rows whose true class has the highest score, 0 to 1; of equal scores the earlier class comes
+/// first. NaN without rows.</param>
 /// <param name="Top5">Part of the rows whose true class is among the five highest, 0 to 1.</param>
 /// <param name="MacroAccuracy">Mean accuracy of the classes that have rows.</param>
 /// <param name="Classes">Each class, in the order of the scores.</param>
 /// <param name="Confusion">[true][predicted], rows in the order of <paramref name="Classes"/>.</param>
-/// <param name="Templates">Templates of the prompts, <c>{}</c> in place of the class; empty where the scores do not say. A result without its prompts says little.</param>
+/// <param name="Templates">Templates of the prompts, <c>{}</c> in place of the class; empty where the scores do not say. A result
+/// without its prompts says little.</param>
 public sealed record ZeroShotMetrics(long Rows, long Unlabelled, long Missing, double Top1, double Top5, double MacroAccuracy,
     IReadOnlyList<ZeroShotClassMetrics> Classes, IReadOnlyList<IReadOnlyList<long>> Confusion, IReadOnlyList<string> Templates)
 {
@@ -91,12 +99,14 @@ public sealed record ZeroShotMetrics(long Rows, long Unlabelled, long Missing, d
     public override string ToString()
     {
         var text = new StringBuilder();
-        text.Append(CultureInfo.InvariantCulture, $"top-1 {Top1:P2}  top-5 {Top5:P2}  macro {MacroAccuracy:P2}  rows {Rows}  missing {Missing}\n");
+        text.Append(CultureInfo.InvariantCulture,
+            $"top-1 {Top1:P2}  top-5 {Top5:P2}  macro {MacroAccuracy:P2}  rows {Rows}  missing {Missing}\n");
         if (Templates.Count > 0) text.Append(CultureInfo.InvariantCulture, $"prompts: {string.Join(" | ", Templates)}\n");
         int width = Classes.Select(c => c.Label.Length).Append("class".Length).Max();
         text.Append(CultureInfo.InvariantCulture, $"{"class".PadRight(width)}    rows  precision  recall      F1\n");
         foreach (ZeroShotClassMetrics c in Classes)
-            text.Append(CultureInfo.InvariantCulture, $"{c.Label.PadRight(width)}  {c.Rows,6}  {c.Precision,9:F4}  {c.Recall,6:F4}  {c.F1,6:F4}\n");
+            text.Append(CultureInfo.InvariantCulture,
+                $"{c.Label.PadRight(width)}  {c.Rows,6}  {c.Precision,9:F4}  {c.Recall,6:F4}  {c.F1,6:F4}\n");
         return text.ToString();
     }
 }

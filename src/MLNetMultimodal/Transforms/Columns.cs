@@ -34,7 +34,8 @@ static class Columns
     public static void CheckImages(string name, DataViewType itemType, bool isVector)
     {
         if (!HoldsImages(itemType, isVector))
-            throw new ArgumentException($"column '{name}' must hold pictures as MLImage, paths as text or encoded files as a vector of Byte, but is {Describe(itemType, isVector)}.");
+            throw new ArgumentException($"column '{name}' must hold pictures as MLImage, paths as text or encoded files "
+                + $"as a vector of Byte, but is {Describe(itemType, isVector)}.");
     }
 
     /// <exception cref="ArgumentException">The column does not hold texts.</exception>
@@ -44,7 +45,8 @@ static class Columns
             throw new ArgumentException($"column '{name}' must be text, but is {Describe(itemType, isVector)}.");
     }
 
-    public static DataViewType ItemType(DataViewSchema.Column column) => column.Type is VectorDataViewType vector ? vector.ItemType : column.Type;
+    public static DataViewType ItemType(DataViewSchema.Column column) =>
+        column.Type is VectorDataViewType vector ? vector.ItemType : column.Type;
 
     public static bool IsVector(DataViewSchema.Column column) => column.Type is VectorDataViewType;
 

@@ -37,7 +37,8 @@ sealed class EmbedComputation : BatchComputation<EmbedBatch>
         annotations.Add(ModelAnnotation, TextDataViewType.Instance, (ref ReadOnlyMemory<char> value) => value = name.AsMemory());
         int combined = options.HasBoth && options.Combine == EmbeddingCombination.Concatenate ? 2 * _width : _width;
         Outputs = [.. options.OutputColumns.Select((name, i) =>
-            new OutputColumn(name, new VectorDataViewType(NumberDataViewType.Single, i == 0 ? combined : _width), annotations.ToAnnotations()))];
+            new OutputColumn(name, new VectorDataViewType(NumberDataViewType.Single, i == 0 ? combined : _width),
+                annotations.ToAnnotations()))];
     }
 
     public override int BatchSize => _options.BatchSize;
@@ -102,11 +103,13 @@ sealed class EmbedComputation : BatchComputation<EmbedBatch>
 
     bool NeedsText(Func<int, bool> isActive) => _text is not null && (isActive(0) || (_options.HasBoth && isActive(2)));
 
-    EmbedPart Part(EmbedBatch batch, int output) => (_options.HasBoth ? output == 1 : _image is not null) ? batch.Image! : batch.Text!;
+    EmbedPart Part(EmbedBatch batch, int output) =>
+        (_options.HasBoth ? output == 1 : _image is not null) ? batch.Image! : batch.Text!;
 
     void Combine(EmbedBatch batch, int slot, Span<float> result)
     {
-        ReadOnlySpan<float> image = batch.Image!.Embedding(slot, _options.OnError), text = batch.Text!.Embedding(slot, _options.OnError);
+        ReadOnlySpan<float> image = batch.Image!.Embedding(slot, _options.OnError),
+            text = batch.Text!.Embedding(slot, _options.OnError);
         if (_options.Combine == EmbeddingCombination.Concatenate)
         {
             image.CopyTo(result);

@@ -16,7 +16,8 @@ class EmbedPart(float[] embeds, Exception?[] errors)
     public Exception?[] Errors => errors;
 
     /// <summary>The row's embedding, [E], all NaN where it is missing.</summary>
-    /// <exception cref="InvalidDataException">The row's item cannot be read and <paramref name="onError"/> is <see cref="OnError.Throw"/>.</exception>
+    /// <exception cref="InvalidDataException">The row's item cannot be read and <paramref name="onError"/> is <see
+    /// cref="OnError.Throw"/>.</exception>
     public ReadOnlySpan<float> Embedding(int slot, OnError onError)
     {
         int width = embeds.Length / errors.Length;
@@ -45,7 +46,8 @@ sealed class ImagePart(int rows, int width, float[] pixels) : EmbedPart(new floa
     public VBuffer<byte>[] Files { get; } = new VBuffer<byte>[rows];
 }
 
-/// <summary>From a column of pictures to embeddings: decoding and preprocessing on any thread, then the image tower for the whole batch.</summary>
+/// <summary>From a column of pictures to embeddings: decoding and preprocessing on any thread, then the image tower for the whole
+/// batch.</summary>
 sealed class ImageInput(MultimodalModel model, string column, string? folder)
 {
     readonly int _pixels = 3 * model.Images.Height * model.Images.Width;
@@ -117,7 +119,8 @@ sealed class ImageInput(MultimodalModel model, string column, string? folder)
     {
         ReadOnlySpan<byte> source = image.Pixels;
         int pixels = image.Width * image.Height;
-        if (image.BitsPerPixel != 32) throw new NotSupportedException($"an MLImage of {image.BitsPerPixel} bits a pixel is not read; 32 are.");
+        if (image.BitsPerPixel != 32)
+            throw new NotSupportedException($"an MLImage of {image.BitsPerPixel} bits a pixel is not read; 32 are.");
         var rgb = new byte[3 * pixels];
         (int red, int blue) = image.PixelFormat == MLPixelFormat.Bgra32 ? (2, 0) : (0, 2);
         for (int i = 0; i < pixels; i++) // [H, W, 4] -> [H, W, 3]

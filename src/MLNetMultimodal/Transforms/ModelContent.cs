@@ -7,13 +7,16 @@ using MLNetMultimodal.Models.Checkpoints;
 
 namespace MLNetMultimodal.Transforms;
 
-/// <summary>A model inside an ML.NET zip: a header with the options as JSON, and each file of the model folder as a stream of its own.</summary>
+/// <summary>A model inside an ML.NET zip: a header with the options as JSON, and each file of the model folder as a stream of its
+/// own.</summary>
 static class ModelContent
 {
     static readonly string[] Wanted =
     [
-        "config.json", "preprocessor_config.json", "model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json",
-        "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt", "vocab.txt", "tokenizer.model",
+        "config.json", "preprocessor_config.json",
+        "model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json",
+        "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt",
+        "vocab.txt", "tokenizer.model",
     ];
 
     sealed record Header<TOptions>(string ModelName, TOptions Options, IReadOnlyList<FileEntry> Files);
@@ -21,7 +24,8 @@ static class ModelContent
     sealed record FileEntry(string Name, long Bytes);
 
     /// <summary>The model's name without the folders above it.</summary>
-    public static string ShortName(MultimodalModel model) => Path.GetFileName(Path.TrimEndingDirectorySeparator(model.Name)) is { Length: > 0 } name ? name : model.Name;
+    public static string ShortName(MultimodalModel model) =>
+        Path.GetFileName(Path.TrimEndingDirectorySeparator(model.Name)) is { Length: > 0 } name ? name : model.Name;
 
     /// <summary>The files that a model is loaded from; no recorded graphs, cards or training states.</summary>
     public static IReadOnlyList<string> Names(ModelFiles files) =>
@@ -32,17 +36,20 @@ static class ModelContent
         ModelFiles files = model.Files;
         FileEntry[] entries = [.. Names(files).Select(name => new FileEntry(name, Length(files, name)))];
         string header = JsonSerializer.Serialize(new Header<TOptions>(ShortName(model), options, entries));
-        entry.Save(context, writer => writer.Write(header), entries.Select((file, i) => (Stream(i), (Action<Stream>)(stream => Copy(files, file.Name, stream)))));
+        entry.Save(context, writer => writer.Write(header),
+            entries.Select((file, i) => (Stream(i), (Action<Stream>)(stream => Copy(files, file.Name, stream)))));
     }
 
     /// <exception cref="InvalidDataException">The entry is cut off or its header is not sound.</exception>
-    public static (MultimodalModel Model, TOptions Options) Load<TOptions>(ModelEntry entry, object context, Func<TOptions, int> threads)
+    public static (MultimodalModel Model, TOptions Options) Load<TOptions>(ModelEntry entry, object context,
+        Func<TOptions, int> threads)
     {
         ModelEntry.Reader reader = entry.Open(context);
         Header<TOptions> header;
         try
         {
-            header = JsonSerializer.Deserialize<Header<TOptions>>(reader.Header.ReadString()) ?? throw new JsonException("it is null.");
+            header = JsonSerializer.Deserialize<Header<TOptions>>(reader.Header.ReadString())
+                ?? throw new JsonException("it is null.");
         }
         catch (Exception e) when (e is JsonException or ArgumentException or FormatException)
         {
@@ -54,7 +61,8 @@ static class ModelContent
             FileEntry file = header.Files[i];
             reader.Stream(Stream(i), stream => files[file.Name] = Read(stream, file));
         }
-        var model = MultimodalModel.Load(ModelFiles.FromMemory(header.ModelName, files), new() { Threads = threads(header.Options) });
+        var model = MultimodalModel.Load(ModelFiles.FromMemory(header.ModelName, files),
+            new() { Threads = threads(header.Options) });
         return (model, header.Options);
     }
 
@@ -85,9 +93,11 @@ static class ModelContent
     static byte[] Read(Stream stream, FileEntry file)
     {
         if (file.Bytes < 0 || file.Bytes > Array.MaxLength)
-            throw new InvalidDataException($"'{file.Name}' in the model has {file.Bytes} bytes; 0 to {Array.MaxLength} can be read. Split the weights into shards.");
+            throw new InvalidDataException($"'{file.Name}' in the model has {file.Bytes} bytes; "
+                + $"0 to {Array.MaxLength} can be read. Split the weights into shards.");
         if (stream.CanSeek && stream.Length - stream.Position < file.Bytes)
-            throw new InvalidDataException($"'{file.Name}' in the model should have {file.Bytes} bytes, but {stream.Length - stream.Position} are there.");
+            throw new InvalidDataException($"'{file.Name}' in the model should have {file.Bytes} bytes, but "
+                + $"{stream.Length - stream.Position} are there.");
         var content = new byte[file.Bytes];
         try
         {

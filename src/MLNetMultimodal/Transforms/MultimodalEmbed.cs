@@ -17,67 +17,88 @@ public enum EmbeddingCombination
     /// <summary>One after the other, Vector&lt;Single, 2E&gt;: the picture's, then the text's. A trainer sees both.</summary>
     Concatenate,
 
-    /// <summary>Their mean brought to length 1, Vector&lt;Single, E&gt;: a point of the shared space, for retrieval. Where one is missing, the other stands alone.</summary>
+    /// <summary>Their mean brought to length 1, Vector&lt;Single, E&gt;: a point of the shared space, for retrieval. Where one is
+    /// missing, the other stands alone.</summary>
     Mean,
 }
 
-/// <summary>Options of <see cref="MultimodalEmbedCatalog.MultimodalEmbed"/>. At least one of <see cref="Image"/> and <see cref="Text"/> is set,
+/// <summary>Options of <see cref="MultimodalEmbedCatalog.MultimodalEmbed"/>. At least one of <see cref="Image"/> and <see
+/// cref="Text"/> is set,
 /// and exactly one of <see cref="Model"/> and <see cref="LoadedModel"/>.</summary>
 public sealed record MultimodalEmbedOptions
 {
-    /// <summary>The column that is added: the embedding, Vector&lt;Single&gt;; default <c>Embedding</c>. With both inputs it is their combination.</summary>
+    /// <summary>The column that is added: the embedding, Vector&lt;Single&gt;; default <c>Embedding</c>. With both inputs it is
+    /// their combination.</summary>
     public string Output { get; init => field = Name(value, nameof(Output)); } = "Embedding";
 
-    /// <summary>With both inputs, one more column: the picture's embedding, Vector&lt;Single, E&gt; of length 1; default <c>Image</c> before <see cref="Output"/>.</summary>
+    /// <summary>With both inputs, one more column: the picture's embedding, Vector&lt;Single, E&gt; of length 1; default
+    /// <c>Image</c> before <see cref="Output"/>.</summary>
     public string? ImageOutput { get; init => field = value is null ? null : Name(value, nameof(ImageOutput)); }
 
-    /// <summary>With both inputs, one more column: the text's embedding, Vector&lt;Single, E&gt; of length 1; default <c>Text</c> before <see cref="Output"/>.</summary>
+    /// <summary>With both inputs, one more column: the text's embedding, Vector&lt;Single, E&gt; of length 1; default <c>Text</c>
+    /// before <see cref="Output"/>.</summary>
     public string? TextOutput { get; init => field = value is null ? null : Name(value, nameof(TextOutput)); }
 
-    /// <summary>Column of pictures: MLImage, a path as text, or the bytes of a picture file as Vector&lt;Byte&gt;; null for none.</summary>
+    /// <summary>Column of pictures: MLImage, a path as text, or the bytes of a picture file as Vector&lt;Byte&gt;; null for
+    /// none.</summary>
     public string? Image { get; init => field = value is null ? null : Name(value, nameof(Image)); }
 
-    /// <summary>Column of texts; null for none. Texts are cut to the model's context length; an empty text is a text like any other.</summary>
+    /// <summary>Column of texts; null for none. Texts are cut to the model's context length; an empty text is a text like any
+    /// other.</summary>
     public string? Text { get; init => field = value is null ? null : Name(value, nameof(Text)); }
 
     /// <summary>The model folder, in the Hugging Face layout.</summary>
     public string? Model { get; init; }
 
-    /// <summary>A model that was loaded elsewhere, in place of a folder. The caller disposes it, after all transformers that use it.</summary>
+    /// <summary>A model that was loaded elsewhere, in place of a folder. The caller disposes it, after all transformers that use
+    /// it.</summary>
     [JsonIgnore]
     public MultimodalModel? LoadedModel { get; init; }
 
     /// <summary>Folder that relative paths in <see cref="Image"/> start from; null for the working directory.</summary>
     public string? ImageFolder { get; init; }
 
-    /// <summary>How the two embeddings become one where both inputs are set; default <see cref="EmbeddingCombination.Concatenate"/>.</summary>
+    /// <summary>How the two embeddings become one where both inputs are set; default <see
+    /// cref="EmbeddingCombination.Concatenate"/>.</summary>
     public EmbeddingCombination Combine { get; init; }
 
-    /// <summary>B, rows that run through the model together, 1 to 1024; default 8. Larger batches take more memory and gain little on a processor.</summary>
+    /// <summary>B, rows that run through the model together, 1 to 1024; default 8. Larger batches take more memory and gain
+    /// little on a processor.</summary>
     public int BatchSize { get; init => field = Batch(value); } = 8;
 
-    /// <summary>Threads that one run of the model uses, 0 for one per core; default 0. Batches run side by side, so 1 may be faster for long passes
+    /// <summary>Threads that one run of the model uses, 0 for one per core; default 0. Batches run side by side, so 1 may be
+    /// faster for long passes
     /// and is slower for single predictions. Without effect on <see cref="LoadedModel"/>.</summary>
-    public int Threads { get; init => field = value >= 0 ? value : throw new ArgumentOutOfRangeException(nameof(Threads), value, "Threads must be at least 0."); }
+    public int Threads
+    {
+        get;
+        init => field = value >= 0 ? value
+            : throw new ArgumentOutOfRangeException(nameof(Threads), value, "Threads must be at least 0.");
+    }
 
-    /// <summary>What happens where a picture or a text cannot be read; default <see cref="MLNetMultimodal.OnError.Throw"/>.</summary>
+    /// <summary>What happens where a picture or a text cannot be read; default <see
+    /// cref="MLNetMultimodal.OnError.Throw"/>.</summary>
     public OnError OnError { get; init; }
 
     internal bool HasBoth => Image is not null && Text is not null;
 
-    internal string[] OutputColumns => HasBoth ? [Output, ImageOutput ?? "Image" + Output, TextOutput ?? "Text" + Output] : [Output];
+    internal string[] OutputColumns =>
+        HasBoth ? [Output, ImageOutput ?? "Image" + Output, TextOutput ?? "Text" + Output] : [Output];
 
     internal static string Name(string value, string option) =>
-        !string.IsNullOrWhiteSpace(value) ? value : throw new ArgumentException($"{option} is a column name and must not be empty.", option);
+        !string.IsNullOrWhiteSpace(value) ? value
+            : throw new ArgumentException($"{option} is a column name and must not be empty.", option);
 
     internal static int Batch(int value) =>
-        value is >= 1 and <= 1024 ? value : throw new ArgumentOutOfRangeException(nameof(BatchSize), value, "BatchSize must be 1 to 1024.");
+        value is >= 1 and <= 1024 ? value
+            : throw new ArgumentOutOfRangeException(nameof(BatchSize), value, "BatchSize must be 1 to 1024.");
 
     internal void Validate()
     {
         if (Image is null && Text is null) throw new ArgumentException("set Image, Text or both: the columns to embed.");
         string[] outputs = OutputColumns;
-        if (outputs.Distinct().Count() < outputs.Length) throw new ArgumentException($"the output columns must have distinct names, but are {string.Join(", ", outputs)}.");
+        if (outputs.Distinct().Count() < outputs.Length)
+            throw new ArgumentException($"the output columns must have distinct names, but are {string.Join(", ", outputs)}.");
     }
 }
 
@@ -86,12 +107,15 @@ public static class MultimodalEmbedCatalog
 {
     extension(TransformsCatalog catalog)
     {
-        /// <summary>Embeds pictures, texts or both with a multimodal model (CLIP: Radford et al. 2021, arXiv:2103.00020), whole batches at a time, decoding ahead
-        /// on worker threads. Embeddings of one input have length 1, so that a dot product is a cosine. Each embedding column carries the annotation <c>Model</c>.</summary>
+        /// <summary>Embeds pictures, texts or both with a multimodal model (CLIP: Radford et al. 2021, arXiv:2103.00020), whole
+        /// batches at a time, decoding ahead
+        /// on worker threads. Embeddings of one input have length 1, so that a dot product is a cosine. Each embedding column
+        /// carries the annotation <c>Model</c>.</summary>
         /// <param name="options">Columns and model.</param>
         /// <returns>The estimator; its <c>Fit</c> loads the model and trains nothing.</returns>
         /// <exception cref="ArgumentException">No input column or not exactly one model is given.</exception>
-        public MultimodalEmbedEstimator MultimodalEmbed(MultimodalEmbedOptions options) => new(MlNet.Environment(catalog), options);
+        public MultimodalEmbedEstimator MultimodalEmbed(MultimodalEmbedOptions options) =>
+            new(MlNet.Environment(catalog), options);
     }
 }
 
@@ -128,17 +152,23 @@ public sealed class MultimodalEmbedEstimator : IEstimator<MultimodalTransformer>
 
     internal static SchemaShape OutputSchema(MultimodalEmbedOptions options, SchemaShape inputSchema)
     {
-        if (options.Image is { } image && Columns.Find(inputSchema, image) is var i) Columns.CheckImages(image, i.ItemType, Columns.IsVector(i));
-        if (options.Text is { } text && Columns.Find(inputSchema, text) is var t) Columns.CheckTexts(text, t.ItemType, Columns.IsVector(t));
-        var annotations = new SchemaShape([MlNet.ShapeColumn(EmbedComputation.ModelAnnotation, VectorKind.Scalar, TextDataViewType.Instance, false, null)]);
+        if (options.Image is { } image && Columns.Find(inputSchema, image) is var i)
+            Columns.CheckImages(image, i.ItemType, Columns.IsVector(i));
+        if (options.Text is { } text && Columns.Find(inputSchema, text) is var t)
+            Columns.CheckTexts(text, t.ItemType, Columns.IsVector(t));
+        var annotations = new SchemaShape([MlNet.ShapeColumn(EmbedComputation.ModelAnnotation, VectorKind.Scalar,
+            TextDataViewType.Instance, false, null)]);
         string[] outputs = options.OutputColumns;
         return new(inputSchema.Where(c => !outputs.Contains(c.Name))
-            .Concat(outputs.Select(name => MlNet.ShapeColumn(name, VectorKind.Vector, NumberDataViewType.Single, false, annotations))));
+            .Concat(outputs.Select(name => MlNet.ShapeColumn(name, VectorKind.Vector, NumberDataViewType.Single, false,
+                annotations))));
     }
 }
 
-/// <summary>Embeds pictures and texts with a loaded model: the result of <see cref="MultimodalEmbedEstimator"/> and of the multimodal trainers.
-/// Saved by <c>MLContext.Model.Save</c> with the model's files in the same zip. Thread-safe, but for <see cref="Dispose"/>.</summary>
+/// <summary>Embeds pictures and texts with a loaded model: the result of <see cref="MultimodalEmbedEstimator"/> and of the
+/// multimodal trainers.
+/// Saved by <c>MLContext.Model.Save</c> with the model's files in the same zip. Thread-safe, but for <see
+/// cref="Dispose"/>.</summary>
 public sealed class MultimodalTransformer : ITransformer, IDisposable
 {
     internal const string Loader = "MLNetMultimodalEmbed";
@@ -181,7 +211,8 @@ public sealed class MultimodalTransformer : ITransformer, IDisposable
     /// <summary>True: each row is computed from that row alone.</summary>
     public bool IsRowToRowMapper => true;
 
-    /// <summary>Writes the model as a folder in the Hugging Face layout: config, weights, tokenizer, preprocessing. Each file appears whole or not at all.</summary>
+    /// <summary>Writes the model as a folder in the Hugging Face layout: config, weights, tokenizer, preprocessing. Each file
+    /// appears whole or not at all.</summary>
     /// <param name="path">The folder; it is created, and files of the same names are replaced.</param>
     public void SaveModelFolder(string path) => ModelContent.SaveFolder(Model, path);
 
@@ -190,16 +221,19 @@ public sealed class MultimodalTransformer : ITransformer, IDisposable
     /// <exception cref="ArgumentException">A column is missing or of the wrong type; the message lists the columns.</exception>
     public DataViewSchema GetOutputSchema(DataViewSchema inputSchema) => _computation.OutputSchema(inputSchema);
 
-    /// <summary>A lazy view with the embeddings: nothing is computed before a value of an embedding column is asked for.</summary>
+    /// <summary>A lazy view with the embeddings: nothing is computed before a value of an embedding column is asked
+    /// for.</summary>
     /// <param name="input">The data.</param>
     /// <exception cref="ArgumentException">A column is missing or of the wrong type; the message lists the columns.</exception>
     public IDataView Transform(IDataView input) => new BatchingDataView<EmbedBatch>(_computation, input);
 
     /// <summary>The transform for one row at a time, as <c>PredictionEngine</c> uses it.</summary>
     /// <param name="inputSchema">The columns of the row.</param>
-    public IRowToRowMapper GetRowToRowMapper(DataViewSchema inputSchema) => new SingleRowMapper<EmbedBatch>(_computation, inputSchema);
+    public IRowToRowMapper GetRowToRowMapper(DataViewSchema inputSchema) =>
+        new SingleRowMapper<EmbedBatch>(_computation, inputSchema);
 
-    /// <summary>Closes the model, unless it was given from outside or another transformer of the same estimator still uses it.</summary>
+    /// <summary>Closes the model, unless it was given from outside or another transformer of the same estimator still uses
+    /// it.</summary>
     public void Dispose()
     {
         if (_disposed) return;
@@ -218,6 +252,7 @@ public sealed class MultimodalTransformer : ITransformer, IDisposable
     void Require(Modality modality)
     {
         if (!Model.Modalities.Contains(modality))
-            throw new NotSupportedException($"'{Model.Name}' has no encoder for {modality}; it has {string.Join(", ", Model.Modalities)}.");
+            throw new NotSupportedException($"'{Model.Name}' has no encoder for {modality}; "
+                + $"it has {string.Join(", ", Model.Modalities)}.");
     }
 }

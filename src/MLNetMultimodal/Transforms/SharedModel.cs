@@ -2,7 +2,8 @@ using MLNetMultimodal.Inference;
 
 namespace MLNetMultimodal.Transforms;
 
-/// <summary>One loaded model for all transformers that an estimator fits (a cross-validation fits many); the last one that is disposed closes it.</summary>
+/// <summary>One loaded model for all transformers that an estimator fits (a cross-validation fits many); the last one that is
+/// disposed closes it.</summary>
 sealed class SharedModel
 {
     readonly Lock _lock = new();
@@ -18,7 +19,8 @@ sealed class SharedModel
     /// <param name="owned">True where the last transformer disposes it.</param>
     public static SharedModel Of(MultimodalModel model, bool owned) => new(() => model, owned);
 
-    /// <summary>The model that options name: one that was loaded, or a folder, which is read when the model is first needed.</summary>
+    /// <summary>The model that options name: one that was loaded, or a folder, which is read when the model is first
+    /// needed.</summary>
     /// <exception cref="ArgumentException">Neither or both are set.</exception>
     public static SharedModel From(string? folder, MultimodalModel? loaded, int threads) => (folder, loaded) switch
     {

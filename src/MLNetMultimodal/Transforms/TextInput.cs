@@ -16,7 +16,8 @@ sealed class TextPart(int rows, int width) : EmbedPart(new float[rows * width], 
     public long[] Ids { get; set; } = [];
 }
 
-/// <summary>From a column of texts to embeddings: tokenising on any thread, then the text tower for the whole batch, as long as its longest text.
+/// <summary>From a column of texts to embeddings: tokenising on any thread, then the text tower for the whole batch, as long as
+/// its longest text.
 /// An empty text is a text like any other.</summary>
 sealed class TextInput(MultimodalModel model, string column)
 {

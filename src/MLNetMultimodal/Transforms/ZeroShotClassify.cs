@@ -10,19 +10,28 @@ using VectorKind = Microsoft.ML.SchemaShape.Column.VectorKind;
 
 namespace MLNetMultimodal;
 
-/// <summary>Options of <see cref="ZeroShotClassifyCatalog.ZeroShotClassify"/>. Exactly one of <see cref="Model"/> and <see cref="LoadedModel"/> is set.</summary>
+/// <summary>Options of <see cref="ZeroShotClassifyCatalog.ZeroShotClassify"/>. Exactly one of <see cref="Model"/> and <see
+/// cref="LoadedModel"/> is set.</summary>
 public sealed record ZeroShotClassifyOptions
 {
-    /// <summary>Column that is added: the most probable label as a key whose key values are <see cref="Labels"/>, as ML.NET's own classifiers give it
-    /// (<c>MapKeyToValue</c> makes it text); default <c>PredictedLabel</c>. Key n is <c>Labels[n - 1]</c>: <c>MulticlassClassification.Evaluate</c> compares
+    /// <summary>Column that is added: the most probable label as a key whose key values are <see cref="Labels"/>, as ML.NET's own
+    /// classifiers give it
+    /// (<c>MapKeyToValue</c> makes it text); default <c>PredictedLabel</c>. Key n is <c>Labels[n - 1]</c>:
+    /// <c>MulticlassClassification.Evaluate</c> compares
     /// key numbers, so its label column must number the classes in the same order.</summary>
-    public string PredictedLabel { get; init => field = MultimodalEmbedOptions.Name(value, nameof(PredictedLabel)); } = "PredictedLabel";
+    public string PredictedLabel
+    {
+        get;
+        init => field = MultimodalEmbedOptions.Name(value, nameof(PredictedLabel));
+    } = "PredictedLabel";
 
-    /// <summary>Column that is added: softmax(logitScale * cosine), Vector&lt;Single, labels&gt; in [0, 1] with sum 1; slot names are the labels, the annotation <c>Templates</c> holds the
+    /// <summary>Column that is added: softmax(logitScale * cosine), Vector&lt;Single, labels&gt; in [0, 1] with sum 1; slot names
+    /// are the labels, the annotation <c>Templates</c> holds the
     /// templates; default <c>Score</c>.</summary>
     public string Score { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Score)); } = "Score";
 
-    /// <summary>Column that is added: the <see cref="TopK"/> most probable labels, Vector&lt;Text, k&gt;, best first; default <c>TopLabels</c>.</summary>
+    /// <summary>Column that is added: the <see cref="TopK"/> most probable labels, Vector&lt;Text, k&gt;, best first; default
+    /// <c>TopLabels</c>.</summary>
     public string TopLabels { get; init => field = MultimodalEmbedOptions.Name(value, nameof(TopLabels)); } = "TopLabels";
 
     /// <summary>Column that is added: their scores, Vector&lt;Single, k&gt;; default <c>TopScores</c>.</summary>
@@ -34,16 +43,24 @@ public sealed record ZeroShotClassifyOptions
     /// <summary>The classes: at least one, distinct, none empty.</summary>
     public required IReadOnlyList<string> Labels { get; init; }
 
-    /// <summary>Texts with <c>{}</c> in place of the label; a class is the mean over them (Radford et al. 2021, section 3.1.4); default <c>a photo of a {}.</c></summary>
+    /// <summary>Texts with <c>{}</c> in place of the label; a class is the mean over them (Radford et al. 2021, section 3.1.4);
+    /// default <c>a photo of a {}.</c></summary>
     public IReadOnlyList<string> Templates { get; init; } = ["a photo of a {}."];
 
-    /// <summary>k of <see cref="TopLabels"/> and <see cref="TopScores"/>, at least 0, at most the number of labels counts; default 5; 0 leaves the two columns out.</summary>
-    public int TopK { get; init => field = value >= 0 ? value : throw new ArgumentOutOfRangeException(nameof(TopK), value, "TopK must be at least 0."); } = 5;
+    /// <summary>k of <see cref="TopLabels"/> and <see cref="TopScores"/>, at least 0, at most the number of labels counts;
+    /// default 5; 0 leaves the two columns out.</summary>
+    public int TopK
+    {
+        get;
+        init => field = value >= 0 ? value
+            : throw new ArgumentOutOfRangeException(nameof(TopK), value, "TopK must be at least 0.");
+    } = 5;
 
     /// <summary>The model folder, in the Hugging Face layout.</summary>
     public string? Model { get; init; }
 
-    /// <summary>A model that was loaded elsewhere, in place of a folder. The caller disposes it, after all transformers that use it.</summary>
+    /// <summary>A model that was loaded elsewhere, in place of a folder. The caller disposes it, after all transformers that use
+    /// it.</summary>
     [JsonIgnore]
     public MultimodalModel? LoadedModel { get; init; }
 
@@ -53,8 +70,14 @@ public sealed record ZeroShotClassifyOptions
     /// <summary>B, rows that run through the model together, 1 to 1024; default 8.</summary>
     public int BatchSize { get; init => field = MultimodalEmbedOptions.Batch(value); } = 8;
 
-    /// <summary>Threads that one run of the model uses, 0 for one per core; default 0. Without effect on <see cref="LoadedModel"/>.</summary>
-    public int Threads { get; init => field = value >= 0 ? value : throw new ArgumentOutOfRangeException(nameof(Threads), value, "Threads must be at least 0."); }
+    /// <summary>Threads that one run of the model uses, 0 for one per core; default 0. Without effect on <see
+    /// cref="LoadedModel"/>.</summary>
+    public int Threads
+    {
+        get;
+        init => field = value >= 0 ? value
+            : throw new ArgumentOutOfRangeException(nameof(Threads), value, "Threads must be at least 0.");
+    }
 
     /// <summary>What happens where a picture cannot be read; default <see cref="MLNetMultimodal.OnError.Throw"/>.</summary>
     public OnError OnError { get; init; }
@@ -64,7 +87,8 @@ public sealed record ZeroShotClassifyOptions
     internal void Validate()
     {
         string[] outputs = OutputColumns;
-        if (outputs.Distinct().Count() < outputs.Length) throw new ArgumentException($"the output columns must have distinct names, but are {string.Join(", ", outputs)}.");
+        if (outputs.Distinct().Count() < outputs.Length)
+            throw new ArgumentException($"the output columns must have distinct names, but are {string.Join(", ", outputs)}.");
     }
 }
 
@@ -73,12 +97,14 @@ public static class ZeroShotClassifyCatalog
 {
     extension(TransformsCatalog catalog)
     {
-        /// <summary>Classifies pictures into classes that are named in words, without training (CLIP: Radford et al. 2021, arXiv:2103.00020, section 3.1).
+        /// <summary>Classifies pictures into classes that are named in words, without training (CLIP: Radford et al. 2021,
+        /// arXiv:2103.00020, section 3.1).
         /// The texts are embedded once, in <c>Fit</c>, and saved with the model.</summary>
         /// <param name="options">Columns, labels, prompts and model.</param>
         /// <returns>The estimator; its <c>Fit</c> loads the model and trains nothing.</returns>
         /// <exception cref="ArgumentException">Not exactly one model is given, or output columns have the same name.</exception>
-        public ZeroShotClassifyEstimator ZeroShotClassify(ZeroShotClassifyOptions options) => new(MlNet.Environment(catalog), options);
+        public ZeroShotClassifyEstimator ZeroShotClassify(ZeroShotClassifyOptions options) =>
+            new(MlNet.Environment(catalog), options);
     }
 }
 
@@ -98,7 +124,8 @@ public sealed class ZeroShotClassifyEstimator : IEstimator<ZeroShotTransformer>
 
     /// <summary>Loads the model and embeds the prompts. No rows are read.</summary>
     /// <param name="input">The data; only its schema is looked at.</param>
-    /// <exception cref="ArgumentException">The column is missing or of the wrong type, or labels or templates are empty or not distinct.</exception>
+    /// <exception cref="ArgumentException">The column is missing or of the wrong type, or labels or templates are empty or not
+    /// distinct.</exception>
     /// <exception cref="IOException">The model folder or one of its files is missing.</exception>
     /// <exception cref="InvalidDataException">A file of the model is not sound.</exception>
     public ZeroShotTransformer Fit(IDataView input)
@@ -107,7 +134,8 @@ public sealed class ZeroShotClassifyEstimator : IEstimator<ZeroShotTransformer>
         MultimodalModel model = _model.Rent();
         try
         {
-            return new(_env, _options, _model, ZeroShotClassifier.Create(model, _options.Labels, _options.Templates).ClassEmbeddings);
+            return new(_env, _options, _model,
+                ZeroShotClassifier.Create(model, _options.Labels, _options.Templates).ClassEmbeddings);
         }
         finally
         {
@@ -124,8 +152,10 @@ public sealed class ZeroShotClassifyEstimator : IEstimator<ZeroShotTransformer>
         Columns.CheckImages(_options.Image, image.ItemType, Columns.IsVector(image));
         List<SchemaShape.Column> outputs =
         [
-            MlNet.ShapeColumn(_options.PredictedLabel, VectorKind.Scalar, NumberDataViewType.UInt32, true, Names(Columns.KeyValues)),
-            MlNet.ShapeColumn(_options.Score, VectorKind.Vector, NumberDataViewType.Single, false, Names(Columns.SlotNames, ZeroShotComputation.TemplatesAnnotation)),
+            MlNet.ShapeColumn(_options.PredictedLabel, VectorKind.Scalar, NumberDataViewType.UInt32, true,
+                Names(Columns.KeyValues)),
+            MlNet.ShapeColumn(_options.Score, VectorKind.Vector, NumberDataViewType.Single, false,
+                Names(Columns.SlotNames, ZeroShotComputation.TemplatesAnnotation)),
         ];
         if (_options.TopK > 0)
         {
@@ -139,7 +169,8 @@ public sealed class ZeroShotClassifyEstimator : IEstimator<ZeroShotTransformer>
         new(kinds.Select(kind => MlNet.ShapeColumn(kind, VectorKind.Vector, TextDataViewType.Instance, false, null)));
 }
 
-/// <summary>Classifies pictures into classes that are named in words. Saved by <c>MLContext.Model.Save</c> with the model's files and the class embeddings
+/// <summary>Classifies pictures into classes that are named in words. Saved by <c>MLContext.Model.Save</c> with the model's files
+/// and the class embeddings
 /// in the same zip. Thread-safe, but for <see cref="Dispose"/>.</summary>
 public sealed class ZeroShotTransformer : ITransformer, IDisposable
 {
@@ -151,7 +182,8 @@ public sealed class ZeroShotTransformer : ITransformer, IDisposable
     readonly ZeroShotComputation _computation;
     bool _disposed;
 
-    internal ZeroShotTransformer(IHostEnvironment env, ZeroShotClassifyOptions options, SharedModel model, IReadOnlyList<ReadOnlyMemory<float>> classEmbeddings)
+    internal ZeroShotTransformer(IHostEnvironment env, ZeroShotClassifyOptions options, SharedModel model,
+        IReadOnlyList<ReadOnlyMemory<float>> classEmbeddings)
     {
         options.Validate();
         (Options, _shared, _classEmbeddings, Model) = (options, model, classEmbeddings, model.Rent());
@@ -192,9 +224,11 @@ public sealed class ZeroShotTransformer : ITransformer, IDisposable
 
     /// <summary>The transform for one row at a time, as <c>PredictionEngine</c> uses it.</summary>
     /// <param name="inputSchema">The columns of the row.</param>
-    public IRowToRowMapper GetRowToRowMapper(DataViewSchema inputSchema) => new SingleRowMapper<ZeroShotBatch>(_computation, inputSchema);
+    public IRowToRowMapper GetRowToRowMapper(DataViewSchema inputSchema) =>
+        new SingleRowMapper<ZeroShotBatch>(_computation, inputSchema);
 
-    /// <summary>Closes the model, unless it was given from outside or another transformer of the same estimator still uses it.</summary>
+    /// <summary>Closes the model, unless it was given from outside or another transformer of the same estimator still uses
+    /// it.</summary>
     public void Dispose()
     {
         if (_disposed) return;
@@ -203,12 +237,14 @@ public sealed class ZeroShotTransformer : ITransformer, IDisposable
     }
 
     void ICanSaveModel.Save(ModelSaveContext context) =>
-        ModelContent.Save(Entry, context, Model, new Saved(Options with { Model = null }, [.. _classEmbeddings.Select(c => c.ToArray())]));
+        ModelContent.Save(Entry, context, Model,
+            new Saved(Options with { Model = null }, [.. _classEmbeddings.Select(c => c.ToArray())]));
 
     static ZeroShotTransformer Create(IHostEnvironment env, object context)
     {
         var (model, saved) = ModelContent.Load<Saved>(Entry, context, s => s.Options.Threads);
-        return new(env, saved.Options, SharedModel.Of(model, owned: true), [.. saved.ClassEmbeddings.Select(c => (ReadOnlyMemory<float>)c)]);
+        return new(env, saved.Options, SharedModel.Of(model, owned: true),
+            [.. saved.ClassEmbeddings.Select(c => (ReadOnlyMemory<float>)c)]);
     }
 
     sealed record Saved(ZeroShotClassifyOptions Options, float[][] ClassEmbeddings);

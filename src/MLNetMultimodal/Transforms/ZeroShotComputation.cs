@@ -39,7 +39,8 @@ sealed class ZeroShotComputation : BatchComputation<ZeroShotBatch>
         List<OutputColumn> outputs =
         [
             new(options.PredictedLabel, new KeyDataViewType(typeof(uint), labels), Names(Columns.KeyValues)),
-            new(options.Score, new VectorDataViewType(NumberDataViewType.Single, labels), Names(Columns.SlotNames, withTemplates: true)),
+            new(options.Score, new VectorDataViewType(NumberDataViewType.Single, labels),
+                Names(Columns.SlotNames, withTemplates: true)),
         ];
         if (top > 0)
         {
@@ -53,7 +54,8 @@ sealed class ZeroShotComputation : BatchComputation<ZeroShotBatch>
 
     public override IReadOnlyList<OutputColumn> Outputs { get; }
 
-    public override IEnumerable<DataViewSchema.Column> Inputs(DataViewSchema input, Func<int, bool> isActive) => [_image.Find(input)];
+    public override IEnumerable<DataViewSchema.Column> Inputs(DataViewSchema input, Func<int, bool> isActive) =>
+        [_image.Find(input)];
 
     public override ZeroShotBatch NewBatch(int rows, Func<int, bool> isActive) => new(_image.NewPart(rows), _labels.Length);
 
@@ -69,20 +71,25 @@ sealed class ZeroShotComputation : BatchComputation<ZeroShotBatch>
     {
         _image.Run(batch.Image, count);
         for (int slot = 0; slot < count; slot++)
-            batch.Scores[slot] = batch.Image.Errors[slot] is null ? _classifier.Probabilities(batch.Image.Embedding(slot, OnError.Throw)) : null;
+            batch.Scores[slot] = batch.Image.Errors[slot] is null
+                ? _classifier.Probabilities(batch.Image.Embedding(slot, OnError.Throw)) : null;
     }
 
     public override Delegate Getter(int output, Func<(ZeroShotBatch Batch, int Slot)> current) => output switch
     {
         0 => (ValueGetter<uint>)((ref uint value) => value = Scores(current) is { } scores ? (uint)Best(scores)[0] + 1 : 0),
-        1 => (ValueGetter<VBuffer<float>>)((ref VBuffer<float> value) => Columns.Fill(ref value, Scores(current) ?? current().Batch.NoScores)),
+        1 => (ValueGetter<VBuffer<float>>)((ref VBuffer<float> value) =>
+            Columns.Fill(ref value, Scores(current) ?? current().Batch.NoScores)),
         2 => (ValueGetter<VBuffer<ReadOnlyMemory<char>>>)((ref VBuffer<ReadOnlyMemory<char>> value) =>
-            Columns.Fill<ReadOnlyMemory<char>>(ref value, Scores(current) is { } scores ? [.. Best(scores).Select(i => _labels[i])] : new ReadOnlyMemory<char>[Top])),
+            Columns.Fill<ReadOnlyMemory<char>>(ref value, Scores(current) is { } scores
+                ? [.. Best(scores).Select(i => _labels[i])] : new ReadOnlyMemory<char>[Top])),
         _ => (ValueGetter<VBuffer<float>>)((ref VBuffer<float> value) =>
-            Columns.Fill<float>(ref value, Scores(current) is { } scores ? [.. Best(scores).Select(i => scores[i])] : current().Batch.NoScores.AsSpan(0, Top))),
+            Columns.Fill<float>(ref value, Scores(current) is { } scores ? [.. Best(scores).Select(i => scores[i])]
+                : current().Batch.NoScores.AsSpan(0, Top))),
     };
 
-    public override int Failures(ZeroShotBatch batch, int count) => _options.OnError == OnError.Throw ? 0 : batch.Image.Failures(count);
+    public override int Failures(ZeroShotBatch batch, int count) =>
+        _options.OnError == OnError.Throw ? 0 : batch.Image.Failures(count);
 
     public override void Report(long failures)
     {
@@ -111,7 +118,8 @@ sealed class ZeroShotComputation : BatchComputation<ZeroShotBatch>
     {
         var builder = new DataViewSchema.Annotations.Builder();
         builder.Add(kind, Columns.Names(_labels.Length), Columns.Constant(_classifier.Labels));
-        if (withTemplates) builder.Add(TemplatesAnnotation, Columns.Names(_classifier.Templates.Count), Columns.Constant(_classifier.Templates));
+        if (withTemplates) builder.Add(TemplatesAnnotation, Columns.Names(_classifier.Templates.Count),
+            Columns.Constant(_classifier.Templates));
         return builder.ToAnnotations();
     }
 }

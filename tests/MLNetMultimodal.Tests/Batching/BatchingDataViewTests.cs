@@ -136,7 +136,8 @@ public sealed class BatchingDataViewTests
     [Fact]
     public void Error_of_the_source_comes_after_the_rows_before_it()
     {
-        IDataView source = _ml.Data.LoadFromEnumerable(Enumerable.Range(0, 20).Select(i => i < 13 ? new XRow { X = i } : throw new IOException("the disk is gone")));
+        IDataView source = _ml.Data.LoadFromEnumerable(Enumerable.Range(0, 20)
+            .Select(i => i < 13 ? new XRow { X = i } : throw new IOException("the disk is gone")));
         var view = new BatchingDataView<Square.Batch>(new Square(), source);
         using DataViewRowCursor cursor = view.GetRowCursor(view.Schema);
         var y = cursor.GetGetter<float>(view.Schema["Y"]);
@@ -182,7 +183,8 @@ public sealed class BatchingDataViewTests
     {
         IDataView view = View(3, out _);
         using DataViewRowCursor cursor = view.GetRowCursor(view.Schema);
-        Assert.Contains("'Y'", Assert.Throws<InvalidOperationException>(() => cursor.GetGetter<double>(view.Schema["Y"])).Message);
+        Assert.Contains("'Y'", Assert.Throws<InvalidOperationException>(() => cursor.GetGetter<double>(view.Schema["Y"]))
+            .Message);
     }
 
     [Fact]
@@ -190,7 +192,8 @@ public sealed class BatchingDataViewTests
     {
         byte[] pixels = [.. Enumerable.Range(0, 16).Select(i => (byte)i)];
         using MLImage image = MLImage.CreateFromPixels(2, 2, MLPixelFormat.Rgba32, pixels);
-        IDataView source = _ml.Data.LoadFromEnumerable(Enumerable.Range(0, 10).Select(i => new ImageRow { X = i, Image = image, Vector = [i, i + 1] }));
+        IDataView source = _ml.Data.LoadFromEnumerable(Enumerable.Range(0, 10)
+            .Select(i => new ImageRow { X = i, Image = image, Vector = [i, i + 1] }));
         var view = new BatchingDataView<Square.Batch>(new Square(), source);
         for (int pass = 0; pass < 2; pass++)
         {
@@ -214,7 +217,8 @@ public sealed class BatchingDataViewTests
     IDataView View(int rows, out Square square)
     {
         square = new();
-        return new BatchingDataView<Square.Batch>(square, _ml.Data.LoadFromEnumerable(Enumerable.Range(0, rows).Select(i => new XRow { X = i }).ToArray()));
+        return new BatchingDataView<Square.Batch>(square,
+            _ml.Data.LoadFromEnumerable(Enumerable.Range(0, rows).Select(i => new XRow { X = i }).ToArray()));
     }
 
     sealed class XRow

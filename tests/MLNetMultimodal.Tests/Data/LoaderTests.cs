@@ -79,9 +79,11 @@ public sealed class LoaderTests : IDisposable
     [Fact]
     public void Idx_files_that_do_not_fit_are_refused()
     {
-        string images = WriteIdx("images", [2, 1, 1], [1, 2], false), one = WriteIdx("one", [1], [0], false), two = WriteIdx("two", [2], [0, 9], false);
+        string images = WriteIdx("images", [2, 1, 1], [1, 2], false), one = WriteIdx("one", [1], [0], false),
+            two = WriteIdx("two", [2], [0, 9], false);
         Assert.Throws<InvalidDataException>(() => _ml.Data.LoadIdx(images, one));
-        Assert.Contains("label 9", Assert.Throws<InvalidDataException>(() => _ml.Data.LoadIdx(images, two, new() { ClassNames = ["a"] })).Message);
+        Assert.Contains("label 9",
+            Assert.Throws<InvalidDataException>(() => _ml.Data.LoadIdx(images, two, new() { ClassNames = ["a"] })).Message);
         Assert.Throws<FileNotFoundException>(() => _ml.Data.LoadIdx(images, Path.Combine(_folder, "nowhere")));
     }
 
@@ -113,7 +115,8 @@ public sealed class LoaderTests : IDisposable
     [InlineData("pairs.jsonl", "{\"image\":\"a.png\",\"caption\":\"a cat\",\"id\":1}\n\n{\"id\":\"2\",\"caption\":\"ü\",\"image\":\"sub/b.png\"}\n", "a cat", "ü")]
     public void Pairs_are_read_and_paths_resolved(string name, string content, string first, string second)
     {
-        IDataView data = _ml.Data.LoadImageTextPairs(Write(name, System.Text.Encoding.UTF8.GetBytes(content)), new() { OtherFields = ["id", "nothing"] });
+        IDataView data = _ml.Data.LoadImageTextPairs(Write(name, System.Text.Encoding.UTF8.GetBytes(content)),
+            new() { OtherFields = ["id", "nothing"] });
         Assert.Equal([Path.Combine(_folder, "a.png"), Path.Combine(_folder, "sub/b.png")], Texts(data, "ImagePath"));
         Assert.Equal([first, second], Texts(data, "Caption"));
         Assert.Equal(["1", "2"], Texts(data, "id"));
@@ -133,28 +136,32 @@ public sealed class LoaderTests : IDisposable
     [InlineData("x.jsonl", "{\"image\":\"\",\"caption\":\"b\"}\n", "line 1")]
     [InlineData("x.jsonl", "{\"image\":\"a\",\"caption\":\"\\ud800\"}\n", "line 1")]
     public void Wrong_lines_are_named(string name, string content, string wanted) =>
-        Assert.Contains(wanted, Assert.Throws<InvalidDataException>(() => _ml.Data.LoadImageTextPairs(Write(name, System.Text.Encoding.UTF8.GetBytes(content)))).Message);
+        Assert.Contains(wanted, Assert.Throws<InvalidDataException>(() => _ml.Data.LoadImageTextPairs(Write(name,
+            System.Text.Encoding.UTF8.GetBytes(content)))).Message);
 
     [Fact]
     public void Deep_json_is_refused() => Assert.Contains("line 1", Assert.Throws<InvalidDataException>(() =>
         _ml.Data.LoadImageTextPairs(Write("deep.jsonl", System.Text.Encoding.UTF8.GetBytes(new string('[', 100_000))))).Message);
 
     [Fact]
-    public void Unknown_ending_is_refused() => Assert.Throws<NotSupportedException>(() => _ml.Data.LoadImageTextPairs(Write("pairs.xml", [])));
+    public void Unknown_ending_is_refused() =>
+        Assert.Throws<NotSupportedException>(() => _ml.Data.LoadImageTextPairs(Write("pairs.xml", [])));
 
     [Fact]
     public void Idx_pictures_are_embedded_as_their_files_are()
     {
         using var tiny = new TinyModel();
         IDataView idx = LoadIdx(new());
-        ImageEncoder.SavePng(new(3, 2, [.. Enumerable.Range(6, 6).SelectMany(v => Enumerable.Repeat((byte)v, 3))]), Path.Combine(_folder, "one.png"));
+        ImageEncoder.SavePng(new(3, 2, [.. Enumerable.Range(6, 6).SelectMany(v => Enumerable.Repeat((byte)v, 3))]),
+            Path.Combine(_folder, "one.png"));
         float[] expected = tiny.Model.EmbedImages([ImageDecoder.Decode(Path.Combine(_folder, "one.png"))])[0];
-        IDataView embedded = _ml.Transforms.MultimodalEmbed(new() { LoadedModel = tiny.Model, Image = "Image" }).Fit(idx).Transform(idx);
-        IDataView cached = _ml.Data.Cache(idx), embeddedCache = _ml.Transforms.MultimodalEmbed(new() { LoadedModel = tiny.Model, Image = "Image" }).Fit(cached).Transform(cached);
+        IDataView embedded = _ml.Transforms.MultimodalEmbed(new() { LoadedModel = tiny.Model, Image = "Image" }).Fit(idx)
+            .Transform(idx);
+        IDataView cached = _ml.Data.Cache(embedded);
         for (int pass = 0; pass < 2; pass++)
         {
             Tolerance.Equal([expected], [embedded.GetColumn<float[]>("Embedding").ElementAt(1)]);
-            Tolerance.Equal([expected], [embeddedCache.GetColumn<float[]>("Embedding").ElementAt(1)]);
+            Tolerance.Equal([expected], [cached.GetColumn<float[]>("Embedding").ElementAt(1)]);
         }
     }
 
@@ -183,5 +190,6 @@ public sealed class LoaderTests : IDisposable
         return path;
     }
 
-    static string[] Texts(IDataView data, string column) => [.. data.GetColumn<ReadOnlyMemory<char>>(column).Select(t => t.ToString())];
+    static string[] Texts(IDataView data, string column) =>
+        [.. data.GetColumn<ReadOnlyMemory<char>>(column).Select(t => t.ToString())];
 }

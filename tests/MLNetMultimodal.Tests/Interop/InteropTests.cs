@@ -24,7 +24,8 @@ public sealed class InteropTests
     [Fact]
     public void LoadableClass_attributes_are_those_of_MLNet()
     {
-        object[] attributes = typeof(MultimodalTransformer).Assembly.GetCustomAttributes(Real("Microsoft.ML.LoadableClassAttribute"), false);
+        object[] attributes = typeof(MultimodalTransformer)
+            .Assembly.GetCustomAttributes(Real("Microsoft.ML.LoadableClassAttribute"), false);
         Assert.Equal(2, attributes.Length);
         Assert.NotNull(Real("Microsoft.ML.LoadableClassAttribute").GetConstructor(All,
             [typeof(Type), typeof(Type), typeof(Type), typeof(Type), typeof(string), typeof(string[])]));
@@ -36,16 +37,19 @@ public sealed class InteropTests
     {
         Type type = Real("Microsoft.ML.VersionInfo");
         Assert.True(type.IsValueType);
-        Assert.NotNull(type.GetConstructor(All, [typeof(string), typeof(uint), typeof(uint), typeof(uint), typeof(string), typeof(string), typeof(string)]));
+        Assert.NotNull(type.GetConstructor(All,
+            [typeof(string), typeof(uint), typeof(uint), typeof(uint), typeof(string), typeof(string), typeof(string)]));
         string[] fields = [.. type.GetFields(All).Where(f => !f.IsStatic).Select(f => $"{f.FieldType.Name} {f.Name}")];
-        Assert.Equal(["UInt64 ModelSignature", "UInt32 VerWrittenCur", "UInt32 VerReadableCur", "UInt32 VerWeCanReadBack", "String LoaderAssemblyName",
+        Assert.Equal(["UInt64 ModelSignature", "UInt32 VerWrittenCur", "UInt32 VerReadableCur", "UInt32 VerWeCanReadBack",
+            "String LoaderAssemblyName",
             "String LoaderSignature", "String LoaderSignatureAlt"], fields);
     }
 
     [Theory]
     [InlineData("Microsoft.ML.ModelLoadContext", "Reader", typeof(BinaryReader))]
     [InlineData("Microsoft.ML.ModelSaveContext", "Writer", typeof(BinaryWriter))]
-    public void Contexts_have_their_stream(string type, string field, Type wanted) => Assert.Equal(wanted, Real(type).GetField(field, All)?.FieldType);
+    public void Contexts_have_their_stream(string type, string field, Type wanted) =>
+        Assert.Equal(wanted, Real(type).GetField(field, All)?.FieldType);
 
     [Theory]
     [InlineData("Microsoft.ML.ModelLoadContext", "CheckAtModel", "Void (VersionInfo)")]
@@ -71,10 +75,13 @@ public sealed class InteropTests
     [Fact]
     public void Shape_columns_can_be_made_and_compared()
     {
-        SchemaShape.Column column = MlNet.ShapeColumn("A", SchemaShape.Column.VectorKind.Vector, NumberDataViewType.Single, false, null);
-        Assert.Equal(("A", SchemaShape.Column.VectorKind.Vector, NumberDataViewType.Single, false), (column.Name, column.Kind, column.ItemType, column.IsKey));
+        SchemaShape.Column column = MlNet.ShapeColumn("A", SchemaShape.Column.VectorKind.Vector, NumberDataViewType.Single, false,
+            null);
+        Assert.Equal(("A", SchemaShape.Column.VectorKind.Vector, NumberDataViewType.Single, false),
+            (column.Name, column.Kind, column.ItemType, column.IsKey));
         Assert.True(MlNet.IsCompatibleWith(ref column, column));
-        SchemaShape.Column other = MlNet.ShapeColumn("A", SchemaShape.Column.VectorKind.Scalar, NumberDataViewType.Single, false, null);
+        SchemaShape.Column other = MlNet.ShapeColumn("A", SchemaShape.Column.VectorKind.Scalar, NumberDataViewType.Single, false,
+            null);
         Assert.False(MlNet.IsCompatibleWith(ref column, other));
     }
 
@@ -89,7 +96,8 @@ public sealed class InteropTests
     [Fact]
     public void Public_surface_shows_no_type_that_is_shut()
     {
-        IEnumerable<Type> shown = typeof(MultimodalTransformer).Assembly.GetExportedTypes().SelectMany(t => t.GetMembers(BindingFlags.Public | BindingFlags.Instance | BindingFlags.Static))
+        IEnumerable<Type> shown = typeof(MultimodalTransformer).Assembly.GetExportedTypes()
+            .SelectMany(t => t.GetMembers(BindingFlags.Public | BindingFlags.Instance | BindingFlags.Static))
             .SelectMany(m => m switch
             {
                 MethodInfo method => method.GetParameters().Select(p => p.ParameterType).Append(method.ReturnType),
@@ -103,7 +111,8 @@ public sealed class InteropTests
     [Theory]
     [InlineData(MultimodalTransformer.Loader)]
     [InlineData(ZeroShotTransformer.Loader)]
-    public void Loader_signatures_fit_the_header(string loader) => Assert.True(loader.Length <= 24 && loader.All(char.IsAscii), loader);
+    public void Loader_signatures_fit_the_header(string loader) =>
+        Assert.True(loader.Length <= 24 && loader.All(char.IsAscii), loader);
 
     static Type Real(string name) => Core.GetType(name, throwOnError: true)!;
 }

@@ -22,7 +22,8 @@ public sealed class RetrievalMetricsTests
     public void Plain_loops_agree()
     {
         var random = new Random(3);
-        Row[] rows = [.. Enumerable.Range(0, 60).Select(_ => new Row { ImageEmbedding = [Next(), Next(), Next()], TextEmbedding = [Next(), Next(), Next()] })];
+        Row[] rows = [.. Enumerable.Range(0, 60)
+            .Select(_ => new Row { ImageEmbedding = [Next(), Next(), Next()], TextEmbedding = [Next(), Next(), Next()] })];
         foreach (Row row in rows) row.TextEmbedding = [.. row.TextEmbedding.Zip(row.ImageEmbedding, (t, i) => t + 2 * i)];
         RetrievalMetrics m = Evaluate(null, rows);
         Compare(m.ImageToText, r => r.ImageEmbedding, r => r.TextEmbedding);
@@ -32,7 +33,8 @@ public sealed class RetrievalMetricsTests
 
         void Compare(RetrievalDirection found, Func<Row, float[]> query, Func<Row, float[]> candidate)
         {
-            int[] ranks = [.. rows.Select(r => 1 + rows.Count(o => o != r && Cosine(query(r), candidate(o)) >= Cosine(query(r), candidate(r)))).Order()];
+            int[] ranks = [.. rows.Select(r => 1 + rows.Count(o => o != r
+                && Cosine(query(r), candidate(o)) >= Cosine(query(r), candidate(r)))).Order()];
             Assert.Equal(ranks.Count(r => r <= 1) / 60.0, found.RecallAt1, 1e-12);
             Assert.Equal(ranks.Count(r => r <= 5) / 60.0, found.RecallAt5, 1e-12);
             Assert.Equal(ranks.Count(r => r <= 10) / 60.0, found.RecallAt10, 1e-12);
@@ -43,7 +45,8 @@ public sealed class RetrievalMetricsTests
     [Fact]
     public void Embeddings_that_are_all_the_same_find_nothing()
     {
-        RetrievalMetrics m = Evaluate(null, [.. Enumerable.Range(0, 20).Select(_ => new Row { ImageEmbedding = [1, 0], TextEmbedding = [1, 0] })]);
+        RetrievalMetrics m = Evaluate(null,
+            [.. Enumerable.Range(0, 20).Select(_ => new Row { ImageEmbedding = [1, 0], TextEmbedding = [1, 0] })]);
         Assert.Equal((0, 0, 20), (m.ImageToText.RecallAt1, m.TextToImage.RecallAt10, m.ImageToText.MedianRank));
     }
 
@@ -85,13 +88,15 @@ public sealed class RetrievalMetricsTests
     public void Missing_column_is_named() =>
         Assert.Contains("'X'", Assert.Throws<ArgumentException>(() => _ml.Multimodal.EvaluateRetrieval(_ml.Data.LoadFromEnumerable<Row>([]), new() { ImageEmbedding = "X" })).Message);
 
-    RetrievalMetrics Evaluate(string? group, params Row[] rows) => _ml.Multimodal.EvaluateRetrieval(_ml.Data.LoadFromEnumerable(rows, Schema(rows)), new() { Group = group });
+    RetrievalMetrics Evaluate(string? group, params Row[] rows) =>
+        _ml.Multimodal.EvaluateRetrieval(_ml.Data.LoadFromEnumerable(rows, Schema(rows)), new() { Group = group });
 
     static SchemaDefinition Schema(Row[] rows)
     {
         SchemaDefinition schema = SchemaDefinition.Create(typeof(Row));
         int width = rows.Length == 0 ? 2 : rows[0].ImageEmbedding.Length;
-        foreach (string name in (string[])["ImageEmbedding", "TextEmbedding"]) schema[name].ColumnType = new VectorDataViewType(NumberDataViewType.Single, width);
+        foreach (string name in (string[])["ImageEmbedding", "TextEmbedding"]) schema[name]
+            .ColumnType = new VectorDataViewType(NumberDataViewType.Single, width);
         return schema;
     }
 

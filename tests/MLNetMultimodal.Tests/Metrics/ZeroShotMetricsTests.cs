@@ -15,7 +15,8 @@ public sealed class ZeroShotMetricsTests
     [Fact]
     public void Hand_made_example()
     {
-        ZeroShotMetrics m = Evaluate(("a", [9, 0, 0, 0, 0, 0, 0]), ("a", [5, 6, 0, 0, 0, 0, 0]), ("b", [0, 7, 0, 0, 0, 0, 0]), ("g", [6, 5, 4, 3, 2, 1, 0]));
+        ZeroShotMetrics m = Evaluate(("a", [9, 0, 0, 0, 0, 0, 0]), ("a", [5, 6, 0, 0, 0, 0, 0]), ("b", [0, 7, 0, 0, 0, 0, 0]),
+            ("g", [6, 5, 4, 3, 2, 1, 0]));
         Assert.Equal((4, 0.5, 0.75), (m.Rows, m.Top1, m.Top5));
         Assert.Equal(new ZeroShotClassMetrics("a", 2, 0.5, 0.5, 0.5, 0.5), m.Classes[0]);
         Assert.Equal((0.5, 1, 2 / 3.0), (m.Classes[1].Precision, m.Classes[1].Recall, m.Classes[1].F1));
@@ -28,14 +29,17 @@ public sealed class ZeroShotMetricsTests
     public void Plain_loops_agree()
     {
         var random = new Random(8);
-        (string Label, float[] Scores)[] rows = [.. Enumerable.Range(0, 200).Select(_ => (Classes[random.Next(7)], Enumerable.Range(0, 7).Select(_ => random.NextSingle()).ToArray()))];
+        (string Label, float[] Scores)[] rows = [.. Enumerable.Range(0, 200)
+            .Select(_ => (Classes[random.Next(7)], Enumerable.Range(0, 7).Select(_ => random.NextSingle()).ToArray()))];
         ZeroShotMetrics m = Evaluate(rows);
-        int Place(string label, float[] scores) => Array.IndexOf([.. Enumerable.Range(0, 7).OrderByDescending(i => scores[i])], Array.IndexOf(Classes, label));
+        int Place(string label, float[] scores) =>
+            Array.IndexOf([.. Enumerable.Range(0, 7).OrderByDescending(i => scores[i])], Array.IndexOf(Classes, label));
         Assert.Equal(rows.Count(r => Place(r.Label, r.Scores) == 0) / 200.0, m.Top1, 1e-12);
         Assert.Equal(rows.Count(r => Place(r.Label, r.Scores) < 5) / 200.0, m.Top5, 1e-12);
         foreach (ZeroShotClassMetrics c in m.Classes)
         {
-            double right = rows.Count(r => r.Label == c.Label && Place(c.Label, r.Scores) == 0), predicted = rows.Count(r => Place(c.Label, r.Scores) == 0);
+            double right = rows.Count(r => r.Label == c.Label && Place(c.Label, r.Scores) == 0),
+                predicted = rows.Count(r => Place(c.Label, r.Scores) == 0);
             Assert.Equal((right / predicted, right / rows.Count(r => r.Label == c.Label)), (c.Precision, c.Recall));
         }
     }
@@ -56,7 +60,8 @@ public sealed class ZeroShotMetricsTests
     [Fact]
     public void Unknown_label_is_named_with_its_row()
     {
-        string message = Assert.Throws<InvalidDataException>(() => Evaluate(("a", new float[7]), ("zebra", new float[7]))).Message;
+        string message = Assert.Throws<InvalidDataException>(() => Evaluate(("a", new float[7]), ("zebra", new float[7])))
+            .Message;
         Assert.Contains("row 1", message);
         Assert.Contains("'zebra'", message);
     }
@@ -76,8 +81,10 @@ public sealed class ZeroShotMetricsTests
     {
         var names = new DataViewSchema.Annotations.Builder();
         names.Add(Columns.SlotNames, Columns.Names(7), Columns.Constant(Classes));
-        Func<Func<int>, Delegate> scores = row => (ValueGetter<VBuffer<float>>)((ref VBuffer<float> value) => Columns.Fill<float>(ref value, rows[row()].Scores));
+        Func<Func<int>, Delegate> scores = row =>
+            (ValueGetter<VBuffer<float>>)((ref VBuffer<float> value) => Columns.Fill<float>(ref value, rows[row()].Scores));
         return _ml.Multimodal.EvaluateZeroShot(new RowsDataView(rows.Length,
-            [RowsDataView.Text("Label", row => rows[row].Label), new("Score", new VectorDataViewType(NumberDataViewType.Single, 7), scores, names.ToAnnotations())]));
+            [RowsDataView.Text("Label", row => rows[row].Label),
+                new("Score", new VectorDataViewType(NumberDataViewType.Single, 7), scores, names.ToAnnotations())]));
     }
 }

@@ -28,7 +28,8 @@ public sealed class MultimodalEmbedTests(TinyModel tiny) : IClassFixture<TinyMod
     [Fact]
     public void Two_inputs_give_three_columns()
     {
-        IDataView both = Fit(new() { LoadedModel = tiny.Model, Image = "ImagePath", Text = "Caption", Output = "Clip" }).Transform(Data);
+        IDataView both = Fit(new() { LoadedModel = tiny.Model, Image = "ImagePath", Text = "Caption", Output = "Clip" })
+            .Transform(Data);
         float[][] images = Embeddings(both, "ImageClip"), texts = Embeddings(both, "TextClip");
         Tolerance.Equal([.. images.Zip(texts, (i, t) => i.Concat(t).ToArray())], Embeddings(both, "Clip"));
         Tolerance.Equal(Embeddings(Fit(new() { LoadedModel = tiny.Model, Text = "Caption" }).Transform(Data)), texts);
@@ -38,7 +39,8 @@ public sealed class MultimodalEmbedTests(TinyModel tiny) : IClassFixture<TinyMod
     public void Mean_of_two_inputs_has_length_1()
     {
         IDataView both = Fit(new() { LoadedModel = tiny.Model, Image = "ImagePath", Text = "Caption", Combine = EmbeddingCombination.Mean }).Transform(Data);
-        float[][] sums = [.. Embeddings(both, "ImageEmbedding").Zip(Embeddings(both, "TextEmbedding"), (i, t) => i.Zip(t, (a, b) => a + b).ToArray())];
+        float[][] sums = [.. Embeddings(both, "ImageEmbedding")
+            .Zip(Embeddings(both, "TextEmbedding"), (i, t) => i.Zip(t, (a, b) => a + b).ToArray())];
         Tolerance.Equal([.. sums.Select(s => s.Select(v => v / MathF.Sqrt(s.Sum(x => x * x))).ToArray())], Embeddings(both));
     }
 
@@ -48,16 +50,19 @@ public sealed class MultimodalEmbedTests(TinyModel tiny) : IClassFixture<TinyMod
         PictureRow[] rows = [.. tiny.Rows.Select(r => new PictureRow { Bytes = File.ReadAllBytes(r.ImagePath), Name = Path.GetFileName(r.ImagePath) })];
         IDataView data = _ml.Data.LoadFromEnumerable(rows);
         IDataView images = _ml.Transforms.LoadImages("Loaded", tiny.Root, "Name").Fit(data).Transform(data);
-        float[][] paths = Embeddings(Fit(new() { LoadedModel = tiny.Model, Image = "Name", ImageFolder = tiny.Root }, data).Transform(data));
+        float[][] paths = Embeddings(Fit(new() { LoadedModel = tiny.Model, Image = "Name", ImageFolder = tiny.Root }, data)
+            .Transform(data));
         Tolerance.Equal(paths, Embeddings(Fit(new() { LoadedModel = tiny.Model, Image = "Bytes" }, data).Transform(data)), 0);
-        Tolerance.Equal(paths, Embeddings(Fit(new() { LoadedModel = tiny.Model, Image = "Loaded" }, images).Transform(images)), 0);
+        Tolerance.Equal(paths, Embeddings(Fit(new() { LoadedModel = tiny.Model, Image = "Loaded" }, images).Transform(images)),
+            0);
     }
 
     [Fact]
     public void Promised_schema_is_the_real_one()
     {
         var estimator = _ml.Transforms.MultimodalEmbed(new() { LoadedModel = tiny.Model, Image = "ImagePath", Text = "Caption" });
-        SchemaShape promised = estimator.GetOutputSchema(MlNet.ShapeOf(Data.Schema)), real = MlNet.ShapeOf(estimator.Fit(Data).GetOutputSchema(Data.Schema));
+        SchemaShape promised = estimator.GetOutputSchema(MlNet.ShapeOf(Data.Schema)),
+            real = MlNet.ShapeOf(estimator.Fit(Data).GetOutputSchema(Data.Schema));
         AssertCompatible(promised, real);
     }
 
@@ -74,7 +79,8 @@ public sealed class MultimodalEmbedTests(TinyModel tiny) : IClassFixture<TinyMod
     public void Embedding_says_which_model_made_it()
     {
         ReadOnlyMemory<char> name = default;
-        Fit(new() { LoadedModel = tiny.Model, Text = "Caption" }).GetOutputSchema(Data.Schema)["Embedding"].Annotations.GetValue("Model", ref name);
+        Fit(new() { LoadedModel = tiny.Model, Text = "Caption" }).GetOutputSchema(Data.Schema)["Embedding"]
+            .Annotations.GetValue("Model", ref name);
         Assert.Equal("tiny", name.ToString());
     }
 
@@ -128,13 +134,15 @@ public sealed class MultimodalEmbedTests(TinyModel tiny) : IClassFixture<TinyMod
     public void Small_data_is_embedded(int rows)
     {
         IDataView data = _ml.Data.LoadFromEnumerable(tiny.Rows.Take(rows));
-        Assert.Equal(rows, Embeddings(Fit(new() { LoadedModel = tiny.Model, Image = "ImagePath", Text = "Caption" }, data).Transform(data)).Length);
+        Assert.Equal(rows, Embeddings(Fit(new() { LoadedModel = tiny.Model, Image = "ImagePath", Text = "Caption" }, data)
+            .Transform(data)).Length);
     }
 
     [Fact]
     public void Unreadable_picture_throws_with_row_file_and_reason_and_rows_before_it_are_served()
     {
-        IDataView view = Fit(new() { LoadedModel = tiny.Model, Image = "ImagePath" }).Transform(WithBadRows(out string noPicture));
+        IDataView view = Fit(new() { LoadedModel = tiny.Model, Image = "ImagePath" })
+            .Transform(WithBadRows(out string noPicture));
         using DataViewRowCursor cursor = view.GetRowCursor(view.Schema);
         var embedding = cursor.GetGetter<VBuffer<float>>(view.Schema["Embedding"]);
         VBuffer<float> value = default;
@@ -178,7 +186,8 @@ public sealed class MultimodalEmbedTests(TinyModel tiny) : IClassFixture<TinyMod
     [Fact]
     public void PredictionEngine_recovers_from_an_unreadable_picture()
     {
-        using var engine = _ml.Model.CreatePredictionEngine<PairRow, EmbeddingRow>(Fit(new() { LoadedModel = tiny.Model, Image = "ImagePath" }));
+        using var engine = _ml.Model.CreatePredictionEngine<PairRow,
+            EmbeddingRow>(Fit(new() { LoadedModel = tiny.Model, Image = "ImagePath" }));
         Assert.Throws<InvalidDataException>(() => engine.Predict(new() { ImagePath = "nowhere.png" }));
         Assert.DoesNotContain(float.NaN, engine.Predict(tiny.Rows[0]).Embedding);
     }
@@ -186,7 +195,8 @@ public sealed class MultimodalEmbedTests(TinyModel tiny) : IClassFixture<TinyMod
     [Fact]
     public void Missing_column_is_named_with_those_there_are()
     {
-        string message = Assert.Throws<ArgumentException>(() => Fit(new() { LoadedModel = tiny.Model, Image = "Picture" })).Message;
+        string message = Assert.Throws<ArgumentException>(() => Fit(new() { LoadedModel = tiny.Model, Image = "Picture" }))
+            .Message;
         Assert.Contains("'Picture'", message);
         Assert.Contains("ImagePath, Caption, Label, Number", message);
     }
@@ -196,7 +206,8 @@ public sealed class MultimodalEmbedTests(TinyModel tiny) : IClassFixture<TinyMod
     [InlineData(null, "Number")]
     public void Wrong_type_is_refused(string? image, string? text)
     {
-        string message = Assert.Throws<ArgumentException>(() => Fit(new() { LoadedModel = tiny.Model, Image = image, Text = text })).Message;
+        string message = Assert.Throws<ArgumentException>(() =>
+            Fit(new() { LoadedModel = tiny.Model, Image = image, Text = text })).Message;
         Assert.Contains("'Number'", message);
         Assert.Contains("Single", message);
     }
@@ -206,11 +217,14 @@ public sealed class MultimodalEmbedTests(TinyModel tiny) : IClassFixture<TinyMod
     {
         Assert.Throws<ArgumentException>(() => _ml.Transforms.MultimodalEmbed(new() { LoadedModel = tiny.Model }));
         Assert.Throws<ArgumentException>(() => _ml.Transforms.MultimodalEmbed(new() { Text = "Caption" }));
-        Assert.Throws<ArgumentException>(() => _ml.Transforms.MultimodalEmbed(new() { Text = "Caption", Model = "m", LoadedModel = tiny.Model }));
-        Assert.Throws<ArgumentException>(() => _ml.Transforms.MultimodalEmbed(new() { Text = "T", Image = "I", LoadedModel = tiny.Model, TextOutput = "Embedding" }));
+        Assert.Throws<ArgumentException>(() =>
+            _ml.Transforms.MultimodalEmbed(new() { Text = "Caption", Model = "m", LoadedModel = tiny.Model }));
+        Assert.Throws<ArgumentException>(() =>
+            _ml.Transforms.MultimodalEmbed(new() { Text = "T", Image = "I", LoadedModel = tiny.Model, TextOutput = "Embedding" }));
         Assert.Throws<ArgumentOutOfRangeException>(() => new MultimodalEmbedOptions { BatchSize = 0 });
         Assert.Throws<ArgumentException>(() => new MultimodalEmbedOptions { Output = "" });
-        Assert.Throws<DirectoryNotFoundException>(() => Fit(new() { Model = Path.Combine(tiny.Root, "nowhere"), Text = "Caption" }));
+        Assert.Throws<DirectoryNotFoundException>(() =>
+            Fit(new() { Model = Path.Combine(tiny.Root, "nowhere"), Text = "Caption" }));
     }
 
     [Fact]
@@ -261,7 +275,8 @@ public sealed class MultimodalEmbedTests(TinyModel tiny) : IClassFixture<TinyMod
         }
         var (managedLate, workingLate) = Memory();
         long allowed = allowedBytes ?? working / 10;
-        Assert.True(managedLate - managed <= (allowedBytes ?? Math.Max(managed / 10, 2 << 20)), $"managed {managed:N0} -> {managedLate:N0} bytes");
+        Assert.True(managedLate - managed <= (allowedBytes ?? Math.Max(managed / 10, 2 << 20)),
+            $"managed {managed:N0} -> {managedLate:N0} bytes");
         Assert.True(workingLate - working <= allowed, $"working set {working:N0} -> {workingLate:N0} bytes");
     }
 
@@ -272,7 +287,8 @@ public sealed class MultimodalEmbedTests(TinyModel tiny) : IClassFixture<TinyMod
         return (managed, process.WorkingSet64);
     }
 
-    MultimodalTransformer Fit(MultimodalEmbedOptions options, IDataView? data = null) => _ml.Transforms.MultimodalEmbed(options).Fit(data ?? Data);
+    MultimodalTransformer Fit(MultimodalEmbedOptions options, IDataView? data = null) =>
+        _ml.Transforms.MultimodalEmbed(options).Fit(data ?? Data);
 
     EmbeddingRow[] Read(IDataView view) => [.. _ml.Data.CreateEnumerable<EmbeddingRow>(view, reuseRowObject: false)];
 

@@ -20,7 +20,8 @@ public sealed class SaveLoadTests(TinyModel tiny) : IClassFixture<TinyModel>
         foreach (DataViewSchema.Column column in scored.Schema)
         {
             if (column.Type is not VectorDataViewType vector || vector.ItemType != NumberDataViewType.Single) continue;
-            expected.AddRange(scored.GetColumn<float[]>(column).Select(row => $"{column.Name} {string.Join(" ", row.Select(BitConverter.SingleToInt32Bits))}"));
+            expected.AddRange(scored.GetColumn<float[]>(column)
+                .Select(row => $"{column.Name} {string.Join(" ", row.Select(BitConverter.SingleToInt32Bits))}"));
         }
         Assert.Equal(expected, RunLoadOnly(zip, rows));
     }
@@ -30,7 +31,9 @@ public sealed class SaveLoadTests(TinyModel tiny) : IClassFixture<TinyModel>
     {
         using ZipArchive zip = ZipFile.OpenRead(SaveBoth(out _));
         Assert.Equal(2, zip.Entries.Count(e => e.Length == new FileInfo(Path.Combine(tiny.Folder, "model.safetensors")).Length));
-        foreach (ZipArchiveEntry entry in zip.Entries.Where(e => e.Name == "Model.key"))
+        ZipArchiveEntry[] headers = [.. zip.Entries.Where(e => e.Name == "Model.key")];
+        Assert.NotEmpty(headers);
+        foreach (ZipArchiveEntry entry in headers)
         {
             using var reader = new StreamReader(entry.Open());
             Assert.DoesNotContain(tiny.Root, reader.ReadToEnd());
@@ -61,7 +64,8 @@ public sealed class SaveLoadTests(TinyModel tiny) : IClassFixture<TinyModel>
         ITransformer model = pipeline.Fit(Data);
         _ml.Model.Save(model, Data.Schema, zip);
         ITransformer loaded = new MLContext().Model.Load(zip, out _);
-        Tolerance.Equal([.. model.Transform(Data).GetColumn<float[]>("Score")], [.. loaded.Transform(Data).GetColumn<float[]>("Score")], 0);
+        Tolerance.Equal([.. model.Transform(Data).GetColumn<float[]>("Score")],
+            [.. loaded.Transform(Data).GetColumn<float[]>("Score")], 0);
         (loaded as IDisposable)?.Dispose();
     }
 
@@ -89,8 +93,10 @@ public sealed class SaveLoadTests(TinyModel tiny) : IClassFixture<TinyModel>
     static string[] RunLoadOnly(params string[] arguments)
     {
         string output = AppContext.BaseDirectory.TrimEnd(Path.DirectorySeparatorChar); // tests/X/bin/Debug/net10.0
-        string program = Path.Combine(output.Replace("MLNetMultimodal.Tests", "MLNetMultimodal.LoadOnly", StringComparison.Ordinal), "MLNetMultimodal.LoadOnly.dll");
-        using Process process = Process.Start(new ProcessStartInfo("dotnet", [program, .. arguments]) { RedirectStandardOutput = true, RedirectStandardError = true })!;
+        string program = Path.Combine(output.Replace("MLNetMultimodal.Tests", "MLNetMultimodal.LoadOnly",
+            StringComparison.Ordinal), "MLNetMultimodal.LoadOnly.dll");
+        var start = new ProcessStartInfo("dotnet", [program, .. arguments]) { RedirectStandardOutput = true, RedirectStandardError = true };
+        using Process process = Process.Start(start)!;
         Task<string> errors = process.StandardError.ReadToEndAsync();
         string text = process.StandardOutput.ReadToEnd();
         process.WaitForExit();

@@ -11,7 +11,8 @@ public sealed class ZeroShotClassifyTests(TinyModel tiny) : IClassFixture<TinyMo
 
     IDataView Data => _ml.Data.LoadFromEnumerable(tiny.Rows);
 
-    ZeroShotClassifyOptions Options => new() { LoadedModel = tiny.Model, Image = "ImagePath", Labels = TinyModel.Colors, Templates = ["a {} cat", "the {}"], TopK = 2 };
+    ZeroShotClassifyOptions Options =>
+        new() { LoadedModel = tiny.Model, Image = "ImagePath", Labels = TinyModel.Colors, Templates = ["a {} cat", "the {}"], TopK = 2 };
 
     [Fact]
     public void Scores_are_the_softmax_of_scaled_cosines_with_the_mean_prompts()
@@ -32,7 +33,8 @@ public sealed class ZeroShotClassifyTests(TinyModel tiny) : IClassFixture<TinyMo
         IDataView scored = Fit(Options).Transform(Data);
         float[][] scores = [.. scored.GetColumn<float[]>("Score")];
         uint[] keys = [.. scored.GetColumn<uint>("PredictedLabel")];
-        string[][] top = [.. scored.GetColumn<ReadOnlyMemory<char>[]>("TopLabels").Select(r => r.Select(v => v.ToString()).ToArray())];
+        string[][] top = [.. scored.GetColumn<ReadOnlyMemory<char>[]>("TopLabels")
+            .Select(r => r.Select(v => v.ToString()).ToArray())];
         float[][] topScores = [.. scored.GetColumn<float[]>("TopScores")];
         for (int i = 0; i < scores.Length; i++)
         {
@@ -58,7 +60,8 @@ public sealed class ZeroShotClassifyTests(TinyModel tiny) : IClassFixture<TinyMo
     public void MulticlassEvaluate_agrees_with_EvaluateZeroShot()
     {
         IDataView keys = _ml.Data.LoadFromEnumerable(TinyModel.Colors.Select(c => new PairRow { Label = c }));
-        IDataView labelled = _ml.Transforms.Conversion.MapValueToKey("Label", keyData: _ml.Transforms.SelectColumns("Label").Fit(keys).Transform(keys)).Fit(Data).Transform(Data);
+        IDataView labelled = _ml.Transforms.Conversion.MapValueToKey("Label",
+            keyData: _ml.Transforms.SelectColumns("Label").Fit(keys).Transform(keys)).Fit(Data).Transform(Data);
         IDataView scored = Fit(Options).Transform(labelled);
         ZeroShotMetrics ours = _ml.Multimodal.EvaluateZeroShot(scored);
         MulticlassClassificationMetrics theirs = _ml.MulticlassClassification.Evaluate(scored);
@@ -71,9 +74,11 @@ public sealed class ZeroShotClassifyTests(TinyModel tiny) : IClassFixture<TinyMo
     [Fact]
     public void Missing_pictures_have_missing_labels_and_scores()
     {
-        IDataView data = _ml.Data.LoadFromEnumerable(tiny.Rows.Select((r, i) => new PairRow { ImagePath = i == 2 ? "" : r.ImagePath, Label = r.Label }));
+        IDataView data = _ml.Data.LoadFromEnumerable(tiny.Rows.Select((r,
+            i) => new PairRow { ImagePath = i == 2 ? "" : r.ImagePath, Label = r.Label }));
         IDataView scored = Fit(Options with { OnError = OnError.Missing }, data).Transform(data);
-        Assert.Equal([2], scored.GetColumn<uint>("PredictedLabel").Select((key, i) => (key, i)).Where(p => p.key == 0).Select(p => p.i));
+        Assert.Equal([2], scored.GetColumn<uint>("PredictedLabel").Select((key, i) => (key, i)).Where(p => p.key == 0)
+            .Select(p => p.i));
         Assert.All(scored.GetColumn<float[]>("Score").ElementAt(2), v => Assert.Equal(float.NaN, v));
         Assert.All(scored.GetColumn<float[]>("TopScores").ElementAt(2), v => Assert.Equal(float.NaN, v));
         Assert.All(scored.GetColumn<ReadOnlyMemory<char>[]>("TopLabels").ElementAt(2), v => Assert.Equal(0, v.Length));
@@ -96,7 +101,8 @@ public sealed class ZeroShotClassifyTests(TinyModel tiny) : IClassFixture<TinyMo
     public void Promised_schema_is_the_real_one()
     {
         var estimator = _ml.Transforms.ZeroShotClassify(Options);
-        MultimodalEmbedTests.AssertCompatible(estimator.GetOutputSchema(MlNet.ShapeOf(Data.Schema)), MlNet.ShapeOf(estimator.Fit(Data).GetOutputSchema(Data.Schema)));
+        MultimodalEmbedTests.AssertCompatible(estimator.GetOutputSchema(MlNet.ShapeOf(Data.Schema)),
+            MlNet.ShapeOf(estimator.Fit(Data).GetOutputSchema(Data.Schema)));
     }
 
     [Fact]
@@ -110,14 +116,16 @@ public sealed class ZeroShotClassifyTests(TinyModel tiny) : IClassFixture<TinyMo
     public void Labels_and_templates_that_make_no_sense_are_refused()
     {
         Assert.Throws<ArgumentException>(() => Fit(Options with { Labels = [] }));
-        Assert.Contains("'red'", Assert.Throws<ArgumentException>(() => Fit(Options with { Labels = ["red", "blue", "red"] })).Message);
+        Assert.Contains("'red'", Assert.Throws<ArgumentException>(() => Fit(Options with { Labels = ["red", "blue", "red"] }))
+            .Message);
         Assert.Throws<ArgumentException>(() => Fit(Options with { Labels = ["red", " "] }));
         Assert.Throws<ArgumentException>(() => Fit(Options with { Templates = ["a photo"] }));
         Assert.Throws<ArgumentException>(() => Fit(Options with { Image = "Number" }));
         Assert.Throws<ArgumentException>(() => _ml.Transforms.ZeroShotClassify(Options with { Score = "PredictedLabel" }));
     }
 
-    ZeroShotTransformer Fit(ZeroShotClassifyOptions options, IDataView? data = null) => _ml.Transforms.ZeroShotClassify(options).Fit(data ?? Data);
+    ZeroShotTransformer Fit(ZeroShotClassifyOptions options, IDataView? data = null) =>
+        _ml.Transforms.ZeroShotClassify(options).Fit(data ?? Data);
 
     static double[] Unit(double[] v) => [.. v.Select(x => x / Math.Sqrt(v.Sum(y => y * y)))];
 

@@ -1,4 +1,5 @@
-// The members of Microsoft.ML.Core that a transformer needs to be saved and loaded, declared public. InteropTests compares each with the real one.
+// The members of Microsoft.ML.Core that a transformer needs to be saved and loaded, declared public.
+// InteropTests compares each with the real one.
 namespace Microsoft.ML;
 
 public delegate void SignatureLoadModel(ModelLoadContext ctx);
@@ -6,12 +7,16 @@ public delegate void SignatureLoadModel(ModelLoadContext ctx);
 [AttributeUsage(AttributeTargets.Assembly, AllowMultiple = true)]
 public sealed class LoadableClassAttribute : Attribute
 {
-    public LoadableClassAttribute(Type instType, Type loaderType, Type argType, Type sigType, string userName, params string[] loadNames) { }
+    public LoadableClassAttribute(Type instType, Type loaderType, Type argType, Type sigType, string userName,
+        params string[] loadNames)
+    {
+    }
 }
 
 public readonly struct VersionInfo
 {
-    public VersionInfo(string modelSignature, uint verWrittenCur, uint verReadableCur, uint verWeCanReadBack, string loaderAssemblyName,
+    public VersionInfo(string modelSignature, uint verWrittenCur, uint verReadableCur, uint verWeCanReadBack,
+        string loaderAssemblyName,
         string loaderSignature = null, string loaderSignatureAlt = null)
     {
     }
