@@ -10,7 +10,8 @@ namespace MLNetMultimodal.Inference;
 /// <summary>How a model is loaded.</summary>
 public sealed record InferenceOptions
 {
-    /// <summary>Threads that one run of the model uses, 0 for one per core; default 0. Callers that run it from several threads do best with 1.</summary>
+    /// <summary>Threads that one run of the model uses, 0 for one per core; default 0. Callers that run it from several threads
+    /// do best with 1.</summary>
     /// <exception cref="ArgumentOutOfRangeException">Less than 0.</exception>
     public int Threads
     {
@@ -22,12 +23,13 @@ public sealed record InferenceOptions
         }
     }
 
-    /// <summary>Families that <c>model_type</c> is looked up in; default <see cref="ModelFamilies.BuiltIn"/>. One's own is put beside them.</summary>
+    /// <summary>Families that <c>model_type</c> is looked up in; default <see cref="ModelFamilies.BuiltIn"/>. One's own is put
+    /// beside them.</summary>
     public IReadOnlyList<ModelFamily> Families { get; init; } = ModelFamilies.BuiltIn;
 }
 
-/// <summary>A model folder, loaded: pictures and texts become embeddings. Encoders are built when first used, so that a program that embeds
-/// only texts never builds the image encoder. Thread-safe, but for <see cref="Dispose"/>.</summary>
+/// <summary>A model folder, loaded: pictures and texts become embeddings. Encoders are built when first used, so that a program
+/// that embeds only texts never builds the image encoder. Thread-safe, but for <see cref="Dispose"/>.</summary>
 public sealed class MultimodalModel : IDisposable
 {
     const int ImageBatch = 8; // larger batches gain nothing on a CPU
@@ -52,15 +54,18 @@ public sealed class MultimodalModel : IDisposable
         _texts = new(() => TextTokenizer.Load(Files.TryRead, Files.Name));
     }
 
-    /// <summary>Loads a model folder in the Hugging Face layout: <c>config.json</c> and <c>model.safetensors</c>, and <c>preprocessor_config.json</c>
-    /// and a tokenizer where pictures and texts are embedded. The weights stay mapped to the file until <see cref="Dispose"/>.</summary>
+    /// <summary>Loads a model folder in the Hugging Face layout: <c>config.json</c> and <c>model.safetensors</c>, and
+    /// <c>preprocessor_config.json</c> and a tokenizer where pictures and texts are embedded. The weights stay mapped to the file
+    /// until <see cref="Dispose"/>.</summary>
     /// <param name="folder">The folder.</param>
     /// <param name="options">Threads and families; null for the defaults.</param>
     /// <exception cref="DirectoryNotFoundException">There is no such folder.</exception>
     /// <exception cref="FileNotFoundException">config.json or model.safetensors is missing.</exception>
-    /// <exception cref="InvalidDataException">A file is not sound, or weights are missing, surplus or of another shape: one message names them all.</exception>
+    /// <exception cref="InvalidDataException">A file is not sound, or weights are missing, surplus or of another shape: one
+    /// message names them all.</exception>
     /// <exception cref="NotSupportedException">The family is unknown; the message lists those known.</exception>
-    public static MultimodalModel Load(string folder, InferenceOptions? options = null) => Load(ModelFiles.FromFolder(folder), options);
+    public static MultimodalModel Load(string folder, InferenceOptions? options = null) =>
+        Load(ModelFiles.FromFolder(folder), options);
 
     /// <summary>Loads the files of a model, from a folder or from memory.</summary>
     /// <param name="files">The files.</param>
@@ -97,12 +102,14 @@ public sealed class MultimodalModel : IDisposable
     /// <summary>The senses it has encoders for.</summary>
     public IReadOnlyList<Modality> Modalities => [.. _encoders.Keys.Order()];
 
-    /// <summary>What cosine similarities are multiplied with before a softmax, more than 0; 1 for a family that has no such scale.</summary>
+    /// <summary>What cosine similarities are multiplied with before a softmax, more than 0; 1 for a family that has no such
+    /// scale.</summary>
     public float LogitScale { get; }
 
     /// <summary>How pictures become <c>pixel_values</c>; read from <c>preprocessor_config.json</c> when first used.</summary>
     /// <exception cref="FileNotFoundException">The model has no such file.</exception>
-    /// <exception cref="InvalidDataException">The file is not sound, or makes pictures of another size than the model takes.</exception>
+    /// <exception cref="InvalidDataException">The file is not sound, or makes pictures of another size than the model
+    /// takes.</exception>
     /// <exception cref="NotSupportedException">The model has no encoder for pictures.</exception>
     public ImagePreprocessing Images => _images.Value;
 
@@ -196,21 +203,22 @@ public sealed class MultimodalModel : IDisposable
     {
         Require(Modality.Text);
         var result = new float[texts.Count][];
-        for (int start = 0; start < texts.Count; start += TextBatch)
-        {
-            cancellation.ThrowIfCancellationRequested();
-            string[] batch = [.. texts.Skip(start).Take(TextBatch)];
-            int length = batch.Max(t => Texts.Encode(t).Count); // what follows the end token does not matter, so the longest text sets the length
-            var ids = new long[batch.Length * length];
-            Texts.EncodeBatch(batch, length, ids, []);
-            var embeds = new float[batch.Length * EmbeddingWidth];
-            EmbedIds(ids, batch.Length, length, embeds);
-            embeds.Chunk(EmbeddingWidth).ToArray().CopyTo(result, start);
-        }
+        IReadOnlyList<int>[] tokens = [.. texts.Select(Texts.Encode)];
+        // Texts of one length run together, so that no family sees padding and none is computed.
+        foreach (IGrouping<int, int> group in Enumerable.Range(0, tokens.Length).GroupBy(i => tokens[i].Count))
+            foreach (int[] batch in group.Chunk(TextBatch))
+            {
+                cancellation.ThrowIfCancellationRequested();
+                long[] ids = [.. batch.SelectMany(i => tokens[i]).Select(id => (long)id)];
+                var embeds = new float[batch.Length * EmbeddingWidth];
+                EmbedIds(ids, batch.Length, group.Key, embeds);
+                for (int i = 0; i < batch.Length; i++) result[batch[i]] = embeds[(i * EmbeddingWidth)..((i + 1) * EmbeddingWidth)];
+            }
         return result;
     }
 
-    /// <summary>Runs tensors through the model: all of it where all its inputs are given, else the encoders whose inputs are given.</summary>
+    /// <summary>Runs tensors through the model: all of it where all its inputs are given, else the encoders whose inputs are
+    /// given.</summary>
     /// <param name="inputs">Tensors by name, such as <c>pixel_values</c> and <c>input_ids</c>; others are left aside.</param>
     /// <returns>The outputs by name, such as <c>image_embeds</c>.</returns>
     /// <exception cref="ArgumentException">The inputs are enough for no encoder, or one has another type or shape.</exception>
@@ -221,7 +229,9 @@ public sealed class MultimodalModel : IDisposable
         Modality[] given = [.. Modalities.Where(m => Given(Definition.Encoders[m]))];
         return given.Length > 0
             ? given.SelectMany(m => Encoder(m).Run(inputs)).ToDictionary(StringComparer.Ordinal)
-            : throw new ArgumentException($"'{Name}' takes {string.Join(", ", Definition.Full.Inputs)}; given are {string.Join(", ", inputs.Keys)}.", nameof(inputs));
+            : throw new ArgumentException(
+                $"'{Name}' takes {string.Join(", ", Definition.Full.Inputs)}; given are {string.Join(", ", inputs.Keys)}.",
+                nameof(inputs));
     }
 
     OnnxSession Encoder(Modality modality)
@@ -232,7 +242,8 @@ public sealed class MultimodalModel : IDisposable
 
     void Require(Modality modality)
     {
-        if (!_encoders.ContainsKey(modality)) throw new NotSupportedException($"'{Name}' has no {modality} encoder; it has {string.Join(", ", Modalities)}.");
+        if (!_encoders.ContainsKey(modality))
+            throw new NotSupportedException($"'{Name}' has no {modality} encoder; it has {string.Join(", ", Modalities)}.");
     }
 
     ImagePreprocessing ReadImagePreprocessing()
@@ -241,7 +252,8 @@ public sealed class MultimodalModel : IDisposable
         ImagePreprocessing images = ImagePreprocessing.FromJson(Files.Read("preprocessor_config.json").Span);
         Dim[] wanted = Definition.Encoders[Modality.Image].Inputs[0].Shape;
         return images.Height == wanted[2].Size && images.Width == wanted[3].Size ? images : throw new InvalidDataException(
-            $"preprocessor_config.json of '{Name}' makes pictures of {images.Height}x{images.Width}, but config.json wants {wanted[2]}x{wanted[3]}.");
+            $"preprocessor_config.json of '{Name}' makes pictures of {images.Height}x{images.Width}, "
+            + $"but config.json wants {wanted[2]}x{wanted[3]}.");
     }
 
     /// <summary>Closes the sessions and the weights. No other call may be under way.</summary>

@@ -2,8 +2,9 @@ using System.Numerics.Tensors;
 
 namespace MLNetMultimodal.Inference;
 
-/// <summary>Classifies embeddings by comparing them with texts that name the classes (Radford et al. 2021, arXiv:2103.00020, section 3.1).
-/// A class is the mean of its prompts' embeddings, each of length 1, brought to length 1 again. Immutable and thread-safe.</summary>
+/// <summary>Classifies embeddings by comparing them with texts that name the classes (Radford et al. 2021, arXiv:2103.00020,
+/// section 3.1). A class is the mean of its prompts' embeddings, each of length 1, brought to length 1 again. Immutable and
+/// thread-safe.</summary>
 public sealed class ZeroShotClassifier
 {
     const string Slot = "{}";
@@ -21,7 +22,8 @@ public sealed class ZeroShotClassifier
     public IReadOnlyList<string> Templates { get; }
 
     /// <summary>Every text that was embedded, for reports: all templates of the first label, then of the second.</summary>
-    public IReadOnlyList<string> Prompts => [.. Labels.SelectMany(label => Templates.Select(t => t.Replace(Slot, label, StringComparison.Ordinal)))];
+    public IReadOnlyList<string> Prompts =>
+        [.. Labels.SelectMany(label => Templates.Select(t => t.Replace(Slot, label, StringComparison.Ordinal)))];
 
     /// <summary>One row of E values and length 1 per label.</summary>
     public IReadOnlyList<ReadOnlyMemory<float>> ClassEmbeddings => [.. _classes.Select(c => (ReadOnlyMemory<float>)c)];
@@ -34,8 +36,10 @@ public sealed class ZeroShotClassifier
     /// <param name="labels">At least one, distinct, none empty.</param>
     /// <param name="templates">At least one; each contains <c>{}</c>, for example <c>a photo of a {}.</c></param>
     /// <param name="cancellation">Ends the work between two batches of texts.</param>
-    /// <exception cref="ArgumentException">Labels or templates are not as said; the message names the first that is wrong.</exception>
-    public static ZeroShotClassifier Create(MultimodalModel model, IReadOnlyList<string> labels, IReadOnlyList<string> templates, CancellationToken cancellation = default)
+    /// <exception cref="ArgumentException">Labels or templates are not as said; the message names the first that is
+    /// wrong.</exception>
+    public static ZeroShotClassifier Create(
+        MultimodalModel model, IReadOnlyList<string> labels, IReadOnlyList<string> templates, CancellationToken cancellation = default)
     {
         Check(labels, templates);
         var prompts = new ZeroShotClassifier([.. labels], [.. templates], [], model.LogitScale);
@@ -50,13 +54,14 @@ public sealed class ZeroShotClassifier
     /// <param name="logitScale">More than 0.</param>
     /// <exception cref="ArgumentException">Labels, templates or embeddings are not as said.</exception>
     public static ZeroShotClassifier FromEmbeddings(
-        IReadOnlyList<string> labels, IReadOnlyList<string> templates, IReadOnlyList<ReadOnlyMemory<float>> classEmbeddings, float logitScale)
+        IReadOnlyList<string> labels, IReadOnlyList<string> templates, IReadOnlyList<ReadOnlyMemory<float>> classEmbeddings,
+        float logitScale)
     {
         Check(labels, templates);
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(logitScale);
         if (classEmbeddings.Count != labels.Count || classEmbeddings.Any(c => c.Length != classEmbeddings[0].Length))
-            throw new ArgumentException($"classEmbeddings must be one row of one width for each of {labels.Count} labels, but has the widths "
-                + $"{string.Join(", ", classEmbeddings.Select(c => c.Length))}.", nameof(classEmbeddings));
+            throw new ArgumentException($"classEmbeddings must be one row of one width for each of {labels.Count} labels, "
+                + $"but has the widths {string.Join(", ", classEmbeddings.Select(c => c.Length))}.", nameof(classEmbeddings));
         return new([.. labels], [.. templates], [.. classEmbeddings.Select(c => MeanOfLengthOne([c.ToArray()]))], logitScale);
     }
 
@@ -67,7 +72,8 @@ public sealed class ZeroShotClassifier
     public float[] Probabilities(ReadOnlySpan<float> embedding)
     {
         int width = _classes[0].Length;
-        if (embedding.Length != width) throw new ArgumentException($"the embedding must have {width} values, but has {embedding.Length}.", nameof(embedding));
+        if (embedding.Length != width)
+            throw new ArgumentException($"the embedding must have {width} values, but has {embedding.Length}.", nameof(embedding));
         float length = MathF.Max(TensorPrimitives.Norm(embedding), MinLength);
         var logits = new float[_classes.Length];
         for (int i = 0; i < logits.Length; i++) logits[i] = LogitScale * TensorPrimitives.Dot(embedding, _classes[i]) / length;
@@ -79,7 +85,8 @@ public sealed class ZeroShotClassifier
     static float[] MeanOfLengthOne(float[][] rows)
     {
         var mean = new float[rows[0].Length];
-        foreach (float[] row in rows) TensorPrimitives.MultiplyAdd(row, 1 / MathF.Max(TensorPrimitives.Norm<float>(row), MinLength), mean, mean);
+        foreach (float[] row in rows)
+            TensorPrimitives.MultiplyAdd(row, 1 / MathF.Max(TensorPrimitives.Norm<float>(row), MinLength), mean, mean);
         TensorPrimitives.Divide(mean, MathF.Max(TensorPrimitives.Norm<float>(mean), MinLength), mean);
         return mean;
     }
@@ -91,11 +98,15 @@ public sealed class ZeroShotClassifier
         foreach (string label in labels)
         {
             if (string.IsNullOrWhiteSpace(label)) throw new ArgumentException("labels must not be empty, but one is.", nameof(labels));
-            if (!seen.Add(label)) throw new ArgumentException($"labels must be distinct, but '{label}' is there twice.", nameof(labels));
+            if (!seen.Add(label))
+                throw new ArgumentException($"labels must be distinct, but '{label}' is there twice.", nameof(labels));
         }
-        if (templates.Count == 0) throw new ArgumentException("templates must have at least one entry, for example \"a photo of a {}.\".", nameof(templates));
+        if (templates.Count == 0)
+            throw new ArgumentException(
+                "templates must have at least one entry, for example \"a photo of a {}.\".", nameof(templates));
         foreach (string template in templates)
             if (!template.Contains(Slot, StringComparison.Ordinal))
-                throw new ArgumentException($"templates must contain {{}} in place of the label, but '{template}' does not.", nameof(templates));
+                throw new ArgumentException(
+                    $"templates must contain {{}} in place of the label, but '{template}' does not.", nameof(templates));
     }
 }

@@ -44,7 +44,8 @@ public sealed class OnnxSessionTests : IDisposable
     [Fact]
     public void A_wrong_type_or_rank_is_refused()
     {
-        foreach (TensorData wrong in (TensorData[])[TensorData.From(new float[4], 1, 4), TensorData.From(Ids(1), 4), TensorData.From(Array.Empty<long>(), 0, 4)])
+        TensorData[] wrongs = [TensorData.From(new float[4], 1, 4), TensorData.From(Ids(1), 4), TensorData.From(Array.Empty<long>(), 0, 4)];
+        foreach (TensorData wrong in wrongs)
         {
             var error = Assert.Throws<ArgumentException>(() => _text.Run(new Dictionary<string, TensorData> { ["input_ids"] = wrong }));
             Assert.Contains("must be input_ids Int64 [batch, sequence]", error.Message);

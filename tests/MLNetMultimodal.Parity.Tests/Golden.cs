@@ -3,8 +3,8 @@ using MLNetMultimodal.Models.Checkpoints;
 
 namespace MLNetMultimodal.Parity.Tests;
 
-/// <summary>A case of inputs and expected outputs of a reference implementation. Cases lie under the folder that the environment variable
-/// <c>MULTIMODAL_GOLDENS</c> names, or else beside the tests.</summary>
+/// <summary>A case of inputs and expected outputs of a reference implementation. Cases lie under the folder that the environment
+/// variable <c>MULTIMODAL_GOLDENS</c> names, or else beside the tests.</summary>
 public sealed class Golden
 {
     const string Input = "in.", Output = "out.";

@@ -52,7 +52,8 @@ public sealed class TransformerBlocksGoldenTests
         static Tensor Keep(TensorData drop) => torch.tensor(drop.ToInt64s(), [.. drop.Shape]).eq(0);
     }
 
-    /// <summary>The inputs of the case with PyTorch's masks, whose true means drop, turned into ours, whose true means keep.</summary>
+    /// <summary>The inputs of the case with PyTorch's masks, whose true means drop, turned into ours, whose true means
+    /// keep.</summary>
     Dictionary<string, TensorData> Inputs()
     {
         var inputs = new Dictionary<string, TensorData>(_golden.Inputs);

@@ -37,7 +37,8 @@ sealed class OnnxGraph
     readonly Dictionary<string, OnnxValue> _sizes = new(StringComparer.Ordinal);
     readonly Dictionary<string, TensorProto> _initializers = new(StringComparer.Ordinal);
 
-    public OnnxGraph(string name, IReadOnlyDictionary<string, TensorData> weights) => (_graph, _weights) = (new() { Name = name }, weights);
+    public OnnxGraph(string name, IReadOnlyDictionary<string, TensorData> weights) =>
+        (_graph, _weights) = (new() { Name = name }, weights);
 
     public OnnxValue Input(TensorSpec spec)
     {
@@ -52,7 +53,8 @@ sealed class OnnxGraph
         _graph.Output.Add(ValueInfo(name, value.Type, value.Shape));
     }
 
-    public OnnxValue Node(string op, ReadOnlySpan<OnnxValue> inputs, ElementType type, Dim[] shape, params ReadOnlySpan<AttributeProto> attributes)
+    public OnnxValue Node(
+        string op, ReadOnlySpan<OnnxValue> inputs, ElementType type, Dim[] shape, params ReadOnlySpan<AttributeProto> attributes)
     {
         var node = new NodeProto { OpType = op, Name = $"{op}_{_graph.Node.Count}" };
         foreach (OnnxValue input in inputs) node.Input.Add(input.Name);
@@ -62,9 +64,11 @@ sealed class OnnxGraph
         return new(node.Name, type, shape);
     }
 
-    public static AttributeProto Attribute(string name, long value) => new() { Name = name, I = value, Type = AttributeProto.Types.AttributeType.Int };
+    public static AttributeProto Attribute(string name, long value) =>
+        new() { Name = name, I = value, Type = AttributeProto.Types.AttributeType.Int };
 
-    public static AttributeProto Attribute(string name, float value) => new() { Name = name, F = value, Type = AttributeProto.Types.AttributeType.Float };
+    public static AttributeProto Attribute(string name, float value) =>
+        new() { Name = name, F = value, Type = AttributeProto.Types.AttributeType.Float };
 
     public static AttributeProto Attribute(string name, params IEnumerable<long> values) =>
         new() { Name = name, Ints = { values }, Type = AttributeProto.Types.AttributeType.Ints };
@@ -92,7 +96,8 @@ sealed class OnnxGraph
     public OnnxValue Weight(string name, WeightLayout layout, params ReadOnlySpan<int> shape)
     {
         string key = layout == WeightLayout.AsIs ? name : $"{name}/{layout}";
-        if (_initializers.TryGetValue(key, out TensorProto? known)) return new(key, ElementType.Float32, [.. known.Dims.Select(d => (Dim)(int)d)]);
+        if (_initializers.TryGetValue(key, out TensorProto? known))
+            return new(key, ElementType.Float32, [.. known.Dims.Select(d => (Dim)(int)d)]);
         Dim[] wanted = [.. shape.ToArray().Select(d => (Dim)d)];
         if (!_weights.TryGetValue(name, out TensorData? data))
             throw new InvalidDataException($"the weight {name} {Shapes.Text(wanted)} is missing.");
@@ -170,7 +175,8 @@ sealed class OnnxGraph
 
     static ValueInfoProto ValueInfo(string name, ElementType type, Dim[] shape)
     {
-        var dims = shape.Select(d => d.IsKnown ? new TensorShapeProto.Types.Dimension { DimValue = d.Size } : new() { DimParam = d.Symbol });
+        var dims = shape.Select(d =>
+            d.IsKnown ? new TensorShapeProto.Types.Dimension { DimValue = d.Size } : new() { DimParam = d.Symbol });
         var tensor = new TypeProto.Types.Tensor { ElemType = OnnxType(type), Shape = new() { Dim = { dims } } };
         return new() { Name = name, Type = new() { TensorType = tensor } };
     }

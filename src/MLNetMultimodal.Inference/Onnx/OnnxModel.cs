@@ -8,10 +8,12 @@ namespace MLNetMultimodal.Inference.Onnx;
 /// <summary>Writes a program down as an ONNX graph.</summary>
 public static class OnnxRecorder
 {
-    /// <summary>Interprets a program once and records what it does. Batches and lengths stay open; sizes of the config become constants.
-    /// Only standard operators are used (operator set 17), so that any ONNX runtime reads the result.</summary>
-    /// <param name="program">The program. Input dimensions with the same symbol have the same size whenever the graph runs.</param>
-    /// <param name="weights">Floating-point weights by name. 32-bit floats are not copied: they must stay readable as long as the result is used.</param>
+    /// <summary>Interprets a program once and records what it does. Batches and lengths stay open; sizes of the config become
+    /// constants. Only standard operators are used (operator set 17), so that any ONNX runtime reads the result.</summary>
+    /// <param name="program">The program. Input dimensions with the same symbol have the same size whenever the graph
+    /// runs.</param>
+    /// <param name="weights">Floating-point weights by name. 32-bit floats are not copied: they must stay readable as long as the
+    /// result is used.</param>
     /// <exception cref="InvalidDataException">A weight is missing or of another shape.</exception>
     /// <exception cref="ArgumentException">Shapes of the program do not fit together.</exception>
     public static OnnxModel Record(IProgram program, IReadOnlyDictionary<string, TensorData> weights)
@@ -31,7 +33,8 @@ public static class OnnxRecorder
 /// <summary>A recorded model in memory, ready for an <see cref="OnnxSession"/> or a file.</summary>
 public sealed class OnnxModel
 {
-    /// <summary>What one protobuf message can hold, less room for the graph: weights beyond it are stored beside the model.</summary>
+    /// <summary>What one protobuf message can hold, less room for the graph: weights beyond it are stored beside the
+    /// model.</summary>
     public const long MaxEmbeddedBytes = int.MaxValue - (64L << 20);
 
     const int MinExternalBytes = 1024; // smaller tensors stay in the model file
@@ -56,7 +59,8 @@ public sealed class OnnxModel
 
     /// <summary>Writes the model; readers never see half of it.</summary>
     /// <param name="path">The file, for example <c>onnx/vision_model.onnx</c>; replaced where it exists.</param>
-    /// <param name="maxEmbeddedBytes">With more weights than this many bytes, they go into <c>path_data</c> beside it, as ONNX's external data.</param>
+    /// <param name="maxEmbeddedBytes">With more weights than this many bytes, they go into <c>path_data</c> beside it, as ONNX's
+    /// external data.</param>
     public void SaveTo(string path, long maxEmbeddedBytes = MaxEmbeddedBytes)
     {
         if (WeightBytes <= maxEmbeddedBytes)

@@ -8,13 +8,15 @@ sealed class OnnxOps(OnnxGraph graph) : ITensorOps<OnnxValue>
 {
     readonly Dictionary<string, OnnxValue> _masks = new(StringComparer.Ordinal);
 
-    OnnxValue Same(string op, OnnxValue x, params ReadOnlySpan<AttributeProto> attributes) => graph.Node(op, [x], x.Type, x.Shape, attributes);
+    OnnxValue Same(string op, OnnxValue x, params ReadOnlySpan<AttributeProto> attributes) =>
+        graph.Node(op, [x], x.Type, x.Shape, attributes);
 
     OnnxValue Broadcast(string op, OnnxValue a, OnnxValue b) => graph.Node(op, [a, b], a.Type, Shapes.Broadcast(a.Shape, b.Shape));
 
     // ---- weights ----
 
-    public OnnxValue Parameter(Name name, Init init, params ReadOnlySpan<int> shape) => graph.Weight(name.ToString(), WeightLayout.AsIs, shape);
+    public OnnxValue Parameter(Name name, Init init, params ReadOnlySpan<int> shape) =>
+        graph.Weight(name.ToString(), WeightLayout.AsIs, shape);
 
     public OnnxValue Linear(OnnxValue x, Name name, int inWidth, int outWidth, bool bias = true, Init init = default)
     {
@@ -36,8 +38,9 @@ sealed class OnnxOps(OnnxGraph graph) : ITensorOps<OnnxValue>
     public OnnxValue LayerNorm(OnnxValue x, Name name, float epsilon)
     {
         int width = x.Shape[^1].Size;
-        return graph.Node("LayerNormalization", [x, Parameter(name / "weight", default, width), Parameter(name / "bias", default, width)],
-            x.Type, x.Shape, Attribute("axis", -1), Attribute("epsilon", epsilon));
+        OnnxValue weight = Parameter(name / "weight", default, width), bias = Parameter(name / "bias", default, width);
+        return graph.Node("LayerNormalization", [x, weight, bias], x.Type, x.Shape,
+            Attribute("axis", -1), Attribute("epsilon", epsilon));
     }
 
     public OnnxValue RmsNorm(OnnxValue x, Name name, float epsilon)
@@ -54,7 +57,7 @@ sealed class OnnxOps(OnnxGraph graph) : ITensorOps<OnnxValue>
         Array.Fill(ones, 1);
         // One group is one channel of an instance norm; the scale of the real channels follows.
         Dim size = x.Shape[2..].Aggregate((Dim)(channels / groups), (product, d) => product * d);
-        OnnxValue grouped = Reshape(x, [x.Shape[0], groups, size], axis => graph.Size(x, axis));        // [B, C, H, W] -> [B, G, C/G H W]
+        OnnxValue grouped = Reshape(x, [x.Shape[0], groups, size], axis => graph.Size(x, axis)); // [B, C, H, W] -> [B, G, C/G H W]
         OnnxValue y = graph.Node("InstanceNormalization", [grouped, graph.Vector(ones), graph.Vector(zeros)], x.Type, grouped.Shape,
             Attribute("epsilon", epsilon));
         y = Reshape(y, x.Shape, axis => graph.Size(x, axis));                                           // -> [B, C, H, W]
@@ -73,14 +76,16 @@ sealed class OnnxOps(OnnxGraph graph) : ITensorOps<OnnxValue>
 
     // ---- attention ----
 
-    public OnnxValue Attention(OnnxValue q, OnnxValue k, OnnxValue v, Mask<OnnxValue> mask = default) => MatMul(AttentionWeights(q, k, mask), v);
+    public OnnxValue Attention(OnnxValue q, OnnxValue k, OnnxValue v, Mask<OnnxValue> mask = default) =>
+        MatMul(AttentionWeights(q, k, mask), v);
 
     public OnnxValue AttentionWeights(OnnxValue q, OnnxValue k, Mask<OnnxValue> mask = default)
     {
         OnnxValue scores = MatMul(Multiply(q, 1 / MathF.Sqrt(q.Shape[^1].Size)), Permute(k, [0, 1, 3, 2])); // -> [B, nh, Lq, Lk]
         if (mask.Bias is not null) scores = Add(scores, mask.Bias);
         OnnxValue? keep = Keep(q, k, mask);
-        if (keep is not null && mask.Bias is null) scores = Add(scores, Penalty(keep)); // float.MinValue swallows a score, not a bias of its size
+        // float.MinValue swallows a score that is added to it, but not a bias of its own size.
+        if (keep is not null && mask.Bias is null) scores = Add(scores, Penalty(keep));
         else if (keep is not null) scores = Where(keep, scores, graph.Scalar(float.MinValue));
         return Softmax(scores, -1);
     }
@@ -90,7 +95,8 @@ sealed class OnnxOps(OnnxGraph graph) : ITensorOps<OnnxValue>
     {
         OnnxValue? keep = mask.Keep;
         if (keep is { Shape.Length: 2 })
-            keep = Once($"tokens {keep.Name}", () => graph.Node("Unsqueeze", [keep, graph.Vector(1L, 2)], ElementType.Bool, [keep.Shape[0], 1, 1, keep.Shape[1]]));
+            keep = Once($"tokens {keep.Name}", () => graph.Node(
+                "Unsqueeze", [keep, graph.Vector(1L, 2)], ElementType.Bool, [keep.Shape[0], 1, 1, keep.Shape[1]]));
         if (!mask.Causal) return keep;
         OnnxValue causal = Once($"causal {q.Shape[2]} {k.Shape[2]}", () => Causal(q, k));
         return keep is null ? causal : Once($"and {keep.Name} {causal.Name}", () => Broadcast("And", keep, causal));
@@ -109,7 +115,8 @@ sealed class OnnxOps(OnnxGraph graph) : ITensorOps<OnnxValue>
         return graph.Node("Range", [graph.Scalar(0L), length, graph.Scalar(1L)], ElementType.Int64, [x.Shape[2]]);
     });
 
-    OnnxValue Penalty(OnnxValue keep) => Once($"penalty {keep.Name}", () => Where(keep, graph.Scalar(0f), graph.Scalar(float.MinValue)));
+    OnnxValue Penalty(OnnxValue keep) =>
+        Once($"penalty {keep.Name}", () => Where(keep, graph.Scalar(0f), graph.Scalar(float.MinValue)));
 
     OnnxValue Once(string key, Func<OnnxValue> make) => _masks.TryGetValue(key, out OnnxValue? known) ? known : _masks[key] = make();
 
@@ -122,8 +129,8 @@ sealed class OnnxOps(OnnxGraph graph) : ITensorOps<OnnxValue>
     public OnnxValue Activate(OnnxValue x, Activation kind) => kind switch
     {
         Activation.Gelu => Multiply(Multiply(x, Add(Same("Erf", Divide(x, graph.Scalar(MathF.Sqrt(2)))), 1)), 0.5f),
-        Activation.GeluTanh => Multiply(Multiply(x, 0.5f), Add(Same("Tanh", Multiply(Add(x, Multiply(Broadcast("Pow", x, graph.Scalar(3f)), 0.044715f)),
-            MathF.Sqrt(2 / MathF.PI))), 1)),
+        Activation.GeluTanh => Multiply(Multiply(x, 0.5f), Add(Same("Tanh", Multiply(
+            Add(x, Multiply(Broadcast("Pow", x, graph.Scalar(3f)), 0.044715f)), MathF.Sqrt(2 / MathF.PI))), 1)),
         Activation.QuickGelu => Multiply(x, Same("Sigmoid", Multiply(x, 1.702f))),
         Activation.Relu => Same("Relu", x),
         Activation.Silu => Multiply(x, Same("Sigmoid", x)),
@@ -159,20 +166,24 @@ sealed class OnnxOps(OnnxGraph graph) : ITensorOps<OnnxValue>
 
     public OnnxValue L2Normalize(OnnxValue x)
     {
-        OnnxValue length = graph.Node("ReduceL2", [x], x.Type, Shapes.Reduce(x.Shape, -1, keepDims: true), Attribute("axes", [-1L]), Attribute("keepdims", 1));
+        OnnxValue length = graph.Node("ReduceL2", [x], x.Type,
+            Shapes.Reduce(x.Shape, -1, keepDims: true), Attribute("axes", [-1L]), Attribute("keepdims", 1));
         return Divide(x, Broadcast("Max", length, graph.Scalar(1e-12f)));
     }
 
     public OnnxValue Mean(OnnxValue x, int axis, bool keepDims = false) => graph.Node("ReduceMean", [x], x.Type,
         Shapes.Reduce(x.Shape, axis, keepDims), Attribute("axes", [(long)axis]), Attribute("keepdims", keepDims ? 1 : 0));
 
-    public OnnxValue Sum(OnnxValue x, int axis, bool keepDims = false) => graph.Node("ReduceSum", [x, graph.Vector((long)axis)], x.Type,
-        Shapes.Reduce(x.Shape, axis, keepDims), Attribute("keepdims", keepDims ? 1 : 0));
+    public OnnxValue Sum(OnnxValue x, int axis, bool keepDims = false) =>
+        graph.Node("ReduceSum", [x, graph.Vector((long)axis)], x.Type, Shapes.Reduce(x.Shape, axis, keepDims),
+            Attribute("keepdims", keepDims ? 1 : 0));
 
     public OnnxValue ArgMax(OnnxValue x, int axis)
     {
-        if (x.Type == ElementType.Bool) x = graph.Node("Cast", [x], ElementType.Int64, x.Shape, Attribute("to", OnnxType(ElementType.Int64)));
-        return graph.Node("ArgMax", [x], ElementType.Int64, Shapes.Reduce(x.Shape, axis, keepDims: false), Attribute("axis", axis), Attribute("keepdims", 0));
+        if (x.Type == ElementType.Bool)
+            x = graph.Node("Cast", [x], ElementType.Int64, x.Shape, Attribute("to", OnnxType(ElementType.Int64)));
+        return graph.Node("ArgMax", [x], ElementType.Int64,
+            Shapes.Reduce(x.Shape, axis, keepDims: false), Attribute("axis", axis), Attribute("keepdims", 0));
     }
 
     // ---- shape ----
@@ -211,8 +222,8 @@ sealed class OnnxOps(OnnxGraph graph) : ITensorOps<OnnxValue>
         bool constant = Enumerable.Range(0, shape.Length).Count(a => !shape[a].IsKnown && !Kept(a)) <= 1;
         OnnxValue target = constant
             ? graph.Vector([.. shape.Select((d, a) => d.IsKnown ? (long)d.Size : Kept(a) ? 0 : -1)])
-            : graph.Node("Concat", [.. shape.Select((d, a) => d.IsKnown ? graph.Vector((long)d.Size) : size(a))], ElementType.Int64, [shape.Length],
-                Attribute("axis", 0));
+            : graph.Node("Concat", [.. shape.Select((d, a) => d.IsKnown ? graph.Vector((long)d.Size) : size(a))],
+                ElementType.Int64, [shape.Length], Attribute("axis", 0));
         return graph.Node("Reshape", [x, target], x.Type, shape);
     }
 
@@ -220,12 +231,14 @@ sealed class OnnxOps(OnnxGraph graph) : ITensorOps<OnnxValue>
         : graph.Node("Transpose", [x], x.Type, [.. order.Select(a => x.Shape[a])], Attribute("perm", order.Select(a => (long)a)));
 
     public OnnxValue Concat(int axis, params ReadOnlySpan<OnnxValue> parts) =>
-        graph.Node("Concat", parts, parts[0].Type, Shapes.Concat(axis, [.. parts.ToArray().Select(p => p.Shape)]), Attribute("axis", axis));
+        graph.Node("Concat", parts, parts[0].Type,
+            Shapes.Concat(axis, [.. parts.ToArray().Select(p => p.Shape)]), Attribute("axis", axis));
 
     public OnnxValue Slice(OnnxValue x, int axis, int start, int end)
     {
         axis = Shapes.Axis(axis, x.Shape.Length);
-        return SliceTo(x, axis, Shapes.Slice(x.Shape[axis], start, end), start, graph.Vector(end == int.MaxValue ? long.MaxValue : end));
+        OnnxValue stop = graph.Vector(end == int.MaxValue ? long.MaxValue : end);
+        return SliceTo(x, axis, Shapes.Slice(x.Shape[axis], start, end), start, stop);
     }
 
     public OnnxValue SliceLike(OnnxValue x, int axis, OnnxValue like, int likeAxis)
@@ -256,7 +269,8 @@ sealed class OnnxOps(OnnxGraph graph) : ITensorOps<OnnxValue>
     public OnnxValue PickToken(OnnxValue tokens, OnnxValue index)
     {
         OnnxValue indices = graph.Node("Unsqueeze", [index, graph.Vector(1L)], ElementType.Int64, [index.Shape[0], 1]);
-        return graph.Node("GatherND", [tokens, indices], tokens.Type, [tokens.Shape[0], .. tokens.Shape[2..]], Attribute("batch_dims", 1));
+        return graph.Node("GatherND", [tokens, indices], tokens.Type,
+            [tokens.Shape[0], .. tokens.Shape[2..]], Attribute("batch_dims", 1));
     }
 
     // ---- training ----

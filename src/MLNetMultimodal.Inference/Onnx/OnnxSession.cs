@@ -1,12 +1,14 @@
 using System.Buffers;
 using Google.Protobuf;
 using Microsoft.ML.OnnxRuntime;
+using Microsoft.ML.OnnxRuntime.Tensors;
 using MLNetMultimodal.Models.Checkpoints;
 using MLNetMultimodal.Models.Ops;
 
 namespace MLNetMultimodal.Inference.Onnx;
 
-/// <summary>A recorded model in ONNX Runtime. Thread-safe: several threads may run one session at once. Inputs and outputs are the caller's memory.</summary>
+/// <summary>A recorded model in ONNX Runtime. Thread-safe: several threads may run one session at once. Inputs and outputs are
+/// the caller's memory.</summary>
 public sealed class OnnxSession : IDisposable
 {
     readonly InferenceSession _session;
@@ -35,7 +37,8 @@ public sealed class OnnxSession : IDisposable
             _session = new(model.Proto.ToByteArray(), options);
             return;
         }
-        _folder = Directory.CreateTempSubdirectory("mlnet-multimodal-session-").FullName; // too large for one message: by way of external data
+        // Too large for one message: by way of external data.
+        _folder = Directory.CreateTempSubdirectory("mlnet-multimodal-session-").FullName;
         try
         {
             string path = Path.Combine(_folder, "model.onnx");
@@ -56,23 +59,26 @@ public sealed class OnnxSession : IDisposable
     public IReadOnlyList<TensorSpec> Outputs { get; }
 
     /// <summary>Runs the model and gives all outputs.</summary>
-    /// <param name="inputs">One tensor per input, by name: F32, I64 or BOOL as <see cref="Inputs"/> say; others are left aside.</param>
+    /// <param name="inputs">One tensor per input, by name: F32, I64 or BOOL as <see cref="Inputs"/> say; others are left
+    /// aside.</param>
     /// <returns>The outputs by name.</returns>
     /// <exception cref="ArgumentException">An input is missing, or of another type or shape.</exception>
-    /// <exception cref="InvalidOperationException">The values do not suit the model: a length beyond its positions, an id beyond its table.</exception>
+    /// <exception cref="InvalidOperationException">The values do not suit the model: a length beyond its positions, an id beyond
+    /// its table.</exception>
     public IReadOnlyDictionary<string, TensorData> Run(IReadOnlyDictionary<string, TensorData> inputs)
     {
         using var bound = new Bound();
         foreach (TensorSpec spec in Inputs)
         {
             if (!inputs.TryGetValue(spec.Name, out TensorData? data))
-                throw new ArgumentException($"the input {spec} is missing; given are {string.Join(", ", inputs.Keys)}.", nameof(inputs));
+                throw new ArgumentException(
+                    $"the input {spec} is missing; given are {string.Join(", ", inputs.Keys)}.", nameof(inputs));
             Check(spec, data.Type, data.Shape);
             bound.Add(data.Bytes, spec.Type, [.. data.Shape]);
         }
         using IDisposableReadOnlyCollection<OrtValue> results = Guard(bound.Shapes, options =>
             _session.Run(options, [.. Inputs.Select(i => i.Name)], bound.Values, [.. Outputs.Select(o => o.Name)]));
-        return Outputs.Select((spec, i) => (spec, results[i])).ToDictionary(o => o.spec.Name, o => Read(o.spec, o.Item2), StringComparer.Ordinal);
+        return Outputs.Zip(results).ToDictionary(o => o.First.Name, o => Read(o.First, o.Second), StringComparer.Ordinal);
     }
 
     /// <summary>Runs a model of one input and writes its first output into the caller's memory.</summary>
@@ -80,7 +86,8 @@ public sealed class OnnxSession : IDisposable
     /// <param name="shape">The input's sizes.</param>
     /// <param name="output">The first output's elements, row-major.</param>
     /// <exception cref="ArgumentException">Type, shape or number of elements do not fit.</exception>
-    /// <exception cref="InvalidOperationException">The values do not suit the model: a length beyond its positions, an id beyond its table.</exception>
+    /// <exception cref="InvalidOperationException">The values do not suit the model: a length beyond its positions, an id beyond
+    /// its table.</exception>
     public void Run<T>(ReadOnlyMemory<T> input, ReadOnlySpan<long> shape, Span<float> output) where T : unmanaged
     {
         DType type = typeof(T) == typeof(float) ? DType.F32 : typeof(T) == typeof(long) ? DType.I64
@@ -88,15 +95,18 @@ public sealed class OnnxSession : IDisposable
         Check(Inputs[0], type, shape.ToArray());
         long count = 1;
         foreach (long size in shape) count *= size;
-        if (input.Length != count) throw new ArgumentException($"the input must have {count} elements, but has {input.Length}.", nameof(input));
+        if (input.Length != count)
+            throw new ArgumentException($"the input must have {count} elements, but has {input.Length}.", nameof(input));
         long[] outputShape = [.. Outputs[0].Shape.Select((d, i) => i == 0 ? 0 : d.Size)];
         outputShape[0] = shape[0];
         if (output.Length != outputShape.Aggregate(1L, (n, d) => n * d))
-            throw new ArgumentException($"the output must have room for [{string.Join(", ", outputShape)}], but has {output.Length} elements.", nameof(output));
+            throw new ArgumentException(
+                $"the output must have room for [{string.Join(", ", outputShape)}], but has {output.Length} elements.", nameof(output));
         RunPinned(input, Inputs[0].Type, shape.ToArray(), output, outputShape);
     }
 
-    unsafe void RunPinned<T>(ReadOnlyMemory<T> input, ElementType type, long[] shape, Span<float> output, long[] outputShape) where T : unmanaged
+    unsafe void RunPinned<T>(ReadOnlyMemory<T> input, ElementType type, long[] shape, Span<float> output, long[] outputShape)
+        where T : unmanaged
     {
         fixed (float* target = output)
         {
@@ -113,7 +123,8 @@ public sealed class OnnxSession : IDisposable
 
     T Guard<T>(IReadOnlyList<long[]> shapes, Func<RunOptions, T> run)
     {
-        using var options = new RunOptions { LogSeverityLevel = OrtLoggingLevel.ORT_LOGGING_LEVEL_FATAL }; // errors are thrown, not printed
+        // Errors are thrown, not printed.
+        using var options = new RunOptions { LogSeverityLevel = OrtLoggingLevel.ORT_LOGGING_LEVEL_FATAL };
         try
         {
             return run(options);
@@ -128,12 +139,13 @@ public sealed class OnnxSession : IDisposable
     static void Check(TensorSpec spec, DType type, IReadOnlyList<long> shape)
     {
         bool fits = type == Stored(spec.Type) && shape.Count == spec.Shape.Length;
-        for (int i = 0; fits && i < spec.Shape.Length; i++) fits = spec.Shape[i].IsKnown ? shape[i] == spec.Shape[i].Size : shape[i] > 0;
+        for (int i = 0; fits && i < spec.Shape.Length; i++)
+            fits = spec.Shape[i].IsKnown ? shape[i] == spec.Shape[i].Size : shape[i] > 0;
         if (!fits) throw new ArgumentException($"the input must be {spec}, but is {type} [{string.Join(", ", shape)}].");
     }
 
     static OrtValue Wrap(nint memory, ElementType type, long[] shape, long bytes) => OrtValue.CreateTensorValueWithData(
-        OrtMemoryInfo.DefaultInstance, (Microsoft.ML.OnnxRuntime.Tensors.TensorElementType)OnnxGraph.OnnxType(type), shape, memory, bytes);
+        OrtMemoryInfo.DefaultInstance, (TensorElementType)OnnxGraph.OnnxType(type), shape, memory, bytes);
 
     static DType Stored(ElementType type) => type switch
     {
