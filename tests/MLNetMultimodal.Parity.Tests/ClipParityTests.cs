@@ -18,7 +18,7 @@ public sealed class ClipParityTests
         ClipConfig c = config switch
         {
             "tiny" => ClipConfig.Tiny,
-            "small28" => ClipConfig.Small28(vocabularySize: 60),
+            "small28" => ClipConfig.Small32(vocabularySize: 60),
             _ => ClipConfig.Tiny with { Text = ClipConfig.Tiny.Text with { EndTokenId = 3 } },
         };
         var model = new ClipModel(c);
