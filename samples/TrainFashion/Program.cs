@@ -1,7 +1,7 @@
 // Trains a CLIP from random weights on Fashion-MNIST and classifies its test pictures zero-shot.
 // Needs: the Debian package dataset-fashion-mnist (or the four IDX files elsewhere: --data FOLDER). Takes about 15 minutes on two cores.
 //
-//   dotnet run -c Release --project samples/TrainFashion -- [--data FOLDER] [--output FOLDER] [--epochs 6] [--rows N] [--augment] [--seed 1]
+//   dotnet run -c Release --project samples/TrainFashion -- [--data FOLDER] [--output FOLDER] [--epochs 6] [--rows N] [--augment] [--threads 2] [--seed 1]
 
 using System.Globalization;
 using Microsoft.ML;
@@ -47,6 +47,7 @@ var trainer = ml.Multimodal.Trainers.Contrastive(new()
     BatchSize = 64,
     LearningRate = double.Parse(Option("lr", "1.5e-3"), CultureInfo.InvariantCulture),
     Seed = Number("seed", 1),
+    Threads = Number("threads", 0),
     Augmentation = augment ? new() { HorizontalFlip = 0.5f, TranslatePixels = 2, Erase = 0.5f } : new() { HorizontalFlip = 0.5f },
     Checkpoints = Option("checkpoints", "") is { Length: > 0 } folder ? folder : null,
     Output = Option("output", "fashion-clip"),

@@ -79,6 +79,10 @@ public sealed record ContrastiveOptions
     /// <summary>Where to compute: <c>cpu</c> or <c>cuda</c> or <c>cuda:1</c>. Default cpu.</summary>
     public string Device { get; init; } = "cpu";
 
+    /// <summary>Threads that torch computes with, process-wide; 0, the default, leaves torch's own choice of one per core. 1 pays for small models
+    /// on a machine that does other work too: threads that wait for each other lose more than they gain.</summary>
+    public int Threads { get; init => field = AtLeast(value, 0, nameof(Threads)); }
+
     /// <summary>Same seed, same data, same machine: same weights. Default 1.</summary>
     public int Seed { get; init; } = 1;
 
@@ -106,7 +110,7 @@ public sealed record ContrastiveOptions
 
     /// <summary>What a resumed training must have in common with the one that wrote the checkpoint: all but paths, progress and cancellation.</summary>
     internal IReadOnlyDictionary<string, string> Describe() => TrainingState.Describe(this with { Model = null!, Progress = null, Cancellation = default },
-        nameof(Image), nameof(Text), nameof(Group), nameof(ImageFolder), nameof(Model), nameof(Device), nameof(Checkpoints), nameof(CheckpointSteps),
+        nameof(Image), nameof(Text), nameof(Group), nameof(ImageFolder), nameof(Model), nameof(Device), nameof(Threads), nameof(Checkpoints), nameof(CheckpointSteps),
         nameof(Logs), nameof(Output), nameof(Progress), nameof(Cancellation));
 
     static int AtLeast(int value, int min, string name) => value >= min ? value : throw Wrong(name, value, $"at least {min}");

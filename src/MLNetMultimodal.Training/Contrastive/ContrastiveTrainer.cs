@@ -7,6 +7,7 @@ using MLNetMultimodal.Media.Images;
 using MLNetMultimodal.Media.Text;
 using MLNetMultimodal.Models.Checkpoints;
 using MLNetMultimodal.Models.Families;
+using MLNetMultimodal.Training.Native;
 using MLNetMultimodal.Transforms;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -55,6 +56,8 @@ public sealed class ContrastiveTrainer : IEstimator<MultimodalTransformer>
     public MultimodalTransformer Fit(IDataView train, IDataView? validation)
     {
         GetOutputSchema(MlNet.ShapeOf(train.Schema));
+        TorchNative.EnsureLoaded();
+        if (_options.Threads > 0) set_num_threads(_options.Threads);
         var reader = new PairReader(_options);
         (IModelDefinition definition, ImagePreprocessing images, TextTokenizer texts, TorchModel model) = Start(reader, train);
         using (model)
