@@ -25,45 +25,51 @@ sealed record PictureData(IDataView View, string Image, string? Label, string? C
     }
 }
 
-/// <summary>Options that say where rows come from: a folder with a folder of pictures per class, a manifest of pictures with captions, or IDX files.</summary>
+/// <summary>Options that say where rows come from: a folder with a folder of pictures per class, a manifest, or IDX.</summary>
 sealed class DataOptions
 {
-    readonly Option<string?> _data = new("--data")
-    {
-        Description = "A folder with one folder of pictures per class, a .csv, .tsv or .jsonl manifest, or, with --idx-labels, an IDX file of pictures.",
-        HelpName = "PATH",
-    };
+    readonly Option<string?> _data = ToolOptions.Of<string?>("--data", "PATH",
+        "A folder with one folder of pictures per class; a .csv, .tsv or .jsonl manifest; or, with --idx-labels, an IDX file.");
 
-    readonly Option<string?> _idxImages = new("--idx-images") { Description = "An IDX file of pictures, plain or gzipped, in place of --data.", HelpName = "F" };
-    readonly Option<string?> _idxLabels = new("--idx-labels") { Description = "The IDX file of their classes.", HelpName = "F" };
-    readonly Option<string?> _classNames = new("--class-names") { Description = "Names of the classes of an IDX file, separated by commas.", HelpName = "a,b,c" };
-    readonly Option<string> _imageField = new("--image-field") { Description = "A manifest's field of the picture's path.", DefaultValueFactory = _ => new ImageTextPairsOptions().ImageField };
-    readonly Option<string> _captionField = new("--caption-field") { Description = "A manifest's field of the caption.", DefaultValueFactory = _ => new ImageTextPairsOptions().CaptionField };
-    readonly Option<string?> _labelField = new("--label-field") { Description = "A manifest's field of the class: rows of one class belong together.", HelpName = "NAME" };
+    readonly Option<string?> _idxImages =
+        ToolOptions.Of<string?>("--idx-images", "F", "An IDX file of pictures, plain or gzipped, in place of --data.");
+    readonly Option<string?> _idxLabels = ToolOptions.Of<string?>("--idx-labels", "F", "The IDX file of their classes.");
+    readonly Option<string?> _classNames =
+        ToolOptions.Of<string?>("--class-names", "a,b,c", "Names of the classes of an IDX file, separated by commas.");
+    readonly Option<string> _imageField =
+        ToolOptions.Defaulting("--image-field", "A manifest's field of the picture.", new ImageTextPairsOptions().ImageField);
+    readonly Option<string> _captionField =
+        ToolOptions.Defaulting("--caption-field", "A manifest's field of the caption.", new ImageTextPairsOptions().CaptionField);
+
+    readonly Option<string?> _labelField =
+        ToolOptions.Of<string?>("--label-field", "NAME", "A manifest's field of the class: rows of one class belong together.");
 
     public void AddTo(Command command)
     {
-        foreach (Option option in (Option[])[_data, _idxImages, _idxLabels, _classNames, _imageField, _captionField, _labelField]) command.Add(option);
+        foreach (Option option in (Option[])[_data, _idxImages, _idxLabels, _classNames, _imageField, _captionField, _labelField])
+            command.Add(option);
         command.Validators.Add(result =>
         {
-            bool data = result.GetResult(_data) is not null, images = result.GetResult(_idxImages) is not null, labels = result.GetResult(_idxLabels) is not null;
-            if (data == images) result.AddError("Give the data: either --data, or --idx-images with --idx-labels.");
-            else if (images && !labels) result.AddError("Give --idx-labels with --idx-images.");
-            else if (!labels && result.GetResult(_classNames) is not null) result.AddError("--class-names goes with --idx-labels only.");
+            bool Given(Option option) => result.GetResult(option) is not null;
+            if (Given(_data) == Given(_idxImages))
+                result.AddError("Give the data: either --data, or --idx-images with --idx-labels.");
+            else if (Given(_idxImages) && !Given(_idxLabels)) result.AddError("Give --idx-labels with --idx-images.");
+            else if (Given(_classNames) && !Given(_idxLabels)) result.AddError("--class-names goes with --idx-labels only.");
         });
     }
 
     /// <summary>The rows.</summary>
     /// <param name="ml">Its environment.</param>
     /// <param name="parsed">The command line.</param>
-    /// <param name="captionTemplate">What captions of labelled pictures are made of, with <c>{}</c> in place of the class.</param>
+    /// <param name="captionTemplate">Caption of labelled pictures, with <c>{}</c> in place of the class.</param>
     public PictureData Load(MLContext ml, ParseResult parsed, string captionTemplate)
     {
         if (parsed.GetValue(_idxLabels) is { } labels)
         {
             string[]? names = parsed.GetValue(_classNames)?.Split(',', StringSplitOptions.TrimEntries);
             string images = parsed.GetValue(_idxImages) ?? parsed.GetRequiredValue(_data)!;
-            return new(ml.Data.LoadIdx(images, labels, new() { ClassNames = names, CaptionTemplate = captionTemplate }), "Image", "Label", "LabelText");
+            var options = new IdxOptions { ClassNames = names, CaptionTemplate = captionTemplate };
+            return new(ml.Data.LoadIdx(images, labels, options), "Image", "Label", "LabelText");
         }
         return Load(ml, parsed, parsed.GetRequiredValue(_data)!, captionTemplate);
     }
@@ -72,7 +78,10 @@ sealed class DataOptions
     public PictureData Load(MLContext ml, ParseResult parsed, string path, string captionTemplate)
     {
         if (Directory.Exists(path))
-            return new(ml.Data.LoadImageFolder(path, new() { CaptionTemplate = captionTemplate }), "ImagePath", "Label", "LabelText");
+        {
+            IDataView view = ml.Data.LoadImageFolder(path, new() { CaptionTemplate = captionTemplate });
+            return new(view, "ImagePath", "Label", "LabelText");
+        }
         string? label = parsed.GetValue(_labelField);
         var options = new ImageTextPairsOptions
         {

@@ -1,5 +1,3 @@
-using System.Reflection;
-
 namespace MLNetMultimodal.ModelBuilder;
 
 /// <summary>The command line makes no sense, in a way that shows only after it was parsed.</summary>
@@ -24,16 +22,16 @@ static class ErrorText
 {
     public static string Of(Exception e)
     {
-        while (e is AggregateException or TargetInvocationException or TypeInitializationException && e.InnerException is { } inner) e = inner;
+        while (e is AggregateException or TypeInitializationException && e.InnerException is { } inner) e = inner;
         string text = e.Message;
         if (e is ArgumentException argument)
         {
-            int end = text.IndexOf($" (Parameter '{argument.ParamName}')", StringComparison.Ordinal); // it names a member of the library
-            if (end > 0) text = text[..end];
+            int library = text.IndexOf($" (Parameter '{argument.ParamName}')", StringComparison.Ordinal);
+            if (library > 0) text = text[..library];
         }
         text = string.Join(' ', text.Split(['\r', '\n'], StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries));
-        bool expected = e is ArgumentException or IOException or InvalidDataException or InvalidOperationException or NotSupportedException
-            or UnauthorizedAccessException or WrongUsageException;
+        bool expected = e is ArgumentException or IOException or InvalidDataException or InvalidOperationException
+            or NotSupportedException or UnauthorizedAccessException or WrongUsageException;
         return expected ? text : $"{e.GetType().Name}: {text}";
     }
 }

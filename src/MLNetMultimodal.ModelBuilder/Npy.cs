@@ -5,7 +5,7 @@ using System.Text;
 
 namespace MLNetMultimodal.ModelBuilder;
 
-/// <summary>NumPy's file format, version 1.0: magic, the length of a Python dictionary, the dictionary, then the values.</summary>
+/// <summary>NumPy's file format, version 1.0: magic, the length of a header, the header as a Python dictionary, values.</summary>
 static class Npy
 {
     const int Alignment = 64;
@@ -16,7 +16,8 @@ static class Npy
         ReadOnlySpan<byte> magic = [0x93, .. "NUMPY"u8, 1, 0];
         string shape = string.Create(CultureInfo.InvariantCulture, $"({rows.Count}, {rows[0].Length})");
         string header = $"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}";
-        int unpadded = magic.Length + sizeof(ushort) + header.Length + 1, length = header.Length + 1 + (Alignment - unpadded % Alignment) % Alignment;
+        int unpadded = magic.Length + sizeof(ushort) + header.Length + 1;
+        int length = header.Length + 1 + (Alignment - unpadded % Alignment) % Alignment;
         stream.Write(magic);
         Span<byte> size = stackalloc byte[sizeof(ushort)];
         BinaryPrimitives.WriteUInt16LittleEndian(size, (ushort)length);

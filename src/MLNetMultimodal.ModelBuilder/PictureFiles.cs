@@ -7,12 +7,14 @@ static class PictureFiles
 
     /// <summary>Files as they are, and for a folder the pictures in it and in its folders, in ordinal order.</summary>
     /// <exception cref="InvalidDataException">A folder has no pictures.</exception>
-    public static string[] Expand(IEnumerable<string> paths) => [.. paths.SelectMany(path => Directory.Exists(path) ? InFolder(path) : [path])];
+    public static string[] Expand(IEnumerable<string> paths) =>
+        [.. paths.SelectMany(path => Directory.Exists(path) ? InFolder(path) : [path])];
 
     static string[] InFolder(string folder)
     {
         string[] found = [.. Directory.EnumerateFiles(folder, "*", SearchOption.AllDirectories)
             .Where(f => Endings.Contains(Path.GetExtension(f))).Order(StringComparer.Ordinal)];
-        return found.Length > 0 ? found : throw new InvalidDataException($"'{folder}' has no pictures; looked for {string.Join(", ", Endings)}.");
+        return found.Length > 0 ? found
+            : throw new InvalidDataException($"'{folder}' has no pictures; looked for {string.Join(", ", Endings)}.");
     }
 }

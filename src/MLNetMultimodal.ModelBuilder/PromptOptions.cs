@@ -7,8 +7,8 @@ sealed class PromptOptions
 {
     public const string DefaultTemplate = "a photo of a {}.";
 
-    readonly Option<string?> _labels = new("--labels") { Description = "The classes, separated by commas.", HelpName = "a,b,c" };
-    readonly Option<string?> _labelsFile = new("--labels-file") { Description = "A file with one class a line.", HelpName = "F" };
+    readonly Option<string?> _labels = ToolOptions.Of<string?>("--labels", "a,b,c", "The classes, separated by commas.");
+    readonly Option<string?> _labelsFile = ToolOptions.Of<string?>("--labels-file", "F", "A file with one class a line.");
     readonly TemplateOptions _templates = new();
 
     public void AddTo(Command command)
@@ -18,7 +18,8 @@ sealed class PromptOptions
         _templates.AddTo(command);
         command.Validators.Add(result =>
         {
-            if (result.GetResult(_labels) is not null && result.GetResult(_labelsFile) is not null) result.AddError("Give --labels or --labels-file, not both.");
+            if (result.GetResult(_labels) is not null && result.GetResult(_labelsFile) is not null)
+                result.AddError("Give --labels or --labels-file, not both.");
         });
     }
 
@@ -36,8 +37,10 @@ sealed class PromptOptions
 /// <summary>Options for the texts that classes or captions are put into.</summary>
 sealed class TemplateOptions
 {
-    readonly Option<string[]> _templates = new("--template") { Description = "A text with {} in place of the class; may be repeated.", HelpName = "T" };
-    readonly Option<string?> _templatesFile = new("--templates-file") { Description = "A file with one such text a line.", HelpName = "F" };
+    readonly Option<string[]> _templates =
+        ToolOptions.Of<string[]>("--template", "T", "A text with {} in place of the class; may be repeated.");
+    readonly Option<string?> _templatesFile =
+        ToolOptions.Of<string?>("--templates-file", "F", "A file with one such text a line.");
 
     public void AddTo(Command command)
     {
@@ -49,7 +52,8 @@ sealed class TemplateOptions
     /// <exception cref="WrongUsageException">One has no place for the class.</exception>
     public IReadOnlyList<string>? Read(ParseResult parsed)
     {
-        string[] templates = [.. parsed.GetValue(_templates) ?? [], .. parsed.GetValue(_templatesFile) is { } file ? Lines(file) : []];
+        string[] templates =
+            [.. parsed.GetValue(_templates) ?? [], .. parsed.GetValue(_templatesFile) is { } file ? Lines(file) : []];
         if (Array.Find(templates, t => !t.Contains("{}", StringComparison.Ordinal)) is { } wrong)
             throw new WrongUsageException($"a template must contain {{}} in place of the class, but '{wrong}' does not.");
         return templates.Length > 0 ? templates : null;

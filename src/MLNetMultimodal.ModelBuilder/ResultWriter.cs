@@ -41,7 +41,18 @@ static class ResultWriter
         }
     });
 
-    public static void WriteTable(IReadOnlyList<string> headers, IEnumerable<IReadOnlyList<string>> rows)
+    /// <summary>Rows in the format that was asked for.</summary>
+    public static void Write<T>(
+        string? format, IReadOnlyList<T> rows, IReadOnlyList<string> headers, Func<T, IReadOnlyList<string>> cells)
+    {
+        if (format == Json) WriteJson(rows);
+        else if (rows.Count > 0) WriteTable(headers, rows.Select(cells));
+    }
+
+    /// <summary>A shape as people write it.</summary>
+    public static string Shape(IReadOnlyList<long> shape) => $"[{string.Join(", ", shape)}]";
+
+    static void WriteTable(IReadOnlyList<string> headers, IEnumerable<IReadOnlyList<string>> rows)
     {
         IAnsiConsole console = AnsiConsole.Create(new() { Out = new AnsiConsoleOutput(Console.Out) });
         if (Console.IsOutputRedirected) console.Profile.Width = 1 << 14; // nothing is wrapped in a file

@@ -5,20 +5,36 @@ namespace MLNetMultimodal.ModelBuilder;
 /// <summary>Options that several verbs have. Each verb gets its own.</summary>
 static class ToolOptions
 {
-    public static Option<string> Model() =>
-        new("--model") { Description = "The model folder, in the Hugging Face layout.", HelpName = "DIR", Required = true };
+    public static Option<string> Model() => Required<string>("--model", "DIR", "The model folder, in the Hugging Face layout.");
 
     /// <param name="formats">What there is; the first is the default.</param>
-    public static Option<string> Format(params string[] formats)
+    public static Option<string> Format(params string[] formats) =>
+        Defaulting("--format", "How results are written.", formats[0]).AcceptOnlyFromAmong(formats);
+
+    public static Option<string[]> Images() => Several("--image", "F", "Pictures, or folders of pictures.");
+
+    public static Option<string[]> Texts() => Several("--text", "T", "Texts.");
+
+    public static Option<T> Of<T>(string name, string helpName, string description) =>
+        new(name) { Description = description, HelpName = helpName };
+
+    public static Option<T> Required<T>(string name, string helpName, string description)
     {
-        var option = new Option<string>("--format") { Description = "How results are written.", DefaultValueFactory = _ => formats[0] };
-        return option.AcceptOnlyFromAmong(formats);
+        Option<T> option = Of<T>(name, helpName, description);
+        option.Required = true;
+        return option;
     }
 
-    public static Option<string[]> Images() => Several("--image", "Pictures, or folders of pictures.", "F");
+    public static Option<T> Defaulting<T>(string name, string description, T byDefault) =>
+        new(name) { Description = description, DefaultValueFactory = _ => byDefault };
 
-    public static Option<string[]> Texts() => Several("--text", "Texts.", "T");
+    public static Option<bool> Flag(string name, string description) => new(name) { Description = description };
 
-    static Option<string[]> Several(string name, string description, string helpName) =>
-        new(name) { Description = description, HelpName = helpName, AllowMultipleArgumentsPerToken = true, Arity = ArgumentArity.OneOrMore };
+    static Option<string[]> Several(string name, string helpName, string description)
+    {
+        Option<string[]> option = Of<string[]>(name, helpName, description);
+        option.AllowMultipleArgumentsPerToken = true; // --image a.png b.png
+        option.Arity = ArgumentArity.OneOrMore;
+        return option;
+    }
 }

@@ -8,13 +8,16 @@ public sealed class ClassifyCommandTests(ToolFixture fixture)
     [Fact]
     public async Task An_unreadable_picture_is_named_and_the_others_are_classified()
     {
-        ToolResult result = await Tool.Run("classify", "--model", fixture.Model, "--labels", "red, blue,green", "--template", "a {}", "--template", "the {}",
-            "--format", "json", fixture.Picture("red", 0), fixture.Broken, fixture.At("missing.png"), fixture.Picture("blue", 0));
+        ToolResult result = await Tool.Run("classify", "--model", fixture.Model, "--labels", "red, blue,green",
+            "--template", "a {}", "--template", "the {}", "--format", "json",
+            fixture.Picture("red", 0), fixture.Broken, fixture.At("missing.png"), fixture.Picture("blue", 0));
         JsonElement[] rows = result.Expect(1).Rows;
-        Assert.Equal([fixture.Picture("red", 0), fixture.Picture("blue", 0)], rows.Select(r => r.GetProperty("input").GetString()));
+        Assert.Equal([fixture.Picture("red", 0), fixture.Picture("blue", 0)],
+            rows.Select(r => r.GetProperty("input").GetString()));
         foreach (JsonElement row in rows)
         {
-            Dictionary<string, float> scores = row.GetProperty("scores").EnumerateObject().ToDictionary(s => s.Name, s => s.Value.GetSingle());
+            Dictionary<string, float> scores =
+                row.GetProperty("scores").EnumerateObject().ToDictionary(s => s.Name, s => s.Value.GetSingle());
             Assert.Equal(["red", "blue", "green"], scores.Keys);
             Assert.Equal(1, scores.Values.Sum(), 1e-5);
             Assert.Equal(scores.MaxBy(s => s.Value).Key, row.GetProperty("label").GetString());
@@ -31,8 +34,8 @@ public sealed class ClassifyCommandTests(ToolFixture fixture)
     {
         string labels = fixture.At("labels.txt");
         File.WriteAllText(labels, "red\n\nblue\n");
-        string[] lines = (await Tool.Run("classify", "--model", fixture.Model, "--labels-file", labels, fixture.Pictures)).Expect(0)
-            .Output.Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        ToolResult result = await Tool.Run("classify", "--model", fixture.Model, "--labels-file", labels, fixture.Pictures);
+        string[] lines = result.Expect(0).Output.Split('\n', StringSplitOptions.RemoveEmptyEntries);
         Assert.Equal(1 + 2 * ToolFixture.PicturesPerClass, lines.Length);
         Assert.All(lines[1..], line => Assert.Matches(@"\.png +(red|blue) +\d+\.\d ?%", line));
     }

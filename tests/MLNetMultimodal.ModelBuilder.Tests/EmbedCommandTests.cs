@@ -13,13 +13,19 @@ public sealed partial class EmbedCommandTests(ToolFixture fixture)
     public async Task Pictures_and_texts_give_a_row_each_and_npy_holds_the_same_values()
     {
         string folder = fixture.At("pictures", "red"), npy = fixture.At("out", "embeddings.npy");
-        string[] arguments = ["embed", "--model", fixture.Model, "--image", folder, fixture.Picture("blue", 0), "--text", "a photo", "--strange text"];
+        string[] arguments =
+        [
+            "embed", "--model", fixture.Model, "--image", folder, fixture.Picture("blue", 0), "--text", "a photo",
+            "--strange text",
+        ];
         JsonElement[] rows = (await Tool.Run(arguments)).Expect(0).Rows;
         Assert.Equal(ToolFixture.PicturesPerClass + 3, rows.Length);
-        Assert.Equal([.. Enumerable.Repeat("image", ToolFixture.PicturesPerClass + 1), "text", "text"], rows.Select(r => r.GetProperty("modality").GetString()));
+        Assert.Equal([.. Enumerable.Repeat("image", ToolFixture.PicturesPerClass + 1), "text", "text"],
+            rows.Select(r => r.GetProperty("modality").GetString()));
         Assert.Equal(Path.Combine(folder, "0.png"), rows[0].GetProperty("input").GetString());
         Assert.Equal("--strange text", rows[^1].GetProperty("input").GetString());
-        float[][] embeddings = [.. rows.Select(r => r.GetProperty("embedding").EnumerateArray().Select(v => v.GetSingle()).ToArray())];
+        float[][] embeddings =
+            [.. rows.Select(r => r.GetProperty("embedding").EnumerateArray().Select(v => v.GetSingle()).ToArray())];
         foreach (float[] embedding in embeddings) Assert.Equal(1, embedding.Sum(v => v * v), 1e-5);
 
         Assert.Equal("", (await Tool.Run([.. arguments, "--format", "npy", "--output", npy])).Expect(0).Output);
@@ -32,7 +38,8 @@ public sealed partial class EmbedCommandTests(ToolFixture fixture)
     public async Task An_unreadable_picture_fails_with_its_name_and_leaves_no_file()
     {
         string output = fixture.At("none", "embeddings.json");
-        ToolResult result = await Tool.Run("embed", "--model", fixture.Model, "--image", fixture.Picture("red", 0), fixture.Broken, "--output", output);
+        ToolResult result = await Tool.Run(
+            "embed", "--model", fixture.Model, "--image", fixture.Picture("red", 0), fixture.Broken, "--output", output);
         result.ExpectOneLine(1, fixture.Broken, "is not a JPEG");
         Assert.False(Directory.Exists(fixture.At("none")));
     }
@@ -47,9 +54,11 @@ public sealed partial class EmbedCommandTests(ToolFixture fixture)
         Assert.EndsWith("\n", header);
         Match match = Header().Match(header);
         Assert.True(match.Success, header);
-        int[] shape = [int.Parse(match.Groups[1].Value, CultureInfo.InvariantCulture), int.Parse(match.Groups[2].Value, CultureInfo.InvariantCulture)];
+        int Number(int group) => int.Parse(match.Groups[group].Value, CultureInfo.InvariantCulture);
+        int[] shape = [Number(1), Number(2)];
         Assert.Equal(10 + length + 4 * shape[0] * shape[1], file.Length);
-        return (shape, [.. Enumerable.Range(0, shape[0] * shape[1]).Select(i => BitConverter.ToSingle(file, 10 + length + 4 * i))]);
+        return (shape,
+            [.. Enumerable.Range(0, shape[0] * shape[1]).Select(i => BitConverter.ToSingle(file, 10 + length + 4 * i))]);
     }
 
     [GeneratedRegex(@"^\{'descr': '<f4', 'fortran_order': False, 'shape': \((\d+), (\d+)\), \} *\n$")]

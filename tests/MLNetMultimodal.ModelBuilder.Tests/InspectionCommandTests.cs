@@ -19,18 +19,23 @@ public sealed class InspectionCommandTests(ToolFixture fixture)
         string[] texts = ["a photo of a red thing", "@blue", "-1 \"ü\"", ""];
         JsonElement[] rows = (await Tool.Run(["tokenize", "--model", folder, "--text", .. texts])).Expect(0).Rows;
         Assert.Equal(texts, rows.Select(r => r.GetProperty("text").GetString()));
-        foreach (var (text, row) in texts.Zip(rows)) Assert.Equal(tokenizer.Encode(text), row.GetProperty("input_ids").EnumerateArray().Select(i => i.GetInt32()));
+        foreach (var (text, row) in texts.Zip(rows))
+            Assert.Equal(tokenizer.Encode(text), row.GetProperty("input_ids").EnumerateArray().Select(i => i.GetInt32()));
     }
 
     [Fact]
     public async Task Preprocessed_pictures_are_what_the_model_sees_and_each_has_its_name()
     {
-        string folder = fixture.At("preprocessor-only"), outputs = fixture.At("pixels.safetensors"), red = fixture.Picture("red", 0), blue = fixture.Picture("blue", 0);
+        string folder = fixture.At("preprocessor-only"), outputs = fixture.At("pixels.safetensors");
+        string red = fixture.Picture("red", 0), blue = fixture.Picture("blue", 0);
         Directory.CreateDirectory(folder);
-        (await Tool.Run("preprocess", "--model", folder, "--image", red, "--outputs", outputs)).ExpectOneLine(1, "preprocessor_config.json", "--size");
+        ToolResult failed = await Tool.Run("preprocess", "--model", folder, "--image", red, "--outputs", outputs);
+        failed.ExpectOneLine(1, "preprocessor_config.json", "--size");
         Assert.False(File.Exists(outputs));
         File.Copy(Path.Combine(fixture.Model, "preprocessor_config.json"), Path.Combine(folder, "preprocessor_config.json"));
-        JsonElement[] rows = (await Tool.Run("preprocess", "--model", folder, "--image", red, blue, "--outputs", outputs, "--format", "json")).Expect(0).Rows;
+        ToolResult result = await Tool.Run(
+            "preprocess", "--model", folder, "--image", red, blue, "--outputs", outputs, "--format", "json");
+        JsonElement[] rows = result.Expect(0).Rows;
         Assert.Equal(["out.0.png", "out.0.png#2"], rows.Select(r => r.GetProperty("name").GetString()));
         using Safetensors got = Safetensors.Open(outputs);
         foreach (var (name, file) in (IEnumerable<(string, string)>)[("out.0.png", red), ("out.0.png#2", blue)])

@@ -16,7 +16,8 @@ public sealed class RunCommandTests(ToolFixture fixture)
     public async Task All_outputs_of_the_golden_are_those_of_the_reference(string backend, string weights)
     {
         string outputs = fixture.At($"{backend}-{weights}"), io = Path.Combine(Golden, "io.safetensors");
-        ToolResult result = await Tool.Run("run", "--model", Golden, "--weights", weights, "--inputs", io, "--outputs", outputs, "--backend", backend, "--format", "json");
+        ToolResult result = await Tool.Run("run", "--model", Golden, "--weights", weights, "--backend", backend,
+            "--inputs", io, "--outputs", outputs, "--format", "json");
         JsonElement[] rows = result.Expect(0).Rows;
         using JsonDocument golden = JsonDocument.Parse(File.ReadAllBytes(Path.Combine(Golden, "case.json")));
         JsonElement tolerance = golden.RootElement.GetProperty("tolerance");
@@ -37,7 +38,8 @@ public sealed class RunCommandTests(ToolFixture fixture)
     public async Task Inputs_of_one_encoder_give_its_outputs()
     {
         string inputs = fixture.At("one.safetensors"), outputs = fixture.At("one-out.safetensors");
-        Safetensors.Write(inputs, [new("in.input_ids", new(DType.I32, [1, 3], new byte[12])), new("out.stale", TensorData.From([1f], 1))]);
+        Safetensors.Write(inputs,
+            [new("in.input_ids", new(DType.I32, [1, 3], new byte[12])), new("out.stale", TensorData.From([1f], 1))]);
         (await Tool.Run("run", "--model", fixture.Model, "--inputs", inputs, "--outputs", outputs)).Expect(0);
         using Safetensors got = Safetensors.Open(outputs);
         Assert.Equal(["out.text_embeds"], got.Keys);
@@ -49,7 +51,8 @@ public sealed class RunCommandTests(ToolFixture fixture)
     {
         string inputs = fixture.At("wrong.safetensors"), outputs = fixture.At("wrong-out.safetensors");
         Safetensors.Write(inputs, [new("in.pixel_values", TensorData.From(new float[3 * 9 * 9], 1, 3, 9, 9))]);
-        ToolResult result = await Tool.Run("run", "--model", fixture.Model, "--inputs", inputs, "--outputs", outputs, "--backend", "torch");
+        ToolResult result = await Tool.Run(
+            "run", "--model", fixture.Model, "--inputs", inputs, "--outputs", outputs, "--backend", "torch");
         result.ExpectOneLine(1, "pixel_values", "[1, 3, 9, 9]");
         Assert.Empty(Directory.EnumerateFiles(fixture.Root, "wrong-out*"));
     }

@@ -10,7 +10,8 @@ public sealed record ToolResult(int ExitCode, byte[] OutputBytes, string Errors)
     public string Output => Encoding.UTF8.GetString(OutputBytes);
 
     /// <summary>Each line as JSON.</summary>
-    public JsonElement[] Rows => [.. Output.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(line => JsonDocument.Parse(line).RootElement)];
+    public JsonElement[] Rows =>
+        [.. Output.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(line => JsonDocument.Parse(line).RootElement)];
 
     /// <summary>Fails with the messages where the tool did not end as wanted.</summary>
     public ToolResult Expect(int exitCode)
@@ -44,7 +45,7 @@ public static class Tool
     /// <summary>Starts a run; both streams are the caller's to read.</summary>
     public static Process Start(params string[] arguments)
     {
-        var start = new ProcessStartInfo("dotnet") { RedirectStandardOutput = true, RedirectStandardError = true, RedirectStandardInput = true };
+        var start = new ProcessStartInfo("dotnet") { RedirectStandardOutput = true, RedirectStandardError = true };
         start.ArgumentList.Add(Path.Combine(AppContext.BaseDirectory, "mlnet-multimodal.dll"));
         foreach (string argument in arguments) start.ArgumentList.Add(argument);
         return Process.Start(start)!;

@@ -13,7 +13,8 @@ public sealed class ToolCollection : ICollectionFixture<ToolFixture>
     public const string Name = "tool";
 }
 
-/// <summary>A folder with a tiny model of random weights, and pictures: <c>pictures/red/0.png</c> to <c>5.png</c>, and the same in <c>blue</c>.</summary>
+/// <summary>A folder with a tiny model of random weights, and pictures: <c>pictures/red/0.png</c> to <c>5.png</c>, and
+/// the same in <c>blue</c>.</summary>
 public sealed class ToolFixture : IDisposable
 {
     public const int ImageSize = 8, EmbeddingWidth = 12, PicturesPerClass = 6;
@@ -42,9 +43,11 @@ public sealed class ToolFixture : IDisposable
 
     void WriteModel()
     {
-        TextTokenizer tokenizer = ByteLevelBpeTrainer.Train(["a photo of a red thing", "a photo of a blue thing"], new() { VocabularySize = 530, ContextLength = 8 });
+        string[] texts = ["a photo of a red thing", "a photo of a blue thing"];
+        TextTokenizer tokenizer = ByteLevelBpeTrainer.Train(texts, new() { VocabularySize = 530, ContextLength = 8 });
         ClipConfig tiny = ClipConfig.Tiny;
-        var definition = new ClipModel(tiny with { Text = tiny.Text with { VocabularySize = tokenizer.VocabularySize, EndTokenId = tokenizer.EndId } });
+        ClipTextConfig text = tiny.Text with { VocabularySize = tokenizer.VocabularySize, EndTokenId = tokenizer.EndId };
+        var definition = new ClipModel(tiny with { Text = text });
         using TorchModel weights = TorchModel.Create(definition.Full, seed: 1);
         Directory.CreateDirectory(Model);
         Safetensors.Write(Path.Combine(Model, "model.safetensors"), weights.ToWeights());

@@ -12,8 +12,9 @@ public sealed class TrainCommandTests(ToolFixture fixture)
     public async Task A_trained_model_tells_colours_apart()
     {
         string output = fixture.At("trained");
-        ToolResult trained = await Tool.Run("train", "--data", fixture.Pictures, "--output", output, "--template", "a {} thing", "--template", "{}", "--epochs", "30",
-            "--batch-size", "12", "--ema", "0", "--logs", fixture.At("logs"), "--format", "json");
+        ToolResult trained = await Tool.Run("train", "--data", fixture.Pictures, "--output", output,
+            "--template", "a {} thing", "--template", "{}", "--epochs", "30", "--batch-size", "12", "--ema", "0",
+            "--logs", fixture.At("logs"), "--format", "json");
         JsonElement row = Assert.Single(trained.Expect(0).Rows);
         Assert.True(row.GetProperty("completed").GetBoolean());
         Assert.Equal(30, row.GetProperty("steps").GetInt64());
@@ -21,7 +22,8 @@ public sealed class TrainCommandTests(ToolFixture fixture)
         Assert.Equal(JsonValueKind.Null, row.GetProperty("validation").ValueKind);
         Assert.NotEmpty(Directory.GetFiles(fixture.At("logs")));
 
-        ToolResult classes = await Tool.Run("evaluate", "--model", output, "--data", fixture.Pictures, "--template", "a {} thing", "--format", "json");
+        ToolResult classes = await Tool.Run(
+            "evaluate", "--model", output, "--data", fixture.Pictures, "--template", "a {} thing", "--format", "json");
         JsonElement metrics = Assert.Single(classes.Expect(0).Rows);
         Assert.Equal(2 * ToolFixture.PicturesPerClass, metrics.GetProperty("rows").GetInt32());
         Assert.Equal(1, metrics.GetProperty("top1").GetDouble());
@@ -30,12 +32,15 @@ public sealed class TrainCommandTests(ToolFixture fixture)
         string manifest = fixture.At("pictures.csv");
         var lines = new StringBuilder("image,caption,colour\n");
         foreach (string colour in (string[])["red", "blue"])
-            for (int n = 0; n < ToolFixture.PicturesPerClass; n++) lines.Append($"pictures/{colour}/{n}.png,a {colour} thing,{colour}\n");
+            for (int n = 0; n < ToolFixture.PicturesPerClass; n++)
+                lines.Append($"pictures/{colour}/{n}.png,a {colour} thing,{colour}\n");
         File.WriteAllText(manifest, lines.ToString());
-        ToolResult retrieval = await Tool.Run("evaluate", "--model", output, "--data", manifest, "--label-field", "colour", "--retrieval", "--format", "json");
+        string[] evaluate = ["evaluate", "--model", output, "--data", manifest, "--label-field", "colour"];
+        ToolResult retrieval = await Tool.Run([.. evaluate, "--retrieval", "--format", "json"]);
         JsonElement both = Assert.Single(retrieval.Expect(0).Rows);
-        foreach (string direction in (string[])["imageToText", "textToImage"]) Assert.Equal(1, both.GetProperty(direction).GetProperty("recallAt1").GetDouble());
-        string table = (await Tool.Run("evaluate", "--model", output, "--data", manifest, "--label-field", "colour", "--labels", "red,blue")).Expect(0).Output;
+        foreach (string direction in (string[])["imageToText", "textToImage"])
+            Assert.Equal(1, both.GetProperty(direction).GetProperty("recallAt1").GetDouble());
+        string table = (await Tool.Run([.. evaluate, "--labels", "red,blue"])).Expect(0).Output;
         Assert.Contains("a photo of a {}.", table);
     }
 
@@ -44,8 +49,8 @@ public sealed class TrainCommandTests(ToolFixture fixture)
     {
         if (OperatingSystem.IsWindows()) return; // there are no signals to send
         string output = fixture.At("cancelled");
-        using Process process = Tool.Start("train", "--data", fixture.Pictures, "--output", output, "--epochs", "1000000", "--batch-size", "2",
-            "--validation-share", "0.3", "--patience", "1000000", "--format", "json");
+        using Process process = Tool.Start("train", "--data", fixture.Pictures, "--output", output,
+            "--epochs", "1000000", "--batch-size", "2", "--validation-share", "0.3", "--patience", "1000000", "--format", "json");
         var errors = new StringBuilder();
         while (await process.StandardError.ReadLineAsync() is { } line)
         {

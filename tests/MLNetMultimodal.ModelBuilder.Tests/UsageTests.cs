@@ -24,6 +24,7 @@ public sealed class UsageTests(ToolFixture fixture)
     public async Task Help_lists_every_verb()
     {
         string help = (await Tool.Run("--help")).Expect(0).Output;
-        foreach (string verb in (string[])["run", "embed", "classify", "tokenize", "preprocess", "summary", "train", "evaluate"]) Assert.Contains($"  {verb} ", help);
+        foreach (string verb in (string[])["run", "embed", "classify", "tokenize", "preprocess", "summary", "train", "evaluate"])
+            Assert.Contains($"  {verb} ", help);
     }
 }

@@ -16,21 +16,30 @@ static class ClassifyCommand
     {
         Option<string> model = ToolOptions.Model(), format = ToolOptions.Format(ResultWriter.Table, ResultWriter.Json);
         var prompts = new PromptOptions();
-        var files = new Argument<string[]>("FILES") { Description = "Pictures, or folders of pictures.", Arity = ArgumentArity.OneOrMore };
-        var command = new Command("classify", "Classify pictures into classes named in words, without training.") { model, format, files };
+        var files = new Argument<string[]>("FILES")
+        {
+            Description = "Pictures, or folders of pictures.",
+            Arity = ArgumentArity.OneOrMore,
+        };
+        var command = new Command("classify", "Classify pictures into classes named in words, without training.")
+        {
+            model, format, files,
+        };
         prompts.AddTo(command);
         command.SetAction((parsed, cancellation) =>
         {
-            IReadOnlyList<string> labels = prompts.Labels(parsed) ?? throw new WrongUsageException("give the classes: --labels or --labels-file.");
+            IReadOnlyList<string> labels = prompts.Labels(parsed)
+                ?? throw new WrongUsageException("give the classes: --labels or --labels-file.");
             IReadOnlyList<string> templates = prompts.Templates(parsed);
             string[] pictures = PictureFiles.Expand(parsed.GetRequiredValue(files));
             using MultimodalModel loaded = MultimodalModel.Load(parsed.GetRequiredValue(model));
-            ZeroShotClassifier classifier = WrongUsageException.Check(() => ZeroShotClassifier.Create(loaded, labels, templates, cancellation));
+            ZeroShotClassifier classifier =
+                WrongUsageException.Check(() => ZeroShotClassifier.Create(loaded, labels, templates, cancellation));
             var errors = new List<string>();
-            Row[] rows = ProgressDisplay.Run("classifying", report => Classify(loaded, classifier, pictures, errors, report, cancellation));
-            if (parsed.GetValue(format) == ResultWriter.Json) ResultWriter.WriteJson(rows);
-            else if (rows.Length > 0)
-                ResultWriter.WriteTable(["input", "label", "score"], rows.Select(r => (string[])[r.Input, r.Label, r.Score.ToString("p1", CultureInfo.InvariantCulture)]));
+            Row[] rows = ProgressDisplay.Run("classifying",
+                report => Classify(loaded, classifier, pictures, errors, report, cancellation));
+            ResultWriter.Write(parsed.GetValue(format), rows, ["input", "label", "score"],
+                r => [r.Input, r.Label, r.Score.ToString("p1", CultureInfo.InvariantCulture)]);
             foreach (string error in errors) Console.Error.WriteLine($"error: {error}");
             return Task.FromResult(errors.Count == 0 ? ExitCode.Done : ExitCode.Failed);
         });
@@ -46,11 +55,13 @@ static class ClassifyCommand
         {
             var decoded = new RgbImage?[part.Length];
             var reasons = new string?[part.Length];
-            Parallel.For(0, part.Length, new() { CancellationToken = cancellation }, i => (decoded[i], reasons[i]) = TryDecode(part[i]));
+            Parallel.For(0, part.Length, new() { CancellationToken = cancellation },
+                i => (decoded[i], reasons[i]) = TryDecode(part[i]));
             errors.AddRange(reasons.OfType<string>());
             string[] readable = [.. part.Where((_, i) => decoded[i] is not null)];
             float[][] embeddings = model.EmbedImages([.. decoded.OfType<RgbImage>()], cancellation);
-            rows.AddRange(readable.Zip(embeddings, (file, embedding) => ToRow(file, classifier.Labels, classifier.Probabilities(embedding))));
+            rows.AddRange(readable.Zip(embeddings,
+                (file, embedding) => ToRow(file, classifier.Labels, classifier.Probabilities(embedding))));
             done += part.Length;
             report((double)done / pictures.Length, $"{done} of {pictures.Length} classified");
         }
@@ -72,6 +83,7 @@ static class ClassifyCommand
     static Row ToRow(string file, IReadOnlyList<string> labels, float[] scores)
     {
         int best = Array.IndexOf(scores, scores.Max());
-        return new(file, labels[best], scores[best], labels.Zip(scores).ToDictionary(s => s.First, s => s.Second, StringComparer.Ordinal));
+        return new(file, labels[best], scores[best],
+            labels.Zip(scores).ToDictionary(s => s.First, s => s.Second, StringComparer.Ordinal));
     }
 }

@@ -15,33 +15,41 @@ static class EmbedCommand
     {
         Option<string> model = ToolOptions.Model(), format = ToolOptions.Format(ResultWriter.Json, NumPy);
         Option<string[]> images = ToolOptions.Images(), texts = ToolOptions.Texts();
-        var output = new Option<string?>("--output") { Description = "The file to write, in place of standard output.", HelpName = "F" };
-        var command = new Command("embed", "Turn pictures and texts into embeddings, the pictures' rows first.") { model, images, texts, format, output };
+        Option<string?> output = ToolOptions.Of<string?>("--output", "F", "The file to write, in place of standard output.");
+        var command = new Command("embed", "Turn pictures and texts into embeddings, the pictures' rows first.")
+        {
+            model, images, texts, format, output,
+        };
         command.Validators.Add(result =>
         {
-            if (result.GetResult(images) is null && result.GetResult(texts) is null) result.AddError("Give something to embed: --image, --text or both.");
+            if (result.GetResult(images) is null && result.GetResult(texts) is null)
+                result.AddError("Give something to embed: --image, --text or both.");
         });
         command.SetAction((parsed, cancellation) =>
         {
             string[] pictures = PictureFiles.Expand(parsed.GetValue(images) ?? []), sentences = parsed.GetValue(texts) ?? [];
             using MultimodalModel loaded = MultimodalModel.Load(parsed.GetRequiredValue(model));
             Row[] rows = ProgressDisplay.Run("embedding", report => Embed(loaded, pictures, sentences, report, cancellation));
-            if (parsed.GetValue(format) == NumPy) ResultWriter.Write(parsed.GetValue(output), stream => Npy.Write(stream, [.. rows.Select(r => r.Embedding)]));
-            else ResultWriter.WriteJson(rows, parsed.GetValue(output));
+            string? file = parsed.GetValue(output);
+            if (parsed.GetValue(format) == NumPy)
+                ResultWriter.Write(file, stream => Npy.Write(stream, [.. rows.Select(r => r.Embedding)]));
+            else ResultWriter.WriteJson(rows, file);
             return Task.FromResult(ExitCode.Done);
         });
         return command;
     }
 
-    static Row[] Embed(MultimodalModel model, string[] pictures, string[] texts, Action<double, string> report, CancellationToken cancellation)
+    static Row[] Embed(
+        MultimodalModel model, string[] pictures, string[] texts, Action<double, string> report, CancellationToken cancellation)
     {
+        int total = pictures.Length + texts.Length;
         var rows = new List<Row>();
         void Add(string modality, string[] inputs, Func<string[], float[][]> embed)
         {
             foreach (string[] part in inputs.Chunk(ReportedItems))
             {
                 rows.AddRange(part.Zip(embed(part), (input, embedding) => new Row(modality, input, embedding)));
-                report((double)rows.Count / (pictures.Length + texts.Length), $"{rows.Count} of {pictures.Length + texts.Length} embedded");
+                report((double)rows.Count / total, $"{rows.Count} of {total} embedded");
             }
         }
         Add("image", pictures, part => model.EmbedImages(part, cancellation));

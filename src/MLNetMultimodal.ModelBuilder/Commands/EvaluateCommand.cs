@@ -10,10 +10,14 @@ static class EvaluateCommand
     public static Command Create()
     {
         Option<string> model = ToolOptions.Model(), format = ToolOptions.Format(ResultWriter.Table, ResultWriter.Json);
-        var retrieval = new Option<bool>("--retrieval") { Description = "Search captions by pictures and pictures by captions, instead of classifying." };
+        Option<bool> retrieval =
+            ToolOptions.Flag("--retrieval", "Search captions by pictures and pictures by captions, instead of classifying.");
         var data = new DataOptions();
         var prompts = new PromptOptions();
-        var command = new Command("evaluate", "Measure a model on labelled pictures, zero-shot, or on captioned ones.") { model, retrieval, format };
+        var command = new Command("evaluate", "Measure a model on labelled pictures, zero-shot, or on captioned ones.")
+        {
+            model, retrieval, format,
+        };
         data.AddTo(command);
         prompts.AddTo(command);
         command.SetAction(async (parsed, cancellation) =>
@@ -36,19 +40,34 @@ static class EvaluateCommand
     static (string, string, IReadOnlyList<string>) Classify(
         MLContext ml, string folder, PictureData pictures, IReadOnlyList<string>? labels, IReadOnlyList<string> templates)
     {
-        string label = pictures.Label ?? throw new WrongUsageException("the manifest's pictures have no classes; name their field with --label-field, or use --retrieval.");
-        ZeroShotClassifyEstimator estimator = ml.Transforms.ZeroShotClassify(
-            new() { Model = folder, Image = pictures.Image, Labels = labels ?? pictures.Labels(), Templates = templates, TopK = 0 });
+        string label = pictures.Label ?? throw new WrongUsageException(
+            "the manifest's pictures have no classes; name their field with --label-field, or use --retrieval.");
+        ZeroShotClassifyEstimator estimator = ml.Transforms.ZeroShotClassify(new()
+        {
+            Model = folder,
+            Image = pictures.Image,
+            Labels = labels ?? pictures.Labels(),
+            Templates = templates,
+            TopK = 0,
+        });
         using ZeroShotTransformer classifier = WrongUsageException.Check(() => estimator.Fit(pictures.View));
         ZeroShotMetrics metrics = ml.Multimodal.EvaluateZeroShot(classifier.Transform(pictures.View), new() { Label = label });
         return (metrics.ToString(), metrics.ToJson(), classifier.Classifier.Prompts);
     }
 
-    static (string, string, IReadOnlyList<string>) Retrieve(MLContext ml, string folder, PictureData pictures, IReadOnlyList<string> templates)
+    static (string, string, IReadOnlyList<string>) Retrieve(
+        MLContext ml, string folder, PictureData pictures, IReadOnlyList<string> templates)
     {
-        using MultimodalTransformer embedder = ml.Transforms.MultimodalEmbed(
-            new() { Model = folder, Image = pictures.Image, Text = PictureData.Caption, ImageOutput = "ImageEmbedding", TextOutput = "TextEmbedding" }).Fit(pictures.View);
-        RetrievalMetrics metrics = ml.Multimodal.EvaluateRetrieval(embedder.Transform(pictures.View), new() { Group = pictures.Label ?? pictures.Image });
+        var columns = new RetrievalOptions { Group = pictures.Label ?? pictures.Image };
+        using MultimodalTransformer embedder = ml.Transforms.MultimodalEmbed(new()
+        {
+            Model = folder,
+            Image = pictures.Image,
+            Text = PictureData.Caption,
+            ImageOutput = columns.ImageEmbedding,
+            TextOutput = columns.TextEmbedding,
+        }).Fit(pictures.View);
+        RetrievalMetrics metrics = ml.Multimodal.EvaluateRetrieval(embedder.Transform(pictures.View), columns);
         string captions = templates.Count > 0 ? $"captions: {templates[0]}\n" : "";
         return (captions + metrics, metrics.ToJson(), templates);
     }

@@ -16,9 +16,14 @@ static class PreprocessCommand
         Option<string> model = ToolOptions.Model(), format = ToolOptions.Format(ResultWriter.Table, ResultWriter.Json);
         Option<string[]> images = ToolOptions.Images();
         images.Required = true;
-        var outputs = new Option<string>("--outputs") { Description = "The safetensors file to write: out.<file name>, [3, H, W].", HelpName = "F", Required = true };
-        var size = new Option<int?>("--size") { Description = $"Preprocess as CLIP does for N x N pixels, whatever {ConfigFile} says.", HelpName = "N" };
-        var command = new Command("preprocess", "Write what a model would see of pictures.") { model, images, outputs, size, format };
+        Option<string> outputs =
+            ToolOptions.Required<string>("--outputs", "F", "The safetensors file to write: out.<file name>, [3, H, W].");
+        Option<int?> size =
+            ToolOptions.Of<int?>("--size", "N", $"Preprocess as CLIP does for N x N pixels, whatever {ConfigFile} says.");
+        var command = new Command("preprocess", "Write what a model would see of pictures.")
+        {
+            model, images, outputs, size, format,
+        };
         size.Validators.Add(result =>
         {
             if (result.GetValueOrDefault<int?>() is < 1) result.AddError("--size must be at least 1.");
@@ -31,8 +36,8 @@ static class PreprocessCommand
             TensorData[] tensors = [.. pictures.Select(file => Apply(preprocessing, file))];
             Safetensors.Write(parsed.GetRequiredValue(outputs), names.Zip(tensors, KeyValuePair.Create));
             Row[] rows = [.. names.Select((name, i) => new Row(name, pictures[i], tensors[i].Shape))];
-            if (parsed.GetValue(format) == ResultWriter.Json) ResultWriter.WriteJson(rows);
-            else ResultWriter.WriteTable(["output", "input", "shape"], rows.Select(r => (string[])[r.Name, r.Input, $"[{string.Join(", ", r.Shape)}]"]));
+            ResultWriter.Write(parsed.GetValue(format), rows, ["output", "input", "shape"],
+                r => [r.Name, r.Input, ResultWriter.Shape(r.Shape)]);
             return ExitCode.Done;
         });
         return command;

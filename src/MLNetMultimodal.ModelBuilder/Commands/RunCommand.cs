@@ -17,23 +17,24 @@ static class RunCommand
     public static Command Create()
     {
         Option<string> model = ToolOptions.Model();
-        var inputs = new Option<string>("--inputs") { Description = "A safetensors file with the inputs, named in.*; others are left aside.", HelpName = "F", Required = true };
-        var outputs = new Option<string>("--outputs") { Description = "The safetensors file to write, outputs named out.*", HelpName = "F", Required = true };
-        var backend = new Option<string>("--backend") { Description = "The engine.", DefaultValueFactory = _ => Onnx };
-        var weights = new Option<string>("--weights")
-        {
-            Description = "The file of the weights, in the model folder or elsewhere.",
-            HelpName = "F",
-            DefaultValueFactory = _ => "model.safetensors",
-        };
+        Option<string> inputs =
+            ToolOptions.Required<string>("--inputs", "F", "A safetensors file; its tensors in.* are the inputs.");
+        Option<string> outputs =
+            ToolOptions.Required<string>("--outputs", "F", "The safetensors file to write, outputs named out.*");
+        Option<string> backend = ToolOptions.Defaulting("--backend", "The engine.", Onnx).AcceptOnlyFromAmong(Onnx, Torch);
+        Option<string> weights =
+            ToolOptions.Defaulting("--weights", "The file of weights, in the model folder or elsewhere.", "model.safetensors");
         Option<string> format = ToolOptions.Format(ResultWriter.Table, ResultWriter.Json);
-        var command = new Command("run", "Run raw tensors through a model.") { model, inputs, outputs, backend.AcceptOnlyFromAmong(Onnx, Torch), weights, format };
+        var command = new Command("run", "Run raw tensors through a model.")
+        {
+            model, inputs, outputs, backend, weights, format,
+        };
         command.SetAction(parsed =>
         {
             IReadOnlyList<Row> rows = Run(ModelFiles.FromFolder(parsed.GetRequiredValue(model)), parsed.GetRequiredValue(weights),
                 parsed.GetRequiredValue(inputs), parsed.GetRequiredValue(outputs), parsed.GetRequiredValue(backend));
-            if (parsed.GetValue(format) == ResultWriter.Json) ResultWriter.WriteJson(rows);
-            else ResultWriter.WriteTable(["output", "type", "shape"], rows.Select(r => (string[])[r.Name, r.Type, $"[{string.Join(", ", r.Shape)}]"]));
+            ResultWriter.Write(parsed.GetValue(format), rows, ["output", "type", "shape"],
+                r => [r.Name, r.Type, ResultWriter.Shape(r.Shape)]);
             return ExitCode.Done;
         });
         return command;
@@ -42,16 +43,20 @@ static class RunCommand
     static IReadOnlyList<Row> Run(ModelFiles files, string weightsFile, string inputsFile, string outputsFile, string backend)
     {
         IModelDefinition definition = ModelFamilies.Create(files.Read("config.json"), files.Name);
-        using Safetensors stored = files.Contains(weightsFile) || !File.Exists(weightsFile) ? files.OpenWeights(weightsFile) : Safetensors.Open(weightsFile);
+        bool isElsewhere = !files.Contains(weightsFile) && File.Exists(weightsFile);
+        using Safetensors stored = isElsewhere ? Safetensors.Open(weightsFile) : files.OpenWeights(weightsFile);
         IReadOnlyDictionary<string, TensorData> weights = CheckpointWeights.For(definition, stored, weightsFile);
         using Safetensors io = Safetensors.Open(inputsFile);
-        Dictionary<string, TensorData> inputs = io.Where(t => t.Key.StartsWith(Input, StringComparison.Ordinal)).ToDictionary(t => t.Key[Input.Length..], t => t.Value);
+        Dictionary<string, TensorData> inputs = io.Where(t => t.Key.StartsWith(Input, StringComparison.Ordinal))
+            .ToDictionary(t => t.Key[Input.Length..], t => t.Value);
 
         var outputs = new Dictionary<string, TensorData>(StringComparer.Ordinal);
         foreach (IProgram program in Programs(definition, inputs, inputsFile))
         {
-            Dictionary<string, TensorData> fitting = program.Inputs.ToDictionary(spec => spec.Name, spec => Fit(spec, inputs[spec.Name]));
-            foreach (var (name, value) in backend == Torch ? RunTorch(program, weights, fitting) : RunOnnx(program, weights, fitting)) outputs[Output + name] = value;
+            Dictionary<string, TensorData> fitting =
+                program.Inputs.ToDictionary(spec => spec.Name, spec => Fit(spec, inputs[spec.Name]));
+            var results = backend == Torch ? RunTorch(program, weights, fitting) : RunOnnx(program, weights, fitting);
+            foreach (var (name, value) in results) outputs[Output + name] = value;
         }
         Safetensors.Write(outputsFile, outputs);
         return [.. outputs.Select(o => new Row(o.Key, o.Value.Type.ToString(), o.Value.Shape))];
@@ -63,8 +68,10 @@ static class RunCommand
         bool Given(IProgram program) => program.Inputs.All(i => inputs.ContainsKey(i.Name));
         if (Given(definition.Full)) return [definition.Full];
         IProgram[] encoders = [.. definition.Encoders.Values.Where(Given)];
-        return encoders.Length > 0 ? encoders : throw new InvalidDataException(
-            $"the model takes {string.Join(", ", definition.Full.Inputs.Select(i => Input + i))}; '{inputsFile}' has {(inputs.Count == 0 ? "no in.*" : string.Join(", ", inputs.Keys.Select(k => Input + k)))}.");
+        if (encoders.Length > 0) return encoders;
+        string wanted = string.Join(", ", definition.Full.Inputs.Select(i => Input + i));
+        string found = inputs.Count > 0 ? string.Join(", ", inputs.Keys.Select(k => Input + k)) : "none";
+        throw new InvalidDataException($"the model takes the inputs {wanted}; '{inputsFile}' has {found}.");
     }
 
     /// <summary>The input in the type that the program takes, its shape checked.</summary>
@@ -79,7 +86,8 @@ static class RunCommand
         DType wanted = spec.Type switch { ElementType.Float32 => DType.F32, ElementType.Int64 => DType.I64, _ => DType.BOOL };
         bool fits = fitting.Type == wanted && data.Shape.Count == spec.Shape.Length
             && spec.Shape.Zip(data.Shape).All(d => d.First.IsKnown ? d.First.Size == d.Second : d.Second > 0);
-        return fits ? fitting : throw new InvalidDataException($"the input must be {Input}{spec}, but is {data.Type} [{string.Join(", ", data.Shape)}].");
+        return fits ? fitting : throw new InvalidDataException(
+            $"the input must be {Input}{spec}, but is {data.Type} {ResultWriter.Shape(data.Shape)}.");
     }
 
     static IReadOnlyDictionary<string, TensorData> RunOnnx(

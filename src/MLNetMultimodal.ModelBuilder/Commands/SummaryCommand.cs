@@ -11,8 +11,8 @@ static class SummaryCommand
 {
     sealed record Layer(string Name, string Operation, string Shape, long Parameters, long Flops);
 
-    sealed record Summary(string ModelType, int EmbeddingWidth, string Program, long Parameters, long ParameterBytes, long Flops, long ActivationBytes,
-        IReadOnlyList<Layer> Layers);
+    sealed record Summary(string ModelType, int EmbeddingWidth, string Program, long Parameters, long ParameterBytes, long Flops,
+        long ActivationBytes, IReadOnlyList<Layer> Layers);
 
     public static Command Create()
     {
@@ -22,11 +22,13 @@ static class SummaryCommand
         {
             ModelFiles files = ModelFiles.FromFolder(parsed.GetRequiredValue(model));
             IModelDefinition definition = ModelFamilies.Create(files.Read("config.json"), files.Name);
-            ModelSummary[] summaries = [.. definition.Encoders.OrderBy(e => e.Key).Select(e => e.Value).Append(definition.Full).Select(ModelSummary.Of)];
+            ModelSummary[] summaries =
+                [.. definition.Encoders.OrderBy(e => e.Key).Select(e => e.Value).Append(definition.Full).Select(ModelSummary.Of)];
             if (parsed.GetValue(format) == ResultWriter.Json) ResultWriter.WriteJson(summaries.Select(s => ToRow(definition, s)));
             else
             {
-                Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{definition.ModelType}, embeddings of {definition.EmbeddingWidth} values\n"));
+                Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
+                    $"{definition.ModelType}, embeddings of {definition.EmbeddingWidth} values\n"));
                 foreach (ModelSummary summary in summaries) Console.WriteLine(summary);
             }
             return ExitCode.Done;
@@ -36,9 +38,11 @@ static class SummaryCommand
 
     static Summary ToRow(IModelDefinition definition, ModelSummary summary)
     {
-        ILookup<string, ParameterSpec> parameters = summary.Parameters.ToLookup(p => p.Name[..Math.Max(0, p.Name.LastIndexOf('.'))]);
-        return new(definition.ModelType, definition.EmbeddingWidth, summary.Program, summary.ParameterCount, sizeof(float) * summary.ParameterCount,
-            summary.Flops, sizeof(float) * summary.Activations,
-            [.. summary.Layers.Select(l => new Layer(l.Layer, l.Operation, l.Shape, parameters[l.Layer].Sum(p => p.Count), l.Flops))]);
+        ILookup<string, ParameterSpec> parameters =
+            summary.Parameters.ToLookup(p => p.Name[..Math.Max(0, p.Name.LastIndexOf('.'))]);
+        IEnumerable<Layer> layers = summary.Layers.Select(l =>
+            new Layer(l.Layer, l.Operation, l.Shape, parameters[l.Layer].Sum(p => p.Count), l.Flops));
+        return new(definition.ModelType, definition.EmbeddingWidth, summary.Program, summary.ParameterCount,
+            sizeof(float) * summary.ParameterCount, summary.Flops, sizeof(float) * summary.Activations, [.. layers]);
     }
 }

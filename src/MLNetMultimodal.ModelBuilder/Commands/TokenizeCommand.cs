@@ -20,8 +20,7 @@ static class TokenizeCommand
             ModelFiles files = ModelFiles.FromFolder(parsed.GetRequiredValue(model));
             TextTokenizer tokenizer = TextTokenizer.Load(files.TryRead, files.Name);
             Row[] rows = [.. parsed.GetRequiredValue(texts).Select(text => new Row(text, tokenizer.Encode(text)))];
-            if (parsed.GetValue(format) == ResultWriter.Json) ResultWriter.WriteJson(rows);
-            else ResultWriter.WriteTable(["text", "ids"], rows.Select(r => (string[])[r.Text, string.Join(' ', r.InputIds)]));
+            ResultWriter.Write(parsed.GetValue(format), rows, ["text", "ids"], r => [r.Text, string.Join(' ', r.InputIds)]);
             return ExitCode.Done;
         });
         return command;
