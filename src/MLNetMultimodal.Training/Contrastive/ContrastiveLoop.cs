@@ -231,7 +231,7 @@ sealed class ContrastiveLoop : IDisposable
         if (_validation is null) return null;
         using IDisposable? averaged = _ema?.Swap();
         double metric = Top1(_validation);
-        if (_best is { } best && metric <= best) return metric;
+        if (_best is { } best && metric < best) return metric; // of equals the later: it has seen more
         (_best, _bestStep, _bestWeights) = (metric, _at, _model.ToWeights());
         return metric;
     }
