@@ -34,8 +34,8 @@ sealed record TrainingState
     /// <param name="options">The record.</param>
     /// <param name="except">Properties that may differ when resuming, such as paths.</param>
     public static IReadOnlyDictionary<string, string> Describe<T>(T options, params IReadOnlyCollection<string> except) =>
-        JsonSerializer.SerializeToElement(options, s_described).EnumerateObject()
-            .Where(p => !except.Contains(p.Name)).ToDictionary(p => p.Name, p => p.Value.GetRawText(), StringComparer.Ordinal);
+        typeof(T).GetProperties().Where(p => !except.Contains(p.Name)) // first: what is left out need not be data
+            .ToDictionary(p => p.Name, p => JsonSerializer.Serialize(p.GetValue(options), p.PropertyType, s_described), StringComparer.Ordinal);
 
     static readonly JsonSerializerOptions s_described = new() { Converters = { new JsonStringEnumConverter() }, NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals };
     static readonly JsonSerializerOptions s_stored = new(s_described)
