@@ -23,7 +23,7 @@ sealed class Ema : IDisposable
         if (decay is not (>= 0 and < 1)) throw new ArgumentOutOfRangeException(nameof(decay), decay, "must be at least 0 and below 1.");
         using IDisposable noGradients = no_grad();
         (_parameters, _decay) = (parameters, decay);
-        _averages = [.. parameters.Select(p => p.Value.detach().clone().DetachFromDisposeScope())];
+        _averages = [.. parameters.Select(p => p.Value.clone().DetachFromDisposeScope())];
     }
 
     /// <summary>Updates so far.</summary>

@@ -21,7 +21,7 @@ public sealed record TorchOpsOptions
         init => field = value is >= 0 and < 1 ? value : throw new ArgumentOutOfRangeException(nameof(value), value, "PatchDropout must be at least 0 and below 1.");
     }
 
-    /// <summary>Source of the randomness of patch dropout; required where that is above 0.</summary>
+    /// <summary>Source of the randomness of patch dropout; required where that is above 0, and its owner's to dispose.</summary>
     public Generator? Generator { get; init; }
 }
 
@@ -31,6 +31,8 @@ public sealed record TorchOpsOptions
 public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, TorchOpsOptions? options = null) : ITensorOps<Tensor>
 {
     readonly bool _bf16 = options?.BFloat16 ?? false;
+    readonly TorchOpsOptions? _options = options is not { PatchDropout: > 0, Generator: null } ? options
+        : throw new ArgumentException($"PatchDropout {options.PatchDropout} needs a Generator.", nameof(options));
 
     Tensor Weight(Name name) => parameters.TryGetValue(name.ToString(), out Parameter? weight) ? weight
         : throw new KeyNotFoundException($"the model has no weight {name}.");
@@ -89,6 +91,8 @@ public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, 
         return F.softmax(bias is null ? scores : scores + bias, -1);
     }
 
+    const float MinBFloat16 = -3.3895314e38f; // float's own minimum would round to -infinity
+
     // One additive mask; a finite minimum instead of -infinity, so that a query without keys gets the mean instead of NaN.
     static Tensor? ScoreBias(Mask<Tensor> mask, Tensor q, Tensor k)
     {
@@ -100,7 +104,7 @@ public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, 
             keep = keep is null ? causal : keep.logical_and(causal);
         }
         Tensor bias = (mask.Bias ?? zeros(1, q.dtype, q.device)).to(q.dtype);
-        return keep is null ? bias : torch.where(keep, bias, full(1, float.MinValue, q.dtype, q.device));
+        return keep is null ? bias : torch.where(keep, bias, full(1, q.dtype == ScalarType.BFloat16 ? MinBFloat16 : float.MinValue, q.dtype, q.device));
     }
 
     /// <inheritdoc/>
@@ -193,10 +197,10 @@ public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, 
     /// <inheritdoc/>
     public Tensor PatchDropout(Tensor tokens, int prefixTokens)
     {
-        if (options is not { PatchDropout: > 0 and var dropped }) return tokens;
+        if (_options is not { PatchDropout: > 0 and var dropped }) return tokens;
         long batch = tokens.shape[0], patches = tokens.shape[1] - prefixTokens;
         long kept = Math.Max(1, (long)Math.Round(patches * (1 - dropped)));
-        Tensor chosen = rand(batch, patches, device: tokens.device, generator: options.Generator).argsort(-1).slice(1, 0, kept, 1) + prefixTokens;
+        Tensor chosen = rand(batch, patches, device: tokens.device, generator: _options.Generator).argsort(-1).slice(1, 0, kept, 1) + prefixTokens;
         Tensor prefix = arange(prefixTokens, ScalarType.Int64, tokens.device).expand(batch, prefixTokens);
         Tensor index = cat([prefix, chosen], 1).unsqueeze(-1).expand(batch, prefixTokens + kept, tokens.shape[2]);
         return tokens.gather(1, index);                                                                 // [B, L, D] -> [B, L', D]

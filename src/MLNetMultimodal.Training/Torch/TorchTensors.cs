@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using MLNetMultimodal.Models.Checkpoints;
+using TorchSharp;
 using static TorchSharp.torch;
 using Tensor = TorchSharp.torch.Tensor;
 
@@ -12,21 +13,23 @@ static class TorchTensors
     public static Tensor ToTensor(this TensorData data)
     {
         long[] shape = [.. data.Shape];
-        return data.Type switch
+        using DisposeScope scope = NewDisposeScope();
+        Tensor values = data.Type switch
         {
             DType.F32 or DType.F64 or DType.F16 or DType.BF16 => tensor(data.ToSingles(), shape),
             DType.BOOL => tensor(data.ToInt64s(), shape).to(ScalarType.Bool),
             DType.U8 => tensor(data.Bytes.ToArray(), shape),
             _ => tensor(data.ToInt64s(), shape),
         };
+        return values.MoveToOuterDisposeScope();
     }
 
     /// <summary>A copy of the values: bfloat16 and float32 as F32, int64 as I64, bytes as U8, booleans as BOOL.</summary>
     public static TensorData ToTensorData(this Tensor tensor)
     {
-        using Tensor full = tensor.detach();
-        using Tensor typed = full.to(full.dtype is ScalarType.BFloat16 or ScalarType.Float16 ? ScalarType.Float32 : full.dtype).to(CPU);
-        using Tensor local = typed.contiguous();
+        using DisposeScope scope = NewDisposeScope();
+        Tensor full = tensor.detach();
+        Tensor local = full.to(full.dtype is ScalarType.BFloat16 or ScalarType.Float16 ? ScalarType.Float32 : full.dtype).to(CPU).contiguous();
         DType type = local.dtype switch
         {
             ScalarType.Float32 => DType.F32,
