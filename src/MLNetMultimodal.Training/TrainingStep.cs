@@ -3,7 +3,7 @@ namespace MLNetMultimodal.Training;
 /// <summary>How far a training is, for <see cref="IProgress{T}"/>.</summary>
 public sealed record TrainingStep
 {
-    /// <summary>Passes over the data that are complete.</summary>
+    /// <summary>The pass over the data that the step belongs to, from 1.</summary>
     public required int Epoch { get; init; }
 
     /// <summary>Steps done, from 1.</summary>
@@ -18,7 +18,7 @@ public sealed record TrainingStep
     /// <summary>The learning rate of this step.</summary>
     public required double LearningRate { get; init; }
 
-    /// <summary>Samples per second since the last report.</summary>
+    /// <summary>Samples per second, validation included, since the training began or was resumed.</summary>
     public required double SamplesPerSecond { get; init; }
 
     /// <summary>Norm of all gradients before clipping.</summary>

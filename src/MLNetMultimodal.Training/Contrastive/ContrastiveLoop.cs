@@ -17,9 +17,9 @@ namespace MLNetMultimodal.Training;
 /// <param name="Steps">Optimizer steps taken, over all resumes.</param>
 /// <param name="Completed">False where it was cancelled.</param>
 /// <param name="Validation">The best validation result: share of pictures for which the right group's captions score highest; null without validation data.</param>
-/// <param name="Loss">Mean loss of the last 100 steps.</param>
+/// <param name="Loss">Mean loss of the last 100 steps of this run; null where it took none, because the training had been done.</param>
 /// <param name="Elapsed">Time of this run, validation included.</param>
-sealed record ContrastiveResult(IReadOnlyDictionary<string, TensorData> Weights, int Steps, bool Completed, double? Validation, double Loss, TimeSpan Elapsed);
+sealed record ContrastiveResult(IReadOnlyDictionary<string, TensorData> Weights, int Steps, bool Completed, double? Validation, double? Loss, TimeSpan Elapsed);
 
 /// <summary>The training itself: epochs, schedule, moving average, validation, checkpoints.</summary>
 sealed class ContrastiveLoop : IDisposable
@@ -53,12 +53,14 @@ sealed class ContrastiveLoop : IDisposable
         PairSet train, PairSet? validation)
     {
         if (train.Count < 2) throw new ArgumentException($"contrastive training needs at least 2 rows, but the data has {train.Count}.", nameof(train));
+        if (validation is { Count: 0 }) throw new ArgumentException("the validation data has no rows.", nameof(validation));
         (_options, _definition, _model, _images, _texts, _train, _validation) = (options, definition, model, images, texts, train, validation);
         _generator = new Generator(unchecked((ulong)options.Seed), model.Device);
         var parameters = model.Specs.Select(s => new NamedParameter(s.Name, model.Parameters[s.Name], s.Decays)).ToList();
         if (options.Objective == ContrastiveObjective.Sigmoid)
         {
-            _bias = new Parameter(tensor(-10f).to(model.Device), requires_grad: true);
+            using DisposeScope scope = NewDisposeScope();
+            _bias = (Parameter)new Parameter(tensor(-10f).to(model.Device), requires_grad: true).DetachFromDisposeScope();
             parameters.Add(new("logit_bias", _bias, false));
         }
         _parameters = parameters;
@@ -88,7 +90,7 @@ sealed class ContrastiveLoop : IDisposable
         _clock.Start();
         using var logs = _options.Logs is { } folder ? new TensorBoardWriter(folder) : null;
         Resume();
-        bool stopped = false;
+        bool stopped = _earlyStopping?.Stops ?? false;
         Task<PairBatch>? ahead = null;
         int first = _at;
         while (_at < TotalSteps && !stopped && !_options.Cancellation.IsCancellationRequested)
@@ -106,9 +108,9 @@ sealed class ContrastiveLoop : IDisposable
             if (_store is not null && (best || stopped || _at == TotalSteps || _at % _options.CheckpointSteps == 0)) SaveCheckpoint();
         }
         ahead?.Wait();
-        bool completed = !_options.Cancellation.IsCancellationRequested || _at == TotalSteps;
+        bool completed = stopped || _at == TotalSteps;
         if (!completed && _store is not null && _at > first) SaveCheckpoint();
-        return new(_bestWeights ?? CurrentWeights(), _at, completed, _best, _losses.Count > 0 ? _losses.Average() : double.NaN, _clock.Elapsed);
+        return new(_bestWeights ?? CurrentWeights(), _at, completed, _best, _losses.Count > 0 ? _losses.Average() : null, _clock.Elapsed);
     }
 
     Task<PairBatch> MakeAsync(int step)

@@ -1,3 +1,4 @@
+using MLNetMultimodal.Media.Text;
 using MLNetMultimodal.Models.Families;
 
 namespace MLNetMultimodal.Training;
@@ -33,8 +34,9 @@ public sealed record ContrastiveOptions
     /// Default: <see cref="ClipConfig.Small32"/>.</summary>
     public Func<int, ClipConfig> Model { get; init; } = vocabulary => ClipConfig.Small32(vocabulary);
 
-    /// <summary>Largest vocabulary of the tokenizer that is trained on the captions when the model starts from random weights. Default 1,000.</summary>
-    public int VocabularySize { get; init => field = AtLeast(value, 259, nameof(VocabularySize)); } = 1000;
+    /// <summary>Largest vocabulary of the tokenizer that is trained on the captions when the model starts from random weights,
+    /// at least <see cref="BpeTrainingOptions.MinVocabularySize"/>. Default 1,000.</summary>
+    public int VocabularySize { get; init => field = AtLeast(value, BpeTrainingOptions.MinVocabularySize, nameof(VocabularySize)); } = 1000;
 
     /// <summary>How similarities become a loss. Default <see cref="ContrastiveObjective.MultiPositive"/>.</summary>
     public ContrastiveObjective Objective { get; init; } = ContrastiveObjective.MultiPositive;
@@ -58,17 +60,17 @@ public sealed record ContrastiveOptions
     /// <summary>Decoupled weight decay of matrices and kernels; norms, biases, positions and scalars have none. Default 0.05.</summary>
     public double WeightDecay { get; init => field = value >= 0 ? value : throw Wrong(nameof(WeightDecay), value, "at least 0"); } = 0.05;
 
-    /// <summary>Decay of AdamW's second moment, 0 to 1. Default 0.98, as CLIP was trained.</summary>
-    public double Beta2 { get; init => field = Share(value, nameof(Beta2)); } = 0.98;
+    /// <summary>Decay of AdamW's second moment, 0 to below 1. Default 0.98, as CLIP was trained.</summary>
+    public double Beta2 { get; init => field = Fraction(value, nameof(Beta2)); } = 0.98;
 
     /// <summary>Longest gradient, over all weights, that a step takes; longer ones are shortened. Default 1.</summary>
     public double GradientClip { get; init => field = Positive(value, nameof(GradientClip)); } = 1;
 
-    /// <summary>Decay of the moving average of the weights that is validated and returned; 0 turns it off. Default 0.999.</summary>
-    public double EmaDecay { get; init => field = Share(value, nameof(EmaDecay)); } = 0.999;
+    /// <summary>Decay of the moving average of the weights that is validated and returned, 0 to below 1; 0 turns it off. Default 0.999.</summary>
+    public double EmaDecay { get; init => field = Fraction(value, nameof(EmaDecay)); } = 0.999;
 
     /// <summary>Share of patches that a training step drops, 0 to below 1 (FLIP, arXiv:2212.00794). Default 0.</summary>
-    public double PatchDropout { get; init => field = value is >= 0 and < 1 ? value : throw Wrong(nameof(PatchDropout), value, "at least 0 and below 1"); }
+    public double PatchDropout { get; init => field = Fraction(value, nameof(PatchDropout)); }
 
     /// <summary>True: matrix products run in bfloat16 on float32 weights; faster where the processor has the instructions. Default false.</summary>
     public bool BFloat16 { get; init; }
@@ -104,18 +106,20 @@ public sealed record ContrastiveOptions
     /// <summary>Told after every step.</summary>
     public IProgress<TrainingStep>? Progress { get; init; }
 
-    /// <summary>Ends the training after the current step. The best model so far is returned, and a checkpoint is written where
-    /// <see cref="Checkpoints"/> is set.</summary>
+    /// <summary>Ends the training after the current step: the best model so far is returned, and a checkpoint is written where
+    /// <see cref="Checkpoints"/> is set. While the data is still being read, <c>Fit</c> ends with an <see cref="OperationCanceledException"/>.</summary>
     public CancellationToken Cancellation { get; init; }
 
     /// <summary>What a resumed training must have in common with the one that wrote the checkpoint: all but paths, progress and cancellation.</summary>
-    internal IReadOnlyDictionary<string, string> Describe() => TrainingState.Describe(this with { Model = null!, Progress = null, Cancellation = default },
+    internal IReadOnlyDictionary<string, string> Describe() => TrainingState.Describe(this,
         nameof(Image), nameof(Text), nameof(Group), nameof(ImageFolder), nameof(Model), nameof(Device), nameof(Threads), nameof(Checkpoints), nameof(CheckpointSteps),
         nameof(Logs), nameof(Output), nameof(Progress), nameof(Cancellation));
 
     static int AtLeast(int value, int min, string name) => value >= min ? value : throw Wrong(name, value, $"at least {min}");
 
     static double Positive(double value, string name) => value > 0 && double.IsFinite(value) ? value : throw Wrong(name, value, "above 0");
+
+    static double Fraction(double value, string name) => value is >= 0 and < 1 ? value : throw Wrong(name, value, "at least 0 and below 1");
 
     static double Share(double value, string name) => value is >= 0 and <= 1 ? value : throw Wrong(name, value, "between 0 and 1");
 

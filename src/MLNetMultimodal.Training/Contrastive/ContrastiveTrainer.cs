@@ -40,10 +40,11 @@ public sealed class ContrastiveTrainer : IEstimator<MultimodalTransformer>
     }
 
     /// <summary>Trains on all rows; nothing is held back.</summary>
-    /// <param name="input">Pictures and captions, at least 2 rows; read once and kept in memory, pictures at the model's size.</param>
+    /// <param name="input">Pictures and captions, at least 2 rows; pictures are read once and kept in memory at the model's size.</param>
     /// <exception cref="ArgumentException">A column is missing or of the wrong type, or there are fewer than 2 rows.</exception>
-    /// <exception cref="InvalidDataException">A picture cannot be read, or a file of <see cref="ContrastiveOptions.Initialize"/> or of a checkpoint is not sound.</exception>
+    /// <exception cref="InvalidDataException">A picture cannot be read, a row has no caption or no group, or a file of <see cref="ContrastiveOptions.Initialize"/> or of a checkpoint is not sound.</exception>
     /// <exception cref="InvalidOperationException">The loss is not finite, or a checkpoint is of a training with other options.</exception>
+    /// <exception cref="OperationCanceledException">Cancelled while the data was being read.</exception>
     public MultimodalTransformer Fit(IDataView input) => Fit(input, null);
 
     /// <summary>Trains on <paramref name="train"/> and keeps the weights that are best on <paramref name="validation"/>, which is looked at after each epoch:
@@ -51,11 +52,15 @@ public sealed class ContrastiveTrainer : IEstimator<MultimodalTransformer>
     /// <param name="train">Pictures and captions, at least 2 rows.</param>
     /// <param name="validation">The same columns; null keeps the last weights.</param>
     /// <exception cref="ArgumentException">A column is missing or of the wrong type, or there are too few rows.</exception>
-    /// <exception cref="InvalidDataException">A picture cannot be read, or a file of <see cref="ContrastiveOptions.Initialize"/> or of a checkpoint is not sound.</exception>
+    /// <exception cref="InvalidDataException">A picture cannot be read, a row has no caption or no group, or a file of <see cref="ContrastiveOptions.Initialize"/> or of a checkpoint is not sound.</exception>
     /// <exception cref="InvalidOperationException">The loss is not finite, or a checkpoint is of a training with other options.</exception>
+    /// <exception cref="OperationCanceledException">Cancelled while the data was being read.</exception>
     public MultimodalTransformer Fit(IDataView train, IDataView? validation)
     {
-        GetOutputSchema(MlNet.ShapeOf(train.Schema));
+        Check(MlNet.ShapeOf(train.Schema));
+        if (validation is not null) Check(MlNet.ShapeOf(validation.Schema));
+        else if (_options.EarlyStoppingPatience is not null)
+            throw new ArgumentException("EarlyStoppingPatience needs validation data: use Fit(train, validation).", nameof(validation));
         TorchNative.EnsureLoaded();
         if (_options.Threads > 0) set_num_threads(_options.Threads);
         var reader = new PairReader(_options);
@@ -101,10 +106,21 @@ public sealed class ContrastiveTrainer : IEstimator<MultimodalTransformer>
     /// <exception cref="ArgumentException">A column is missing or of the wrong type; the message lists the columns.</exception>
     public SchemaShape GetOutputSchema(SchemaShape inputSchema)
     {
-        SchemaShape.Column text = Columns.Find(inputSchema, _options.Text);
+        Check(inputSchema);
+        return MultimodalEmbedEstimator.OutputSchema(EmbedOptions(!Columns.IsVector(Columns.Find(inputSchema, _options.Text))), inputSchema);
+    }
+
+    void Check(SchemaShape schema)
+    {
+        SchemaShape.Column image = Columns.Find(schema, _options.Image), text = Columns.Find(schema, _options.Text);
+        Columns.CheckImages(_options.Image, image.ItemType, Columns.IsVector(image));
         if (text.ItemType is not TextDataViewType)
-            throw new ArgumentException($"column '{_options.Text}' must be text or a vector of texts, but is {text.ItemType}.", nameof(inputSchema));
-        if (_options.Group is { } group) Columns.Find(inputSchema, group);
-        return MultimodalEmbedEstimator.OutputSchema(EmbedOptions(!Columns.IsVector(text)), inputSchema);
+            throw new ArgumentException($"column '{_options.Text}' must be text or a vector of texts, but is {text.ItemType}.");
+        if (_options.Group is not { } name) return;
+        SchemaShape.Column group = Columns.Find(schema, name);
+        bool fits = group.ItemType is TextDataViewType || group.IsKey && group.ItemType == NumberDataViewType.UInt32;
+        if (!fits || Columns.IsVector(group))
+            throw new ArgumentException($"column '{name}' must be text or a key of UInt32, but is {(Columns.IsVector(group) ? "a vector of " : "")}{group.ItemType}; "
+                + "Conversion.MapValueToKey makes a key.");
     }
 }

@@ -1,3 +1,4 @@
+using System.Globalization;
 using Microsoft.ML;
 using Microsoft.ML.Data;
 using MLNetMultimodal.Media.Images;
@@ -14,11 +15,15 @@ sealed class PairReader(ContrastiveOptions options)
         using DataViewRowCursor cursor = data.GetRowCursor([data.Schema[options.Text]]);
         Func<string[]> captions = CaptionGetter(cursor);
         while (cursor.MoveNext())
+        {
+            options.Cancellation.ThrowIfCancellationRequested();
             foreach (string caption in captions()) yield return caption;
+        }
     }
 
     /// <summary>All rows, pictures at the size that the model sees.</summary>
-    /// <exception cref="InvalidDataException">A picture cannot be read, or a row has no caption; the message names the row.</exception>
+    /// <exception cref="InvalidDataException">A picture cannot be read, or a row has no caption or no group; the message names the row.</exception>
+    /// <exception cref="OperationCanceledException">Cancelled: part of the data is no data to train on.</exception>
     public PairSet Read(IDataView data, ImagePreprocessing images)
     {
         DataViewSchema.Column[] columns = [data.Schema[options.Image], data.Schema[options.Text], .. options.Group is { } g ? [data.Schema[g]] : Array.Empty<DataViewSchema.Column>()];
@@ -27,11 +32,14 @@ sealed class PairReader(ContrastiveOptions options)
         Func<string[]> captions = CaptionGetter(cursor);
         Func<string>? group = options.Group is { } name ? GroupGetter(cursor, name) : null;
         var set = new PairSet();
-        while (cursor.MoveNext() && !options.Cancellation.IsCancellationRequested)
+        while (cursor.MoveNext())
         {
+            options.Cancellation.ThrowIfCancellationRequested();
             string[] texts = captions();
             if (texts.Length == 0) throw new InvalidDataException($"row {cursor.Position}, column '{options.Text}': the row has no caption.");
-            set.Add(images.ResizeAndCrop(pictures.Read()), texts, group?.Invoke() ?? string.Join('\u001f', texts));
+            string own = group is null ? string.Join('\u001f', texts) : group();
+            if (own.Length == 0) throw new InvalidDataException($"row {cursor.Position}, column '{options.Group}': the row has no group.");
+            set.Add(images.ResizeAndCrop(pictures.Read()), texts, own);
         }
         return set;
     }
@@ -61,18 +69,16 @@ sealed class PairReader(ContrastiveOptions options)
     static Func<string> GroupGetter(DataViewRow row, string name)
     {
         DataViewSchema.Column column = row.Schema[name];
-        if (column.Type is KeyDataViewType && column.Type.RawType == typeof(uint))
+        if (column.Type is KeyDataViewType)
         {
             ValueGetter<uint> key = row.GetGetter<uint>(column);
             uint value = 0;
             return () =>
             {
                 key(ref value);
-                return value.ToString(System.Globalization.CultureInfo.InvariantCulture);
+                return value == 0 ? "" : value.ToString(CultureInfo.InvariantCulture); // 0 is a missing key
             };
         }
-        if (column.Type is not TextDataViewType)
-            throw new ArgumentException($"column '{name}' must be text or a key, but is {column.Type}; map it with Conversion.MapValueToKey.", nameof(name));
         ValueGetter<ReadOnlyMemory<char>> text = row.GetGetter<ReadOnlyMemory<char>>(column);
         ReadOnlyMemory<char> memory = default;
         return () =>

@@ -44,7 +44,7 @@ static class TrainedModel
         | training rows | {rows:n0} |
         | steps of {o.BatchSize} rows | {result.Steps:n0} of {o.Epochs} epochs{(result.Completed ? "" : ", cancelled")} |
         | time of the last run | {result.Elapsed.TotalMinutes:f1} minutes |
-        | mean loss of the last 100 steps | {result.Loss:f4} |
+        | mean loss of the last 100 steps | {(result.Loss is { } loss ? $"{loss:f4}" : "trained before")} |
         | validation, zero-shot top-1 | {(result.Validation is { } v ? $"{v:p2}" : "none")} |
         | learning rate, weight decay, EMA | {o.LearningRate}, {o.WeightDecay}, {o.EmaDecay} |
         | seed | {o.Seed} |
