@@ -56,7 +56,7 @@ public sealed record ClipConfig
     /// <param name="contextLength">The most tokens of a text.</param>
     public static ClipConfig Small32(int vocabularySize, int contextLength = 24) => new()
     {
-        Vision = new() { ImageSize = 32, PatchSize = 8, StemChannels = [64, 128, 192], Blocks = new(2, 192, 384, 6, Activation.Gelu) },
+        Vision = new() { ImageSize = 32, PatchSize = 8, StemChannels = [32, 64, 128, 192], Blocks = new(2, 192, 384, 6, Activation.Gelu) },
         Text = new()
         {
             VocabularySize = vocabularySize,

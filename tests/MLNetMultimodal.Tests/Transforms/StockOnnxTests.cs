@@ -1,6 +1,6 @@
 using Microsoft.ML;
 using Microsoft.ML.Data;
-using MLNetMultimodal.Inference;
+using MLNetMultimodal.Inference.Onnx;
 using MLNetMultimodal.Media.Images;
 using MLNetMultimodal.Models.Families;
 
@@ -32,7 +32,7 @@ public sealed class StockOnnxTests(TinyModel tiny) : IClassFixture<TinyModel>
         var ml = new MLContext(seed: 1);
         IDataView data = ml.Data.LoadFromEnumerable(rows);
         var stock = ml.Transforms.ApplyOnnxModel(["image_embeds"], ["pixel_values"], path,
-            new Dictionary<string, int[]> { ["pixel_values"] = [1, 3, 8, 8], ["image_embeds"] = [1, expected[0].Length] });
+            new Dictionary<string, int[]> { ["pixel_values"] = [1, 3, 8, 8], ["image_embeds"] = [1, expected[0].Length] }, gpuDeviceId: null, fallbackToCpu: false);
         float[][] found = [.. stock.Fit(data).Transform(data).GetColumn<float[]>("image_embeds")];
 
         Tolerance.Equal(expected, found);
