@@ -26,7 +26,8 @@ static class ContactSheet
                 Found found = rows[row].Found[column];
                 int left = Gap + column * (Side + Gap);
                 DrawPicture(canvas, found.Path, left, top + Line);
-                Letters.Draw(canvas, found.Name[..Math.Min(found.Name.Length, 10)], left, top + Line + Side + 6, TextScale, SKColors.DimGray);
+                string name = found.Name[..Math.Min(found.Name.Length, 10)];
+                Letters.Draw(canvas, name, left, top + Line + Side + 6, TextScale, SKColors.DimGray);
                 Letters.Draw(canvas, $"{found.Score:f3}", left, top + Line + Side + 26, TextScale, SKColors.SteelBlue);
             }
         }

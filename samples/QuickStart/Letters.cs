@@ -2,7 +2,8 @@ using SkiaSharp;
 
 namespace QuickStart;
 
-/// <summary>Capital letters of 5 x 7 points. Skia draws no text on a machine without fonts, and its Linux build without dependencies finds none anywhere.</summary>
+/// <summary>Capital letters of 5 x 7 points. Skia draws no text on a machine without fonts, and its Linux build without
+/// dependencies looks for none.</summary>
 static class Letters
 {
     const int Width = 5, Height = 7, Advance = 6;

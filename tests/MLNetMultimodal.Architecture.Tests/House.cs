@@ -5,8 +5,8 @@ namespace MLNetMultimodal.Architecture.Tests;
 /// <summary>The libraries, and what each may reference of the others.</summary>
 static class House
 {
-    public const string Models = "MLNetMultimodal.Models", Media = "MLNetMultimodal.Media", Inference = "MLNetMultimodal.Inference", Face = "MLNetMultimodal",
-        Training = "MLNetMultimodal.Training", Starter = "MLNetMultimodal.Starter";
+    public const string Models = "MLNetMultimodal.Models", Media = "MLNetMultimodal.Media",
+        Inference = "MLNetMultimodal.Inference", Face = "MLNetMultimodal", Training = "MLNetMultimodal.Training", Starter = "MLNetMultimodal.Starter";
 
     /// <summary>Libraries from the bottom up; each may use what stands beside it.</summary>
     public static readonly IReadOnlyDictionary<string, string[]> MayReference = new Dictionary<string, string[]>
@@ -23,6 +23,6 @@ static class House
 
     public static Assembly Load(string library) => Assembly.Load(new AssemblyName(library));
 
-    /// <summary>Names of the assemblies that a library's own metadata names; those that only its packages name are not among them.</summary>
+    /// <summary>The assemblies that a library's own metadata names, not those that only its packages name.</summary>
     public static string[] References(string library) => [.. Load(library).GetReferencedAssemblies().Select(r => r.Name!)];
 }

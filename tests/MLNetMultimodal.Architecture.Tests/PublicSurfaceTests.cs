@@ -2,7 +2,7 @@ using Mono.Cecil;
 
 namespace MLNetMultimodal.Architecture.Tests;
 
-/// <summary>What a caller can see, read from metadata: at run time the stub of Microsoft.ML.Core and the real one are the same.</summary>
+/// <summary>What a caller can see, read from metadata: there the stub of Microsoft.ML.Core has a version of its own.</summary>
 public sealed class PublicSurfaceTests
 {
     static readonly Version StubVersion = new(0, 0, 0, 1);
@@ -18,13 +18,15 @@ public sealed class PublicSurfaceTests
     public void No_protobuf_type_is_public(string library) => AssertHidden(library, s => s.Name == "Google.Protobuf");
 
     [Theory, MemberData(nameof(Libraries))]
-    public void No_type_of_the_stub_is_public(string library) => AssertHidden(library, s => s.Name == "Microsoft.ML.Core" && s.Version == StubVersion);
+    public void No_type_of_the_stub_is_public(string library) =>
+        AssertHidden(library, s => s.Name == "Microsoft.ML.Core" && s.Version == StubVersion);
 
     [Fact]
     public void The_face_is_compiled_against_the_stub()
     {
         using ModuleDefinition module = ModuleDefinition.ReadModule(House.Load(House.Face).Location);
-        Assert.Contains(module.AssemblyReferences, r => r.Name == "Microsoft.ML.Core" && r.Version == StubVersion); // else the rule above proves nothing
+        // Otherwise the rule above proves nothing.
+        Assert.Contains(module.AssemblyReferences, r => r.Name == "Microsoft.ML.Core" && r.Version == StubVersion);
     }
 
     [Fact]
@@ -32,14 +34,16 @@ public sealed class PublicSurfaceTests
     {
         using ModuleDefinition module = ModuleDefinition.ReadModule(typeof(PublicSurfaceTests).Assembly.Location);
         string[] found = [.. Exposed(module).Where(e => e.Scope.Name == "Mono.Cecil").Select(e => e.Where)];
-        string[] wanted = [nameof(Sample.Field), nameof(Sample.Method), nameof(Sample.Property), nameof(Sample.Constrained), "base"];
+        string[] wanted =
+            [nameof(Sample.Field), nameof(Sample.Method), nameof(Sample.Property), nameof(Sample.Constrained), "base"];
         Assert.Equal(wanted.Order(), found.Distinct().Order());
     }
 
     static void AssertHidden(string library, Func<AssemblyNameReference, bool> unwanted)
     {
         using ModuleDefinition module = ModuleDefinition.ReadModule(House.Load(library).Location);
-        string[] found = [.. Exposed(module).Where(e => unwanted(e.Scope)).Select(e => $"{e.Type}.{e.Where}: {e.Shown}").Distinct()];
+        string[] found = [.. Exposed(module).Where(e => unwanted(e.Scope))
+            .Select(e => $"{e.Type}.{e.Where}: {e.Shown}").Distinct()];
         Assert.True(found.Length == 0, $"the public surface of {library} shows {string.Join("; ", found)}.");
     }
 
@@ -53,7 +57,9 @@ public sealed class PublicSurfaceTests
         select (type.FullName, place.Where, shown.FullName, (AssemblyNameReference)shown.Scope);
 
     static bool IsVisible(TypeDefinition type) =>
-        type.IsNested ? (type.IsNestedPublic || type.IsNestedFamily || type.IsNestedFamilyOrAssembly) && IsVisible(type.DeclaringType) : type.IsPublic;
+        !type.IsNested
+            ? type.IsPublic
+            : (type.IsNestedPublic || type.IsNestedFamily || type.IsNestedFamilyOrAssembly) && IsVisible(type.DeclaringType);
 
     static IEnumerable<(string Where, TypeReference Type)> Declared(TypeDefinition type)
     {
@@ -65,9 +71,11 @@ public sealed class PublicSurfaceTests
             string name = method.IsGetter || method.IsSetter ? method.Name[4..] : method.Name;
             yield return (name, method.ReturnType);
             foreach (ParameterDefinition parameter in method.Parameters) yield return (name, parameter.ParameterType);
-            foreach (GenericParameterConstraint constraint in method.GenericParameters.SelectMany(p => p.Constraints)) yield return (name, constraint.ConstraintType);
+            foreach (GenericParameterConstraint constraint in method.GenericParameters.SelectMany(p => p.Constraints))
+                yield return (name, constraint.ConstraintType);
         }
-        foreach (GenericParameterConstraint constraint in type.GenericParameters.SelectMany(p => p.Constraints)) yield return ("constraint", constraint.ConstraintType);
+        foreach (GenericParameterConstraint constraint in type.GenericParameters.SelectMany(p => p.Constraints))
+            yield return ("constraint", constraint.ConstraintType);
         foreach (InterfaceImplementation implemented in type.Interfaces) yield return ("interface", implemented.InterfaceType);
         if (type.BaseType is { } super) yield return ("base", super);
     }

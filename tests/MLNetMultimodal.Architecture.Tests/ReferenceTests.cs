@@ -11,7 +11,8 @@ public sealed class ReferenceTests
     {
         string[] ours = [.. House.References(library).Where(r => r.Split('.')[0] == House.Face)];
         string[] surplus = [.. ours.Except(House.MayReference[library])];
-        Assert.True(surplus.Length == 0, $"{library} may reference {Listed(House.MayReference[library])}, but references {Listed(surplus)} too.");
+        Assert.True(surplus.Length == 0,
+            $"{library} may reference {Listed(House.MayReference[library])}, but references {Listed(surplus)} too.");
     }
 
     [Theory, MemberData(nameof(Libraries))]
@@ -19,7 +20,8 @@ public sealed class ReferenceTests
     {
         string[] namespaces = [.. House.MayReference.Keys.Except([library, House.Face, .. House.MayReference[library]])];
         TestResult result = Types.InAssembly(House.Load(library)).ShouldNot().HaveDependencyOnAny(namespaces).GetResult();
-        Assert.True(result.IsSuccessful, $"{library} must not use {Listed(namespaces)}, but these types do: {Listed(result.FailingTypeNames)}.");
+        Assert.True(result.IsSuccessful,
+            $"{library} must not use {Listed(namespaces)}, but these types do: {Listed(result.FailingTypeNames)}.");
     }
 
     [Theory]
@@ -30,7 +32,8 @@ public sealed class ReferenceTests
     [InlineData(House.Starter, "SkiaSharp", "Microsoft.ML", "TorchSharp")]
     public void An_engine_or_framework_stays_out(string library, params string[] unwanted)
     {
-        string[] found = [.. House.References(library).Where(r => unwanted.Any(u => r == u || r.StartsWith(u + ".", StringComparison.Ordinal)))];
+        string[] found = [.. House.References(library)
+            .Where(r => unwanted.Any(u => r == u || r.StartsWith(u + ".", StringComparison.Ordinal)))];
         Assert.True(found.Length == 0, $"{library} must not reference {Listed(unwanted)}, but references {Listed(found)}.");
     }
 
@@ -38,14 +41,16 @@ public sealed class ReferenceTests
     public void Only_training_references_torch()
     {
         Assert.Contains("TorchSharp", House.References(House.Training)); // else the rule below looks in the wrong place
-        string[] torch = [.. House.MayReference.Keys.Where(l => l != House.Training && House.References(l).Contains("TorchSharp"))];
+        string[] torch = [.. House.MayReference.Keys
+            .Where(l => l != House.Training && House.References(l).Contains("TorchSharp"))];
         Assert.True(torch.Length == 0, $"only {House.Training} may reference TorchSharp, but {Listed(torch)} does too.");
     }
 
     [Fact]
     public void Every_library_beside_the_tests_is_ruled()
     {
-        string[] files = [.. Directory.GetFiles(AppContext.BaseDirectory, "MLNetMultimodal*.dll").Select(f => Path.GetFileNameWithoutExtension(f))];
+        string[] files = [.. Directory.GetFiles(AppContext.BaseDirectory, "MLNetMultimodal*.dll")
+            .Select(f => Path.GetFileNameWithoutExtension(f))];
         string[] unruled = [.. files.Except(House.MayReference.Keys).Where(f => !f.EndsWith(".Tests", StringComparison.Ordinal))];
         Assert.True(unruled.Length == 0, $"say in House what {Listed(unruled)} may reference.");
     }
@@ -61,9 +66,10 @@ public sealed class ReferenceTests
     [Theory, MemberData(nameof(Libraries))]
     public void Public_types_live_in_the_library_s_namespace(string library)
     {
-        string[] strangers = [.. House.Load(library).GetExportedTypes().Where(t => t.Namespace is not { } n || (n + ".").StartsWith(library + ".", StringComparison.Ordinal) == false)
-            .Select(t => t.FullName!)];
-        Assert.True(strangers.Length == 0, $"public types of {library} belong in its namespace, but there are {Listed(strangers)}.");
+        string[] strangers = [.. House.Load(library).GetExportedTypes()
+            .Where(t => !(t.Namespace + ".").StartsWith(library + ".", StringComparison.Ordinal)).Select(t => t.FullName!)];
+        Assert.True(strangers.Length == 0,
+            $"public types of {library} belong in its namespace, but there are {Listed(strangers)}.");
     }
 
     static string Listed(IEnumerable<string>? names) => names is null || !names.Any() ? "nothing" : string.Join(", ", names);

@@ -14,7 +14,12 @@ public sealed record CellOutput(string MediaType, string Content)
 sealed class Notebook
 {
     // Apostrophes, < and umlauts stand as themselves, as Jupyter writes them.
-    static readonly JsonSerializerOptions Json = new() { WriteIndented = true, IndentSize = 1, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+    static readonly JsonSerializerOptions Json = new()
+    {
+        WriteIndented = true,
+        IndentSize = 1,
+        Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
+    };
 
     readonly JsonNode _root;
 
@@ -44,27 +49,37 @@ sealed record Cell(int Number, JsonObject Node)
     /// <summary>True where the cell's tags say that its output is another one each time.</summary>
     public bool Varies => Node["metadata"]?["tags"] is JsonArray tags && tags.Any(t => t!.GetValue<string>() == "varies");
 
-    public IReadOnlyList<CellOutput> Outputs => [.. Node["outputs"]!.AsArray().Select(o => o!["output_type"]!.GetValue<string>() switch
-    {
-        "stream" => new CellOutput(CellOutput.Text, Joined(o["text"])),
-        "display_data" when o["data"]!.AsObject().First() is var data => new CellOutput(data.Key, Joined(data.Value)),
-        var other => throw new InvalidDataException($"cell {Number} has an output of type '{other}'; stream and display_data are known."),
-    })];
+    public IReadOnlyList<CellOutput> Outputs => [.. Node["outputs"]!.AsArray().Select(o => Output(o!))];
 
     public void SetOutputs(IEnumerable<CellOutput> outputs, int executionCount)
     {
         Node["execution_count"] = executionCount;
         Node["outputs"] = new JsonArray([.. outputs.Select(o => o.MediaType == CellOutput.Text
             ? new JsonObject { ["name"] = "stdout", ["output_type"] = "stream", ["text"] = Lines(o.Content) }
-            : new JsonObject { ["data"] = new JsonObject { [o.MediaType] = o.Content }, ["metadata"] = new JsonObject(), ["output_type"] = "display_data" })]);
+            : new JsonObject
+            {
+                ["data"] = new JsonObject { [o.MediaType] = o.Content },
+                ["metadata"] = new JsonObject(),
+                ["output_type"] = "display_data",
+            })]);
     }
+
+    CellOutput Output(JsonNode output) => output["output_type"]!.GetValue<string>() switch
+    {
+        "stream" => new(CellOutput.Text, Joined(output["text"])),
+        "display_data" when output["data"]!.AsObject().First() is var data => new(data.Key, Joined(data.Value)),
+        var other => throw new InvalidDataException(
+            $"cell {Number} has an output of type '{other}'; stream and display_data are known."),
+    };
 
     /// <summary>nbformat keeps a text as a list of lines that end in a line break.</summary>
     static JsonArray Lines(string text)
     {
         string[] lines = text.Split('\n');
-        return [.. lines.Select((line, i) => i < lines.Length - 1 ? line + "\n" : line).Where(line => line.Length > 0).Select(line => (JsonNode)line)];
+        return [.. lines.Select((line, i) => i < lines.Length - 1 ? line + "\n" : line).Where(line => line.Length > 0)
+            .Select(line => (JsonNode)line)];
     }
 
-    static string Joined(JsonNode? text) => text is JsonArray lines ? string.Concat(lines.Select(l => l!.GetValue<string>())) : text!.GetValue<string>();
+    static string Joined(JsonNode? text) =>
+        text is JsonArray lines ? string.Concat(lines.Select(l => l!.GetValue<string>())) : text!.GetValue<string>();
 }

@@ -24,7 +24,8 @@ sealed class NotebookSession
 {
     static readonly ScriptOptions Options = ScriptOptions.Default.WithLanguageVersion(LanguageVersion.CSharp14)
         .WithReferences(Libraries())
-        .WithImports("System", "System.IO", "System.Linq", "System.Text", "System.Collections.Generic", "System.Threading.Tasks", typeof(NotebookDisplay).Namespace!);
+        .WithImports("System", "System.IO", "System.Linq", "System.Text", "System.Collections.Generic", "System.Threading.Tasks",
+            typeof(NotebookDisplay).Namespace!);
 
     readonly InteractiveAssemblyLoader _loader = new();
     ScriptState<object>? _state;
@@ -34,12 +35,13 @@ sealed class NotebookSession
         foreach (Assembly library in Libraries()) _loader.RegisterDependency(library);
     }
 
-    /// <summary>Runs a cell. Lines that only Jupyter understands are left out: packages, package sources and magic commands.</summary>
+    /// <summary>Runs a cell. Lines that only Jupyter understands are left out: packages, their sources, commands.</summary>
     /// <exception cref="CompilationErrorException">The cell is not C#.</exception>
     public async Task<IReadOnlyList<CellOutput>> Run(string source)
     {
+        string[] jupyter = ["#r \"nuget:", "#i ", "#!"];
         string code = string.Join('\n', source.Split('\n').Select(line =>
-            line.StartsWith("#r \"nuget:", StringComparison.Ordinal) || line.StartsWith("#i ", StringComparison.Ordinal) || line.StartsWith("#!", StringComparison.Ordinal) ? "" : line));
+            jupyter.Any(start => line.StartsWith(start, StringComparison.Ordinal)) ? "" : line)); // so that line numbers stay
         List<CellOutput> outputs = [];
         var printed = new StringWriter { NewLine = "\n" };
         void Print()
@@ -65,15 +67,20 @@ sealed class NotebookSession
             NotebookDisplay.SendTo(null);
             Console.SetOut(console);
         }
-        if (_state.ReturnValue is { } value) throw new InvalidOperationException($"the cell ends in an expression of type {value.GetType()}; print it, or end it with a semicolon.");
+        if (_state.ReturnValue is { } value)
+            throw new InvalidOperationException(
+                $"the cell ends in an expression of type {value.GetType()}; print it, or end it with a semicolon.");
         Print();
         return outputs;
     }
 
     /// <summary>The assemblies of this test program and of .NET itself, the very ones that are loaded here.</summary>
-    static Assembly[] Libraries() =>
-        [.. Directory.GetFiles(AppContext.BaseDirectory, "*.dll").Concat(Directory.GetFiles(RuntimeEnvironment.GetRuntimeDirectory(), "System*.dll"))
-            .Append(Path.Combine(RuntimeEnvironment.GetRuntimeDirectory(), "netstandard.dll")).Select(TryLoad).OfType<Assembly>().Distinct()];
+    static Assembly[] Libraries()
+    {
+        string runtime = RuntimeEnvironment.GetRuntimeDirectory();
+        return [.. Directory.GetFiles(AppContext.BaseDirectory, "*.dll").Concat(Directory.GetFiles(runtime, "System*.dll"))
+            .Append(Path.Combine(runtime, "netstandard.dll")).Select(TryLoad).OfType<Assembly>().Distinct()];
+    }
 
     static Assembly? TryLoad(string path)
     {
@@ -81,9 +88,9 @@ sealed class NotebookSession
         {
             return Assembly.Load(AssemblyName.GetAssemblyName(path));
         }
-        catch (Exception e) when (e is BadImageFormatException or FileNotFoundException or FileLoadException) // native, or not for this machine
+        catch (Exception e) when (e is BadImageFormatException or FileNotFoundException or FileLoadException)
         {
-            return null;
+            return null; // native, or not for this machine
         }
     }
 }

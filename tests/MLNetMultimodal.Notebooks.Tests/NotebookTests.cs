@@ -7,13 +7,14 @@ namespace MLNetMultimodal.Notebooks.Tests;
 
 public sealed partial class NotebookTests
 {
-    const double Tolerance = 0.02; // printed scores have two or three decimals; sums are rounded in another order on another processor
+    const double Tolerance = 0.02; // scores are printed with two or three decimals, and another processor sums in another order
 
     static readonly bool Writes = Environment.GetEnvironmentVariable("MULTIMODAL_NOTEBOOKS") == "write";
 
     static string Folder { get; } = Path.Combine(RepositoryFolder(), "notebooks");
 
-    public static TheoryData<string> Notebooks => [.. Directory.GetFiles(Folder, "*.ipynb").Select(f => Path.GetFileName(f)).Order(StringComparer.Ordinal)];
+    public static TheoryData<string> Notebooks =>
+        [.. Directory.GetFiles(Folder, "*.ipynb").Select(f => Path.GetFileName(f)).Order(StringComparer.Ordinal)];
 
     [Theory, MemberData(nameof(Notebooks))]
     public async Task Every_cell_runs_and_shows_what_the_file_says(string file)
@@ -69,7 +70,8 @@ public sealed partial class NotebookTests
     [InlineData("score 0.501 of a", "score 0.501 of b", false)]
     [InlineData("33 of 40", "34 of 40", false)]
     [InlineData("a 0.1", "a 0.1 0.2", false)]
-    public void Texts_are_equal_but_for_the_last_digits_of_numbers(string stored, string now, bool equal) => Assert.Equal(equal, SameText(stored, now));
+    public void Texts_are_equal_but_for_the_last_digits_of_numbers(string stored, string now, bool equal) =>
+        Assert.Equal(equal, SameText(stored, now));
 
     static async Task<IReadOnlyList<CellOutput>> Run(NotebookSession session, Cell cell, string file)
     {
@@ -79,7 +81,8 @@ public sealed partial class NotebookTests
         }
         catch (CompilationErrorException e)
         {
-            throw new InvalidOperationException($"{file}, cell {cell.Number} does not compile:\n{string.Join('\n', e.Diagnostics)}", e);
+            throw new InvalidOperationException(
+                $"{file}, cell {cell.Number} does not compile:\n{string.Join('\n', e.Diagnostics)}", e);
         }
         catch (Exception e)
         {
@@ -91,13 +94,17 @@ public sealed partial class NotebookTests
     {
         IReadOnlyList<CellOutput> stored = cell.Outputs;
         string where = $"{file}, cell {cell.Number}";
-        Assert.True(stored.Select(o => o.MediaType).SequenceEqual(now.Select(o => o.MediaType)),
-            $"{where} shows {string.Join(", ", now.Select(o => o.MediaType))}, but the file has {string.Join(", ", stored.Select(o => o.MediaType))}.");
+        string kinds = string.Join(", ", now.Select(o => o.MediaType));
+        string storedKinds = string.Join(", ", stored.Select(o => o.MediaType));
+        Assert.True(kinds == storedKinds, $"{where} shows {kinds}, but the file has {storedKinds}.");
         if (cell.Varies) return;
         foreach ((CellOutput a, CellOutput b) in stored.Zip(now))
         {
-            if (a.MediaType == CellOutput.Text) Assert.True(SameText(a.Content, b.Content), $"{where} prints\n{b.Content}\nbut the file has\n{a.Content}");
-            else Assert.True(PngSize(a.Content) == PngSize(b.Content), $"{where} shows a picture of {PngSize(b.Content)}, but the file has one of {PngSize(a.Content)}.");
+            if (a.MediaType == CellOutput.Text)
+                Assert.True(SameText(a.Content, b.Content), $"{where} prints\n{b.Content}\nbut the file has\n{a.Content}");
+            else
+                Assert.True(PngSize(a.Content) == PngSize(b.Content),
+                    $"{where} shows a picture of {PngSize(b.Content)}, but the file has one of {PngSize(a.Content)}.");
         }
     }
 
@@ -105,7 +112,8 @@ public sealed partial class NotebookTests
         Decimals().Replace(stored, "#") == Decimals().Replace(now, "#")
         && Values(stored).Zip(Values(now), (a, b) => Math.Abs(a - b)).All(difference => difference <= Tolerance);
 
-    static IEnumerable<double> Values(string text) => Decimals().Matches(text).Select(m => double.Parse(m.ValueSpan, CultureInfo.InvariantCulture));
+    static IEnumerable<double> Values(string text) =>
+        Decimals().Matches(text).Select(m => double.Parse(m.ValueSpan, CultureInfo.InvariantCulture));
 
     [GeneratedRegex(@"-?[0-9]+\.[0-9]+")]
     private static partial Regex Decimals();
@@ -121,7 +129,9 @@ public sealed partial class NotebookTests
     static string RepositoryFolder()
     {
         string? folder = AppContext.BaseDirectory;
-        while (folder is not null && !File.Exists(Path.Combine(folder, "MLNetMultimodal.sln"))) folder = Path.GetDirectoryName(folder);
-        return folder ?? throw new DirectoryNotFoundException($"no folder above '{AppContext.BaseDirectory}' has MLNetMultimodal.sln.");
+        while (folder is not null && !File.Exists(Path.Combine(folder, "MLNetMultimodal.sln")))
+            folder = Path.GetDirectoryName(folder);
+        return folder ?? throw new DirectoryNotFoundException(
+            $"no folder above '{AppContext.BaseDirectory}' has MLNetMultimodal.sln.");
     }
 }
