@@ -16,7 +16,8 @@ static class Difference
         return largest;
     }
 
-    /// <summary>Fails where a value is farther from the expected one than <paramref name="atol"/> + <paramref name="rtol"/> |expected|.</summary>
+    /// <summary>Fails where a value is farther from the expected one than <paramref name="atol"/> + <paramref name="rtol"/>
+    /// |expected|.</summary>
     public static void Check(string name, IReadOnlyList<float> expected, IReadOnlyList<float> got, double atol, double rtol = 0)
     {
         double largest = Max(expected, got);

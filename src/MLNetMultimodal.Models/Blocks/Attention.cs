@@ -4,12 +4,14 @@ namespace MLNetMultimodal.Models.Blocks;
 
 /// <summary>Sizes of an attention layer.</summary>
 /// <param name="Width">D, the width of the queries and of the result.</param>
-/// <param name="ContextWidth">Dc, the width of the tokens attended to; equals <paramref name="Width"/> for self-attention.</param>
+/// <param name="ContextWidth">Dc, the width of the tokens attended to; equals <paramref name="Width"/> for
+/// self-attention.</param>
 /// <param name="Heads">nh; divides <paramref name="Width"/>.</param>
 /// <param name="OutInit">Start of the output projection.</param>
 public sealed record AttentionConfig(int Width, int ContextWidth, int Heads, Init OutInit = default);
 
-/// <summary>Multi-head attention with separate projections, under the names of Hugging Face's CLIP: <c>q_proj k_proj v_proj out_proj</c>.</summary>
+/// <summary>Multi-head attention with separate projections, under the names of Hugging Face's CLIP: <c>q_proj k_proj v_proj
+/// out_proj</c>.</summary>
 public static class Attention
 {
     /// <summary>Tokens attend to each other.</summary>
@@ -22,7 +24,8 @@ public static class Attention
     public static T Self<T>(ITensorOps<T> ops, Name name, AttentionConfig c, T x, Mask<T> mask = default) where T : class =>
         Cross(ops, name, c, x, x, mask);
 
-    /// <summary>Modality A attends to modality B: softmax(Q_A K_B^T / sqrt(hd)) V_B (Vaswani et al. 2017, arXiv:1706.03762, section 3.2).</summary>
+    /// <summary>Modality A attends to modality B: softmax(Q_A K_B^T / sqrt(hd)) V_B (Vaswani et al. 2017, arXiv:1706.03762,
+    /// section 3.2).</summary>
     /// <param name="ops">The engine.</param>
     /// <param name="name">The layer.</param>
     /// <param name="c">Sizes.</param>

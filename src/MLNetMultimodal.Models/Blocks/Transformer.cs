@@ -11,13 +11,15 @@ namespace MLNetMultimodal.Models.Blocks;
 /// <param name="NormEpsilon">Added to the variance in layer norms.</param>
 public sealed record TransformerConfig(int Layers, int Width, int MlpWidth, int Heads, Activation Activation, float NormEpsilon = 1e-5f)
 {
-    /// <summary>Start of the layers that write into the residual stream, so that its variance does not grow with depth (Radford et al. 2021, CLIP).</summary>
+    /// <summary>Start of the layers that write into the residual stream, so that its variance does not grow with depth (Radford
+    /// et al. 2021, CLIP).</summary>
     internal Init ResidualInit => Init.Normal(1 / MathF.Sqrt(Width * 2f * Layers));
 
     internal AttentionConfig Attention => new(Width, Width, Heads, ResidualInit);
 }
 
-/// <summary>The pre-norm Transformer encoder, under the names of Hugging Face's CLIP: <c>layers.0.layer_norm1</c>, <c>.self_attn</c>, <c>.mlp.fc1</c>.</summary>
+/// <summary>The pre-norm Transformer encoder, under the names of Hugging Face's CLIP: <c>layers.0.layer_norm1</c>,
+/// <c>.self_attn</c>, <c>.mlp.fc1</c>.</summary>
 public static class Transformer
 {
     /// <summary>All blocks in turn.</summary>
@@ -33,7 +35,8 @@ public static class Transformer
         return x;
     }
 
-    /// <summary>One pre-norm Transformer block (Vaswani et al. 2017; Dosovitskiy et al. 2021, arXiv:2010.11929, section 3.1).</summary>
+    /// <summary>One pre-norm Transformer block (Vaswani et al. 2017; Dosovitskiy et al. 2021, arXiv:2010.11929, section
+    /// 3.1).</summary>
     /// <param name="ops">The engine.</param>
     /// <param name="name">The block.</param>
     /// <param name="c">Sizes.</param>

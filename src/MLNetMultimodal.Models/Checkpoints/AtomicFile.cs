@@ -3,7 +3,8 @@ namespace MLNetMultimodal.Models.Checkpoints;
 /// <summary>Writes files so that a reader, or a crash, never sees half of one.</summary>
 public static class AtomicFile
 {
-    /// <summary>Writes to a temporary name beside <paramref name="path"/>, flushes to the disk and renames; on failure the temporary file is removed.</summary>
+    /// <summary>Writes to a temporary name beside <paramref name="path"/>, flushes to the disk and renames; on failure the
+    /// temporary file is removed.</summary>
     /// <param name="path">The file; replaced where it exists. Its folder is created.</param>
     /// <param name="write">Writes the content.</param>
     public static void Write(string path, Action<Stream> write)

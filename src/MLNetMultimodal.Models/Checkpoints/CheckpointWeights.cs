@@ -7,11 +7,13 @@ namespace MLNetMultimodal.Models.Checkpoints;
 /// <summary>Checks that a checkpoint has just the weights that a model asks for.</summary>
 public static class CheckpointWeights
 {
-    /// <summary>The weights of a model folder under the names of its family, checked; a checkpoint in another known naming is renamed.</summary>
+    /// <summary>The weights of a model folder under the names of its family, checked; a checkpoint in another known naming is
+    /// renamed.</summary>
     /// <param name="weights">The tensors as they stand in the file.</param>
     /// <param name="model">The model they are for.</param>
     /// <param name="name">Where they come from, for messages.</param>
-    /// <exception cref="InvalidDataException">Weights are missing, surplus or of another shape; one message names them all.</exception>
+    /// <exception cref="InvalidDataException">Weights are missing, surplus or of another shape; one message names them
+    /// all.</exception>
     public static IReadOnlyDictionary<string, TensorData> For(IModelDefinition model, IReadOnlyDictionary<string, TensorData> weights, string name)
     {
         if (model is ClipModel clip && OpenAiClipNaming.Matches(weights)) weights = OpenAiClipNaming.ToPublished(clip.Config, weights);
@@ -24,7 +26,8 @@ public static class CheckpointWeights
     /// <param name="found">What the checkpoint has.</param>
     /// <param name="ignored">Names that may be surplus.</param>
     /// <param name="name">Where the weights come from, for messages.</param>
-    /// <exception cref="InvalidDataException">They differ; one message names all missing, surplus and mis-shaped weights.</exception>
+    /// <exception cref="InvalidDataException">They differ; one message names all missing, surplus and mis-shaped
+    /// weights.</exception>
     public static void Check(IReadOnlyList<ParameterSpec> wanted, IReadOnlyDictionary<string, TensorData> found, IReadOnlyList<string> ignored, string name)
     {
         var missing = new List<string>();

@@ -1,6 +1,7 @@
 namespace MLNetMultimodal.Models.Checkpoints;
 
-/// <summary>The files of a model folder, wherever they lie: in a folder on disk, or in memory after loading an ML.NET zip.</summary>
+/// <summary>The files of a model folder, wherever they lie: in a folder on disk, or in memory after loading an ML.NET
+/// zip.</summary>
 public sealed class ModelFiles
 {
     static readonly ReadOnlyMemory<byte>? NotThere = null; // a bare null beside bytes would convert to empty memory

@@ -7,7 +7,8 @@ using System.Text.Json;
 
 namespace MLNetMultimodal.Models.Checkpoints;
 
-/// <summary>A safetensors file: 8 bytes header length, a JSON header, then raw little-endian data. Opened files are memory-mapped;
+/// <summary>A safetensors file: 8 bytes header length, a JSON header, then raw little-endian data. Opened files are
+/// memory-mapped;
 /// tensors are windows into the map and live as long as this object.</summary>
 public sealed class Safetensors : IReadOnlyDictionary<string, TensorData>, IDisposable
 {
@@ -25,7 +26,8 @@ public sealed class Safetensors : IReadOnlyDictionary<string, TensorData>, IDisp
 
     /// <summary>Opens a file by memory map; nothing is copied.</summary>
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
-    /// <exception cref="InvalidDataException">The file is cut off, or its header is not sound: the message names the tensor.</exception>
+    /// <exception cref="InvalidDataException">The file is cut off, or its header is not sound: the message names the
+    /// tensor.</exception>
     public static Safetensors Open(string path)
     {
         var info = new FileInfo(path);

@@ -51,7 +51,8 @@ public sealed record ClipConfig
         ProjectionWidth = 768,
     };
 
-    /// <summary>A small CLIP for pictures of 32x32 pixels, with a convolutional stem: 1.3 million parameters, trains on a laptop's processor in minutes.</summary>
+    /// <summary>A small CLIP for pictures of 32x32 pixels, with a convolutional stem: 1.3 million parameters, trains on a
+    /// laptop's processor in minutes.</summary>
     /// <param name="vocabularySize">V of the tokenizer it is trained with; its highest id is the end token.</param>
     /// <param name="contextLength">The most tokens of a text.</param>
     public static ClipConfig Small32(int vocabularySize, int contextLength = 24) => new()

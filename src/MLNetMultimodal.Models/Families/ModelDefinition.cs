@@ -34,7 +34,8 @@ public interface IModelDefinition
     /// <summary>Name of the scalar weight whose exponential multiplies similarities; null where the family has none.</summary>
     string? LogitScale { get; }
 
-    /// <summary>Buffers that older checkpoints carry and that are computed here; they are ignored when weights are loaded.</summary>
+    /// <summary>Buffers that older checkpoints carry and that are computed here; they are ignored when weights are
+    /// loaded.</summary>
     IReadOnlyList<string> IgnoredWeights { get; }
 
     /// <summary>The config in the published schema.</summary>
@@ -49,7 +50,8 @@ public sealed record ModelFamily(string ModelType, Func<JsonElement, IModelDefin
 /// <summary>The families that this library knows.</summary>
 public static class ModelFamilies
 {
-    /// <summary>All of them. A stranger's family is put beside them: <c>[.. ModelFamilies.BuiltIn, new("mine", config => …)]</c>.</summary>
+    /// <summary>All of them. A stranger's family is put beside them: <c>[.. ModelFamilies.BuiltIn, new("mine", config =>
+    /// …)]</c>.</summary>
     public static IReadOnlyList<ModelFamily> BuiltIn { get; } = [new("clip", json => new ClipModel(ClipConfig.FromJson(json)))];
 
     /// <summary>Makes the model that a config.json describes.</summary>
@@ -57,7 +59,8 @@ public static class ModelFamilies
     /// <param name="name">Where it comes from, for messages.</param>
     /// <param name="families">Families to choose from; null for <see cref="BuiltIn"/>.</param>
     /// <exception cref="InvalidDataException">Not JSON, no <c>model_type</c>, or sizes that make no sense.</exception>
-    /// <exception cref="NotSupportedException">The family is unknown; the message lists those known and how to add one.</exception>
+    /// <exception cref="NotSupportedException">The family is unknown; the message lists those known and how to add
+    /// one.</exception>
     public static IModelDefinition Create(ReadOnlyMemory<byte> configJson, string name, IReadOnlyList<ModelFamily>? families = null)
     {
         families ??= BuiltIn;

@@ -3,7 +3,8 @@ using MLNetMultimodal.Models.Checkpoints;
 
 namespace MLNetMultimodal.Models.Families;
 
-/// <summary>The weight names of openai/CLIP and OpenCLIP, seen as those of Hugging Face's <c>CLIPModel</c>: packed projections are cut into
+/// <summary>The weight names of openai/CLIP and OpenCLIP, seen as those of Hugging Face's <c>CLIPModel</c>: packed projections
+/// are cut into
 /// windows without copying, the two output projections are transposed.</summary>
 static class OpenAiClipNaming
 {

@@ -21,8 +21,10 @@ public sealed record VisionConfig
     /// <summary>Sizes of the blocks.</summary>
     public TransformerConfig Blocks { get; init; } = new(12, 768, 3072, 12, Activation.QuickGelu);
 
-    /// <summary>Channels of a convolutional stem before the patch projection (Xiao et al. 2021, arXiv:2106.14881); empty for the plain patch projection.
-    /// Each entry is a 3x3 convolution with group norm; the last log2(<see cref="PatchSize"/>) of them halve the resolution.</summary>
+    /// <summary>Channels of a convolutional stem before the patch projection (Xiao et al. 2021, arXiv:2106.14881); empty for the
+    /// plain patch projection.
+    /// Each entry is a 3x3 convolution with group norm; the last log2(<see cref="PatchSize"/>) of them halve the
+    /// resolution.</summary>
     public IReadOnlyList<int> StemChannels { get; init; } = [];
 
     /// <summary>N, the number of patches.</summary>
@@ -71,8 +73,10 @@ public sealed record VisionConfig
 /// <param name="Pooled">[B, D]: the class token after the final norm.</param>
 public readonly record struct VisionOutput<T>(T Embeddings, T LastHidden, T Pooled) where T : class;
 
-/// <summary>The Vision Transformer (Dosovitskiy et al. 2021, arXiv:2010.11929) as CLIP uses it (Radford et al. 2021, arXiv:2103.00020, section 2.4):
-/// a norm before the first block, the class token pooled after a last norm. Names of Hugging Face's <c>CLIPVisionModel</c>.</summary>
+/// <summary>The Vision Transformer (Dosovitskiy et al. 2021, arXiv:2010.11929) as CLIP uses it (Radford et al. 2021,
+/// arXiv:2103.00020, section 2.4):
+/// a norm before the first block, the class token pooled after a last norm. Names of Hugging Face's
+/// <c>CLIPVisionModel</c>.</summary>
 public static class VisionTransformer
 {
     internal const int StemGroups = 8;

@@ -2,7 +2,8 @@ using System.Globalization;
 
 namespace MLNetMultimodal.Models.Ops;
 
-/// <summary>One dimension of a shape: a size known from the config, or a symbol (a batch, a length) that is known only when the model runs.</summary>
+/// <summary>One dimension of a shape: a size known from the config, or a symbol (a batch, a length) that is known only when the
+/// model runs.</summary>
 public readonly record struct Dim
 {
     readonly string? _symbol;

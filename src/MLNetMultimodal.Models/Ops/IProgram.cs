@@ -3,7 +3,8 @@ namespace MLNetMultimodal.Models.Ops;
 /// <summary>A forward computation that any engine can interpret: named inputs to named outputs.</summary>
 public interface IProgram
 {
-    /// <summary>File name of the recorded graph, without extension, in the layout of the hub: <c>model</c>, <c>vision_model</c>, <c>text_model</c>.</summary>
+    /// <summary>File name of the recorded graph, without extension, in the layout of the hub: <c>model</c>, <c>vision_model</c>,
+    /// <c>text_model</c>.</summary>
     string Name { get; }
 
     /// <summary>What it takes.</summary>

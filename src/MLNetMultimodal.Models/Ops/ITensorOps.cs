@@ -1,6 +1,7 @@
 namespace MLNetMultimodal.Models.Ops;
 
-/// <summary>The operations that a model is written in. An engine is an interpreter of them: TorchSharp runs them with gradients, the ONNX recorder writes
+/// <summary>The operations that a model is written in. An engine is an interpreter of them: TorchSharp runs them with gradients,
+/// the ONNX recorder writes
 /// them down as a graph, the summary counts them. Shapes in the comments: B batch, L tokens, D width, nh heads, hd head width.
 /// Arithmetic broadcasts as NumPy does; axes may be negative.</summary>
 /// <typeparam name="T">The engine's tensor.</typeparam>
@@ -20,7 +21,8 @@ public interface ITensorOps<T> where T : class
     /// <param name="inWidth">Width of <paramref name="x"/>.</param>
     /// <param name="outWidth">Width of the result.</param>
     /// <param name="bias">False for a layer without <c>name.bias</c>.</param>
-    /// <param name="init">Start of the matrix; the default is normal with standard deviation 1/sqrt(inWidth). The bias starts at 0.</param>
+    /// <param name="init">Start of the matrix; the default is normal with standard deviation 1/sqrt(inWidth). The bias starts at
+    /// 0.</param>
     /// <returns>[.., outWidth].</returns>
     T Linear(T x, Name name, int inWidth, int outWidth, bool bias = true, Init init = default);
 
@@ -40,13 +42,16 @@ public interface ITensorOps<T> where T : class
     /// <returns>[.., width].</returns>
     T Embedding(T ids, Name name, int count, int width, Init init = default);
 
-    /// <summary>Normalises the last axis to mean 0 and variance 1, times <c>name.weight</c>, plus <c>name.bias</c> (Ba et al. 2016, arXiv:1607.06450).</summary>
+    /// <summary>Normalises the last axis to mean 0 and variance 1, times <c>name.weight</c>, plus <c>name.bias</c> (Ba et al.
+    /// 2016, arXiv:1607.06450).</summary>
     T LayerNorm(T x, Name name, float epsilon);
 
-    /// <summary>Divides the last axis by its root mean square, times <c>name.weight</c> (Zhang and Sennrich 2019, arXiv:1910.07467).</summary>
+    /// <summary>Divides the last axis by its root mean square, times <c>name.weight</c> (Zhang and Sennrich 2019,
+    /// arXiv:1910.07467).</summary>
     T RmsNorm(T x, Name name, float epsilon);
 
-    /// <summary>Normalises groups of channels of [B, C, H, W], times <c>name.weight</c> [C], plus <c>name.bias</c> [C] (Wu and He 2018, arXiv:1803.08494).</summary>
+    /// <summary>Normalises groups of channels of [B, C, H, W], times <c>name.weight</c> [C], plus <c>name.bias</c> [C] (Wu and He
+    /// 2018, arXiv:1803.08494).</summary>
     T GroupNorm(T x, Name name, int groups, float epsilon);
 
     /// <summary>2-D convolution with <c>name.weight</c> [out, in/groups, kernel, kernel] and <c>name.bias</c> [out].</summary>
@@ -110,7 +115,8 @@ public interface ITensorOps<T> where T : class
 
     // ---- over axes ----
 
-    /// <summary>Matrix product of the last two axes, broadcast over those before: [.., n, k] x [.., k, m] -> [.., n, m].</summary>
+    /// <summary>Matrix product of the last two axes, broadcast over those before: [.., n, k] x [.., k, m] -> [.., n,
+    /// m].</summary>
     T MatMul(T a, T b);
 
     /// <summary>exp(x) / sum exp(x) over the axis.</summary>
@@ -130,7 +136,8 @@ public interface ITensorOps<T> where T : class
 
     // ---- shape ----
 
-    /// <summary>Splits, permutes and merges axes by an einops pattern, for example <c>b c (h p) (w q) -> b (h w) (p q c)</c>.</summary>
+    /// <summary>Splits, permutes and merges axes by an einops pattern, for example <c>b c (h p) (w q) -> b (h w) (p q
+    /// c)</c>.</summary>
     /// <param name="x">The tensor.</param>
     /// <param name="pattern">The pattern; every axis once on each side.</param>
     /// <param name="sizes">Sizes of split axes; one of each group may be left out.</param>
@@ -139,7 +146,8 @@ public interface ITensorOps<T> where T : class
     /// <summary>Joins tensors along an axis.</summary>
     T Concat(int axis, params ReadOnlySpan<T> parts);
 
-    /// <summary>Elements start to end-1 along the axis; a negative <paramref name="end"/> counts from the end, <see cref="int.MaxValue"/> takes all.</summary>
+    /// <summary>Elements start to end-1 along the axis; a negative <paramref name="end"/> counts from the end,
+    /// <see cref="int.MaxValue"/> takes all.</summary>
     T Slice(T x, int axis, int start, int end);
 
     /// <summary>The first elements along the axis, as many as <paramref name="like"/> has along <paramref name="likeAxis"/>:
@@ -154,7 +162,8 @@ public interface ITensorOps<T> where T : class
 
     // ---- training ----
 
-    /// <summary>While an engine trains with patch dropout, keeps a random part of the tokens after the first <paramref name="prefixTokens"/>
+    /// <summary>While an engine trains with patch dropout, keeps a random part of the tokens after the first
+    /// <paramref name="prefixTokens"/>
     /// (Li et al. 2022, FLIP, arXiv:2212.00794); everywhere else the tokens as they are.</summary>
     /// <returns>[B, L, D] -> [B, L' at most L, D].</returns>
     T PatchDropout(T tokens, int prefixTokens);

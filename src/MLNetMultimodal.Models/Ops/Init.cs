@@ -3,7 +3,8 @@ namespace MLNetMultimodal.Models.Ops;
 /// <summary>How a weight is drawn when a model is trained from scratch.</summary>
 public enum InitKind
 {
-    /// <summary>The operation's own rule: matrices normal with standard deviation 1/sqrt(fan-in), biases 0, norm scales 1, embeddings normal 0.02.</summary>
+    /// <summary>The operation's own rule: matrices normal with standard deviation 1/sqrt(fan-in), biases 0, norm scales 1,
+    /// embeddings normal 0.02.</summary>
     Default,
 
     /// <summary>Normal around 0 with standard deviation <see cref="Init.Value"/>.</summary>

@@ -1,6 +1,7 @@
 namespace MLNetMultimodal.Models.Ops;
 
-/// <summary>Which keys a query may attend to. The default lets every query attend to every key; the parts given are combined.</summary>
+/// <summary>Which keys a query may attend to. The default lets every query attend to every key; the parts given are
+/// combined.</summary>
 /// <param name="Keep">Boolean, [B, Lk] or [B, 1 or nh, Lq, Lk]: true for a key that may be attended to; null keeps all.
 /// A query that may attend to nothing gets the mean over all keys.</param>
 /// <param name="Causal">True: query i attends to keys 0..i only.</param>

@@ -2,7 +2,8 @@ using System.Globalization;
 
 namespace MLNetMultimodal.Models.Ops;
 
-/// <summary>The name of a weight or of a group of weights, built with <c>/</c>: <c>name / "self_attn" / "q_proj"</c> is <c>self_attn.q_proj</c>.
+/// <summary>The name of a weight or of a group of weights, built with <c>/</c>: <c>name / "self_attn" / "q_proj"</c> is
+/// <c>self_attn.q_proj</c>.
 /// Names are those of the published checkpoint, so that loading is a lookup.</summary>
 /// <param name="Path">Parts joined by dots; empty for the root.</param>
 public readonly record struct Name(string Path)

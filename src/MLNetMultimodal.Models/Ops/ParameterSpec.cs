@@ -4,7 +4,8 @@ namespace MLNetMultimodal.Models.Ops;
 /// <param name="Name">Name as in the checkpoint.</param>
 /// <param name="Shape">Sizes; empty for a scalar.</param>
 /// <param name="Init">What it starts from; never <see cref="InitKind.Default"/>.</param>
-/// <param name="Decays">True for matrices and kernels, which weight decay applies to; false for biases, norms, embeddings of positions and scalars.</param>
+/// <param name="Decays">True for matrices and kernels, which weight decay applies to; false for biases, norms, embeddings of
+/// positions and scalars.</param>
 public sealed record ParameterSpec(string Name, IReadOnlyList<int> Shape, Init Init, bool Decays)
 {
     /// <summary>Number of elements.</summary>

@@ -1,6 +1,7 @@
 namespace MLNetMultimodal.Models.Ops;
 
-/// <summary>A parsed pattern such as <c>b c (h p) (w q) -> b (h w) (p q c)</c> (Rogozhnikov 2022, einops): split axes, permute them, merge them.</summary>
+/// <summary>A parsed pattern such as <c>b c (h p) (w q) -> b (h w) (p q c)</c> (Rogozhnikov 2022, einops): split axes, permute
+/// them, merge them.</summary>
 public sealed class Rearrangement
 {
     readonly string _pattern;
@@ -16,7 +17,8 @@ public sealed class Rearrangement
     public IReadOnlyList<int> RightGroups => [.. _right.Select(g => g.Length)];
 
     /// <summary>Parses a pattern.</summary>
-    /// <exception cref="ArgumentException">No arrow, unbalanced parentheses, an axis twice on a side or missing on the other.</exception>
+    /// <exception cref="ArgumentException">No arrow, unbalanced parentheses, an axis twice on a side or missing on the
+    /// other.</exception>
     public static Rearrangement Parse(string pattern)
     {
         string[] sides = pattern.Split("->");
@@ -44,9 +46,11 @@ public sealed class Rearrangement
         return open is null ? [.. groups] : throw new ArgumentException($"'{pattern}' has unbalanced parentheses.", nameof(pattern));
     }
 
-    /// <summary>What to do with a tensor of shape <paramref name="shape"/>: reshape to <c>Split</c>, permute by <c>Order</c>, reshape to <c>Merged</c>.</summary>
+    /// <summary>What to do with a tensor of shape <paramref name="shape"/>: reshape to <c>Split</c>, permute by <c>Order</c>,
+    /// reshape to <c>Merged</c>.</summary>
     /// <param name="shape">The tensor's shape.</param>
-    /// <param name="sizes">Sizes of axes inside parentheses; one axis of each group may be left out where the group's size is known.</param>
+    /// <param name="sizes">Sizes of axes inside parentheses; one axis of each group may be left out where the group's size is
+    /// known.</param>
     /// <exception cref="ArgumentException">The shape does not fit the pattern.</exception>
     public (Dim[] Split, int[] Order, Dim[] Merged) Apply(ReadOnlySpan<Dim> shape, params ReadOnlySpan<(string Axis, int Size)> sizes)
     {

@@ -1,6 +1,7 @@
 namespace MLNetMultimodal.Models.Ops;
 
-/// <summary>Shape rules of the operations, for engines that know shapes but no values. Errors name what was found and what was wanted.</summary>
+/// <summary>Shape rules of the operations, for engines that know shapes but no values. Errors name what was found and what was
+/// wanted.</summary>
 public static class Shapes
 {
     /// <summary>The axis counted from the front.</summary>
@@ -68,7 +69,8 @@ public static class Shapes
         return result;
     }
 
-    /// <summary>Start and end of a slice along a dimension, counted from the front; <paramref name="end"/> as in <see cref="ITensorOps{T}.Slice"/>.</summary>
+    /// <summary>Start and end of a slice along a dimension, counted from the front; <paramref name="end"/> as in
+    /// <see cref="ITensorOps{T}.Slice"/>.</summary>
     /// <exception cref="ArgumentException">The slice is empty or leaves the dimension.</exception>
     public static Dim Slice(Dim size, int start, int end)
     {

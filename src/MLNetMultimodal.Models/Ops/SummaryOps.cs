@@ -13,7 +13,8 @@ public sealed class ShapeOnly
     internal long Count => Shape.Aggregate(1L, (n, d) => n * d.Size);
 }
 
-/// <summary>The engine that only counts: it collects the weights that a program asks for, checks shapes, and adds up multiplications and activations.
+/// <summary>The engine that only counts: it collects the weights that a program asks for, checks shapes, and adds up
+/// multiplications and activations.
 /// One matrix product [n, k] x [k, m] counts 2nkm floating-point operations; element-wise work counts one per element.</summary>
 public sealed class SummaryOps : ITensorOps<ShapeOnly>
 {

@@ -5,7 +5,8 @@ namespace MLNetMultimodal.Training;
 /// <summary>Flushes a folder's entries to the disk, which .NET offers for files only.</summary>
 static partial class FolderSync
 {
-    /// <summary>Makes renames in the folder outlast a loss of power where the system can promise it; elsewhere does nothing.</summary>
+    /// <summary>Makes renames in the folder outlast a loss of power where the system can promise it; elsewhere does
+    /// nothing.</summary>
     public static void Flush(string folder)
     {
         if (OperatingSystem.IsWindows()) return; // NTFS keeps a journal of its entries

@@ -24,8 +24,10 @@ sealed record TrainingCheckpoint
 
 /// <summary>Checkpoints of one training: folders <c>checkpoint-STEP</c> in one folder. One process at a time writes.</summary>
 /// <remarks>
-/// A checkpoint is written under another name, flushed to the disk with its folder, and renamed, so that every folder of that name is whole, whenever the process
-/// or the machine stops. One that is removed is renamed first for the same reason. What an interruption leaves behind is cleaned up by the next use.
+/// A checkpoint is written under another name, flushed to the disk with its folder, and renamed, so that every folder of that
+/// name is whole, whenever the process
+/// or the machine stops. One that is removed is renamed first for the same reason. What an interruption leaves behind is cleaned
+/// up by the next use.
 /// </remarks>
 /// <param name="folder">Where the checkpoints lie; made where it is missing.</param>
 /// <param name="keepLast">How many of the last are kept, at least 1; the best one is kept too.</param>

@@ -16,8 +16,10 @@ namespace MLNetMultimodal.Training;
 /// <param name="Weights">The best weights that were seen: by validation where there is one, else the last.</param>
 /// <param name="Steps">Optimizer steps taken, over all resumes.</param>
 /// <param name="Completed">False where it was cancelled.</param>
-/// <param name="Validation">The best validation result: share of pictures for which the right group's captions score highest; null without validation data.</param>
-/// <param name="Loss">Mean loss of the last 100 steps of this run; null where it took none, because the training had been done.</param>
+/// <param name="Validation">The best validation result: share of pictures for which the right group's captions score highest;
+/// null without validation data.</param>
+/// <param name="Loss">Mean loss of the last 100 steps of this run; null where it took none, because the training had been
+/// done.</param>
 /// <param name="Elapsed">Time of this run, validation included.</param>
 sealed record ContrastiveResult(IReadOnlyDictionary<string, TensorData> Weights, int Steps, bool Completed, double? Validation, double? Loss, TimeSpan Elapsed);
 

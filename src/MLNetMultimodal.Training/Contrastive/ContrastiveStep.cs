@@ -7,8 +7,10 @@ using Tensor = TorchSharp.torch.Tensor;
 
 namespace MLNetMultimodal.Training;
 
-/// <summary>Loss and gradients of one batch. A batch larger than the micro-batch goes through GradCache (Gao et al. 2021, arXiv:2101.06983):
-/// embeddings first without gradients, the loss over the whole batch, then each part again with the gradient that its embeddings got, so that
+/// <summary>Loss and gradients of one batch. A batch larger than the micro-batch goes through GradCache (Gao et al. 2021,
+/// arXiv:2101.06983):
+/// embeddings first without gradients, the loss over the whole batch, then each part again with the gradient that its embeddings
+/// got, so that
 /// loss and gradients are those of the large batch while memory is that of the small one.</summary>
 sealed class ContrastiveStep(IModelDefinition definition, TorchModel model, ContrastiveOptions options, Generator generator, Parameter? bias)
 {
@@ -59,7 +61,8 @@ sealed class ContrastiveStep(IModelDefinition definition, TorchModel model, Cont
             : ContrastiveLoss.Sigmoid(imageEmbeds, textEmbeds, scale, bias!, positive);
     }
 
-    /// <summary>Embeddings of a large input, made part by part without gradients and again with them once their own gradient is known.</summary>
+    /// <summary>Embeddings of a large input, made part by part without gradients and again with them once their own gradient is
+    /// known.</summary>
     sealed class CachedEmbeddings : IDisposable
     {
         readonly Func<Tensor, Tensor> _embed;

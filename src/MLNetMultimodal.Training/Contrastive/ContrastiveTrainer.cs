@@ -7,6 +7,7 @@ using MLNetMultimodal.Media.Images;
 using MLNetMultimodal.Media.Text;
 using MLNetMultimodal.Models.Checkpoints;
 using MLNetMultimodal.Models.Families;
+using MLNetMultimodal.Models.Ops;
 using MLNetMultimodal.Training.Native;
 using MLNetMultimodal.Transforms;
 using TorchSharp;
@@ -26,7 +27,8 @@ public static class ContrastiveCatalog
     }
 }
 
-/// <summary>Contrastive training of pictures and texts. Its transformer embeds the picture column and, where it is a single text, the text column.
+/// <summary>Contrastive training of pictures and texts. Its transformer embeds the picture column and, where it is a single text,
+/// the text column.
 /// One fit at a time: torch uses all cores of the machine.</summary>
 public sealed class ContrastiveTrainer : IEstimator<MultimodalTransformer>
 {
@@ -40,20 +42,26 @@ public sealed class ContrastiveTrainer : IEstimator<MultimodalTransformer>
     }
 
     /// <summary>Trains on all rows; nothing is held back.</summary>
-    /// <param name="input">Pictures and captions, at least 2 rows; pictures are read once and kept in memory at the model's size.</param>
+    /// <param name="input">Pictures and captions, at least 2 rows; pictures are read once and kept in memory at the model's
+    /// size.</param>
     /// <exception cref="ArgumentException">A column is missing or of the wrong type, or there are fewer than 2 rows.</exception>
-    /// <exception cref="InvalidDataException">A picture cannot be read, a row has no caption or no group, or a file of <see cref="ContrastiveOptions.Initialize"/> or of a checkpoint is not sound.</exception>
-    /// <exception cref="InvalidOperationException">The loss is not finite, or a checkpoint is of a training with other options.</exception>
+    /// <exception cref="InvalidDataException">A picture cannot be read, a row has no caption or no group, or a file of
+    /// <see cref="ContrastiveOptions.Initialize"/> or of a checkpoint is not sound.</exception>
+    /// <exception cref="InvalidOperationException">The loss is not finite, or a checkpoint is of a training with other
+    /// options.</exception>
     /// <exception cref="OperationCanceledException">Cancelled while the data was being read.</exception>
     public MultimodalTransformer Fit(IDataView input) => Fit(input, null);
 
-    /// <summary>Trains on <paramref name="train"/> and keeps the weights that are best on <paramref name="validation"/>, which is looked at after each epoch:
+    /// <summary>Trains on <paramref name="train"/> and keeps the weights that are best on <paramref name="validation"/>, which is
+    /// looked at after each epoch:
     /// the share of its pictures for which the captions of their own group score highest.</summary>
     /// <param name="train">Pictures and captions, at least 2 rows.</param>
     /// <param name="validation">The same columns; null keeps the last weights.</param>
     /// <exception cref="ArgumentException">A column is missing or of the wrong type, or there are too few rows.</exception>
-    /// <exception cref="InvalidDataException">A picture cannot be read, a row has no caption or no group, or a file of <see cref="ContrastiveOptions.Initialize"/> or of a checkpoint is not sound.</exception>
-    /// <exception cref="InvalidOperationException">The loss is not finite, or a checkpoint is of a training with other options.</exception>
+    /// <exception cref="InvalidDataException">A picture cannot be read, a row has no caption or no group, or a file of
+    /// <see cref="ContrastiveOptions.Initialize"/> or of a checkpoint is not sound.</exception>
+    /// <exception cref="InvalidOperationException">The loss is not finite, or a checkpoint is of a training with other
+    /// options.</exception>
     /// <exception cref="OperationCanceledException">Cancelled while the data was being read.</exception>
     public MultimodalTransformer Fit(IDataView train, IDataView? validation)
     {
@@ -69,7 +77,9 @@ public sealed class ContrastiveTrainer : IEstimator<MultimodalTransformer>
         {
             PairSet pairs = reader.Read(train, images);
             PairSet? held = validation is null ? null : reader.Read(validation, images);
-            using var loop = new ContrastiveLoop(_options, definition, model, images, texts, pairs, held);
+            using IChannel log = _env.Register("Contrastive").Start("Fit");
+            ContrastiveOptions logged = _options with { Progress = new EpochLog(log, _options.Progress) };
+            using var loop = new ContrastiveLoop(logged, definition, model, images, texts, pairs, held);
             ContrastiveResult result = loop.Run();
             ModelFiles files = TrainedModel.ToFiles(_options, definition, images, texts, pairs.Count, result);
             if (_options.Output is { } folder) TrainedModel.Write(files, folder);
@@ -85,17 +95,28 @@ public sealed class ContrastiveTrainer : IEstimator<MultimodalTransformer>
             ModelFiles files = ModelFiles.FromFolder(folder);
             IModelDefinition known = ModelFamilies.Create(files.Read("config.json"), folder);
             using Safetensors weights = files.OpenWeights();
-            return (known, ImagePreprocessing.FromJson(files.Read("preprocessor_config.json").Span), TextTokenizer.Load(files.TryRead, folder),
+            ImagePreprocessing preprocessing = ImagePreprocessing.FromJson(files.Read("preprocessor_config.json").Span);
+            CheckSize(known.Encoders[Modality.Image].Inputs[0], preprocessing, folder);
+            return (known, preprocessing, TextTokenizer.Load(files.TryRead, folder),
                 TorchModel.Load(known.Full, CheckpointWeights.For(known, weights, folder), device));
         }
         TextTokenizer texts = ByteLevelBpeTrainer.Train(PairBatcher.Texts(reader.Captions(train), _options.Templates).Distinct(),
             new() { VocabularySize = _options.VocabularySize });
         ClipConfig config = _options.Model(texts.VocabularySize);
         if (config.Text.VocabularySize != texts.VocabularySize || config.Text.EndTokenId != texts.EndId)
-            throw new ArgumentException($"Model must make a config for the tokenizer's {texts.VocabularySize} tokens with the end token {texts.EndId}, but made one for {config.Text.VocabularySize} and {config.Text.EndTokenId}.");
+            throw new ArgumentException($"Model must make a config for the tokenizer's {texts.VocabularySize} tokens with the end token {texts.EndId}, "
+                + $"but made one for {config.Text.VocabularySize} and {config.Text.EndTokenId}.");
         var definition = new ClipModel(config);
         return (definition, ImagePreprocessing.Clip(config.Vision.ImageSize), texts.WithContextLength(config.Text.ContextLength),
             TorchModel.Create(definition.Full, _options.Seed, device));
+    }
+
+    static void CheckSize(TensorSpec pixels, ImagePreprocessing preprocessing, string folder)
+    {
+        (int height, int width) = (pixels.Shape[2].Size, pixels.Shape[3].Size);
+        if (preprocessing.Height != height || preprocessing.Width != width)
+            throw new InvalidDataException($"preprocessor_config.json of '{folder}' makes pictures of {preprocessing.Width}x{preprocessing.Height}, "
+                + $"but its config.json wants {width}x{height}.");
     }
 
     MultimodalEmbedOptions EmbedOptions(bool singleText) =>

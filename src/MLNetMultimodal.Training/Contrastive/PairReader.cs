@@ -22,7 +22,8 @@ sealed class PairReader(ContrastiveOptions options)
     }
 
     /// <summary>All rows, pictures at the size that the model sees.</summary>
-    /// <exception cref="InvalidDataException">A picture cannot be read, or a row has no caption or no group; the message names the row.</exception>
+    /// <exception cref="InvalidDataException">A picture cannot be read, or a row has no caption or no group; the message names
+    /// the row.</exception>
     /// <exception cref="OperationCanceledException">Cancelled: part of the data is no data to train on.</exception>
     public PairSet Read(IDataView data, ImagePreprocessing images)
     {

@@ -63,7 +63,8 @@ sealed record PairBatch(float[] Pixels, long[] Ids, int Length, long[] Caption, 
     public int DistinctCaptions => Ids.Length / Length;
 }
 
-/// <summary>Draws batches from a <see cref="PairSet"/>: a caption and a template per row, augmented pixels, token ids. Every choice is a function
+/// <summary>Draws batches from a <see cref="PairSet"/>: a caption and a template per row, augmented pixels, token ids. Every
+/// choice is a function
 /// of seed, epoch and row, so that a resumed training sees just what the undisturbed one would have seen.</summary>
 sealed class PairBatcher(PairSet set, ImagePreprocessing images, TextTokenizer texts, Augmentation augmentation, IReadOnlyList<string> templates, int seed)
 {

@@ -2,7 +2,8 @@ using System.Numerics.Tensors;
 
 namespace MLNetMultimodal.Training;
 
-/// <summary>Varies pictures and makes them ready for a model. One seed, epoch and index give one result, on any thread. Thread-safe.</summary>
+/// <summary>Varies pictures and makes them ready for a model. One seed, epoch and index give one result, on any thread.
+/// Thread-safe.</summary>
 /// <remarks>In this order: crop and scale, mirror, colours, move, normalise, erase.</remarks>
 sealed class Augmentation
 {
@@ -76,7 +77,8 @@ sealed class Augmentation
         if (result.Length != Length) throw new ArgumentException($"result must be [3, {_height}, {_width}], which are {Length} floats, but has {result.Length}.", nameof(result));
     }
 
-    /// <summary>A rectangle of random area and aspect; where ten do not fit, the largest central one of an allowed aspect.</summary>
+    /// <summary>A rectangle of random area and aspect; where ten do not fit, the largest central one of an allowed
+    /// aspect.</summary>
     Box Crop(ref SampleRandom random, int height, int width)
     {
         double area = (double)height * width, limit = Math.Log(_options.CropMaxAspect);
@@ -167,7 +169,8 @@ sealed class Augmentation
         }
     }
 
-    /// <summary>A rectangle in the mean colour, which is 0 after normalising; its aspect lies between 0.3 and 1/0.3 as in the paper.</summary>
+    /// <summary>A rectangle in the mean colour, which is 0 after normalising; its aspect lies between 0.3 and 1/0.3 as in the
+    /// paper.</summary>
     void Erase(ref SampleRandom random, Span<float> values)
     {
         double limit = -Math.Log(0.3);

@@ -6,7 +6,8 @@ namespace MLNetMultimodal.Training;
 /// <summary>A rectangle of whole pixels.</summary>
 readonly record struct Box(int Top, int Left, int Height, int Width);
 
-/// <summary>Scales a part of a picture of bytes [H, W, 3] to floats [3, height, width] from 0 to 255, by kernels that widen where it gets smaller.</summary>
+/// <summary>Scales a part of a picture of bytes [H, W, 3] to floats [3, height, width] from 0 to 255, by kernels that widen where
+/// it gets smaller.</summary>
 /// <remarks>Two passes of one dimension each; every weight is computed once per row or column of the result.</remarks>
 static class Resampler
 {

@@ -1,6 +1,7 @@
 namespace MLNetMultimodal.Training;
 
-/// <summary>Random numbers that depend on nothing but seed, epoch and sample, so that they are the same on any number of threads and after resuming
+/// <summary>Random numbers that depend on nothing but seed, epoch and sample, so that they are the same on any number of threads
+/// and after resuming
 /// (SplitMix64, Steele et al. 2014).</summary>
 struct SampleRandom(int seed, int epoch, long index)
 {

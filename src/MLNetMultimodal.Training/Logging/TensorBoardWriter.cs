@@ -8,7 +8,8 @@ using MLNetMultimodal.Training.Logging;
 namespace MLNetMultimodal.Training;
 
 /// <summary>Writes scalars and texts for TensorBoard. Each entry reaches the file at once. Thread-safe.</summary>
-/// <remarks>An event file is a row of records: length, checksum of the length, an Event message, checksum of the message.</remarks>
+/// <remarks>An event file is a row of records: length, checksum of the length, an Event message, checksum of the
+/// message.</remarks>
 sealed class TensorBoardWriter : IDisposable
 {
     const int TextType = 7; // DT_STRING

@@ -17,7 +17,8 @@ static class ElfVersions
     /// <param name="elf">The whole file; changed in two bytes per entry found.</param>
     /// <param name="version">For example <c>GLIBCXX_3.4.32</c>.</param>
     /// <returns>False where the library does not ask for the version; then nothing is changed.</returns>
-    /// <exception cref="InvalidDataException">Not a sound little-endian ELF64 library, or a relocation uses a symbol of that version: then it is needed in earnest.</exception>
+    /// <exception cref="InvalidDataException">Not a sound little-endian ELF64 library, or a relocation uses a symbol of that
+    /// version: then it is needed in earnest.</exception>
     public static bool Weaken(Span<byte> elf, string version)
     {
         Section[] sections = ReadSections(elf);

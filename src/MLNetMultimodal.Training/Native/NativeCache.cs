@@ -28,7 +28,8 @@ sealed class NativeCache(string? folder)
     /// <param name="adapted">The bytes to load.</param>
     /// <exception cref="IOException">The folder cannot be used.</exception>
     /// <exception cref="UnauthorizedAccessException">The folder is not this user's.</exception>
-    /// <exception cref="DllNotFoundException">The copy cannot be loaded from there, for example because the file system forbids execution.</exception>
+    /// <exception cref="DllNotFoundException">The copy cannot be loaded from there, for example because the file system forbids
+    /// execution.</exception>
     public nint Load(string name, ReadOnlySpan<byte> source, ReadOnlySpan<byte> adapted)
     {
         if (folder is not null) return NativeLibrary.Load(Place(folder, name, source, adapted));

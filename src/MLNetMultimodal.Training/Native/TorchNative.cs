@@ -7,11 +7,15 @@ using TorchSharp;
 
 namespace MLNetMultimodal.Training.Native;
 
-/// <summary>Loads torch's native libraries, also on systems whose libstdc++ is older than the one TorchSharp was built with.</summary>
+/// <summary>Loads torch's native libraries, also on systems whose libstdc++ is older than the one TorchSharp was built
+/// with.</summary>
 /// <remarks>
-/// TorchSharp 0.107 for Linux asks for the symbol version GLIBCXX_3.4.32 without using a symbol of it; Debian 12, Ubuntu 22.04 and RHEL 9 lack it.
-/// The runtime's own search comes first. Only where it finds nothing does <see cref="Resolve"/> run, and only where the reason is that version does it load
-/// a copy in which the version is marked weak. TorchSharp takes the handle as if its own search had found it, so nothing else has to be arranged.
+/// TorchSharp 0.107 for Linux asks for the symbol version GLIBCXX_3.4.32 without using a symbol of it; Debian 12, Ubuntu 22.04
+/// and RHEL 9 lack it.
+/// The runtime's own search comes first. Only where it finds nothing does <see cref="Resolve"/> run, and only where the reason is
+/// that version does it load
+/// a copy in which the version is marked weak. TorchSharp takes the handle as if its own search had found it, so nothing else has
+/// to be arranged.
 /// </remarks>
 static class TorchNative
 {
@@ -23,7 +27,8 @@ static class TorchNative
     /// <summary>Why torch cannot be used; null where it can.</summary>
     static readonly Lazy<NotSupportedException?> s_failure = new(TryLoad);
 
-    /// <summary>Hangs <see cref="Resolve"/> behind the runtime's search. Costs one delegate; torch is loaded when it is first used, or never.</summary>
+    /// <summary>Hangs <see cref="Resolve"/> behind the runtime's search. Costs one delegate; torch is loaded when it is first
+    /// used, or never.</summary>
     [ModuleInitializer]
     [SuppressMessage("Usage", "CA2255:The 'ModuleInitializer' attribute should not be used in libraries",
         Justification = "It only registers a handler, and must do so before any code of this library touches torch.")]
@@ -35,7 +40,8 @@ static class TorchNative
     }
 
     /// <summary>Loads torch, or says what is missing. Costs nothing after the first call.</summary>
-    /// <exception cref="NotSupportedException">Torch cannot be loaded: the message names the package to add, or the reason.</exception>
+    /// <exception cref="NotSupportedException">Torch cannot be loaded: the message names the package to add, or the
+    /// reason.</exception>
     public static void EnsureLoaded()
     {
         if (s_failure.Value is NotSupportedException why) throw new NotSupportedException(why.Message, why);
@@ -79,7 +85,8 @@ static class TorchNative
     static bool IsExpected(Exception e) =>
         e is IOException or UnauthorizedAccessException or InvalidDataException or DllNotFoundException or NotSupportedException;
 
-    /// <summary>Checks that libtorch is there, because TorchSharp's own message is long, goes to the console and does not say what to do.</summary>
+    /// <summary>Checks that libtorch is there, because TorchSharp's own message is long, goes to the console and does not say
+    /// what to do.</summary>
     /// <exception cref="NotSupportedException">There is no libtorch in any of the folders.</exception>
     /// <param name="folders">Where to look for the file.</param>
     /// <param name="installed">True where the system's own search finds the library of that name.</param>
@@ -147,7 +154,8 @@ static class TorchNative
             $"let XDG_CACHE_HOME name a folder that is writable and allows execution. {string.Join(" ", reasons)}");
     }
 
-    /// <summary>Where native libraries may lie: flat beside the program (with a RuntimeIdentifier), under runtimes/ (without), in the package cache (notebooks).</summary>
+    /// <summary>Where native libraries may lie: flat beside the program (with a RuntimeIdentifier), under runtimes/ (without), in
+    /// the package cache (notebooks).</summary>
     internal static IReadOnlyList<string> SearchFolders()
     {
         string runtimes = Path.Combine("runtimes", "linux-x64", "native");

@@ -15,7 +15,8 @@ public enum ContrastiveObjective
     /// (UniCL: Yang et al. 2022, arXiv:2204.03610, section 3). For class-labelled data, where captions repeat.</summary>
     MultiPositive,
 
-    /// <summary>Each pair on its own: does it belong together or not (SigLIP: Zhai et al. 2023, arXiv:2303.15343, section 3.2).</summary>
+    /// <summary>Each pair on its own: does it belong together or not (SigLIP: Zhai et al. 2023, arXiv:2303.15343, section
+    /// 3.2).</summary>
     Sigmoid,
 }
 

@@ -7,7 +7,8 @@ using Tensor = TorchSharp.torch.Tensor;
 
 namespace MLNetMultimodal.Training;
 
-/// <summary>The exponential moving average of the weights, which often tests better than the last ones (Polyak and Juditsky 1992). Not thread-safe.</summary>
+/// <summary>The exponential moving average of the weights, which often tests better than the last ones (Polyak and Juditsky
+/// 1992). Not thread-safe.</summary>
 sealed class Ema : IDisposable
 {
     readonly IReadOnlyList<NamedParameter> _parameters;
@@ -17,7 +18,8 @@ sealed class Ema : IDisposable
 
     /// <summary>An average that begins with the weights as they are.</summary>
     /// <param name="parameters">The weights; the caller owns them.</param>
-    /// <param name="decay">Part of the average that an update keeps, 0 up to 1; early updates keep less: (1 + t) / (10 + t).</param>
+    /// <param name="decay">Part of the average that an update keeps, 0 up to 1; early updates keep less: (1 + t) / (10 +
+    /// t).</param>
     public Ema(IReadOnlyList<NamedParameter> parameters, double decay = 0.999)
     {
         if (decay is not (>= 0 and < 1)) throw new ArgumentOutOfRangeException(nameof(decay), decay, "must be at least 0 and below 1.");
@@ -81,7 +83,8 @@ sealed class Ema : IDisposable
         }
     }
 
-    /// <summary>A copy of the averages by name, which are weights of the model, and the number of updates as <c>ema.updates</c>.</summary>
+    /// <summary>A copy of the averages by name, which are weights of the model, and the number of updates as
+    /// <c>ema.updates</c>.</summary>
     /// <exception cref="InvalidOperationException">The weights are swapped.</exception>
     public IReadOnlyDictionary<string, TensorData> ToState()
     {
@@ -92,7 +95,8 @@ sealed class Ema : IDisposable
     }
 
     /// <summary>Goes on from a state. Nothing changes where it does not fit.</summary>
-    /// <exception cref="InvalidDataException">Entries are missing, surplus or of another shape: the message lists all.</exception>
+    /// <exception cref="InvalidDataException">Entries are missing, surplus or of another shape: the message lists
+    /// all.</exception>
     /// <exception cref="InvalidOperationException">The weights are swapped.</exception>
     public void LoadState(IReadOnlyDictionary<string, TensorData> state)
     {

@@ -1,6 +1,7 @@
 namespace MLNetMultimodal.Training;
 
-/// <summary>A learning rate that grows evenly from almost 0 and then falls along half a cosine (Loshchilov and Hutter 2017, arXiv:1608.03983). A pure function of the step.</summary>
+/// <summary>A learning rate that grows evenly from almost 0 and then falls along half a cosine (Loshchilov and Hutter 2017,
+/// arXiv:1608.03983). A pure function of the step.</summary>
 sealed record WarmupCosine
 {
     /// <summary>The highest learning rate, at least 0.</summary>

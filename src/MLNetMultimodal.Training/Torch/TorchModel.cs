@@ -40,10 +40,12 @@ public sealed class TorchModel : IDisposable
 
     /// <summary>Weights of a checkpoint.</summary>
     /// <param name="program">The whole model.</param>
-    /// <param name="weights">What the program asks for, in any float type; more is left aside, so that the encoders of a model can be loaded alone.
+    /// <param name="weights">What the program asks for, in any float type; more is left aside, so that the encoders of a model
+    /// can be loaded alone.
     /// <see cref="CheckpointWeights.For"/> refuses surplus weights.</param>
     /// <param name="device">Where to; null for the CPU.</param>
-    /// <exception cref="InvalidDataException">Weights are missing or of another shape or type; one message names them all.</exception>
+    /// <exception cref="InvalidDataException">Weights are missing or of another shape or type; one message names them
+    /// all.</exception>
     public static TorchModel Load(IProgram program, IReadOnlyDictionary<string, TensorData> weights, Device? device = null)
     {
         IReadOnlyList<ParameterSpec> specs = ModelSummary.Of(program).Parameters;

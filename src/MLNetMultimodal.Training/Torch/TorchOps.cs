@@ -10,7 +10,8 @@ namespace MLNetMultimodal.Training;
 /// <summary>How <see cref="TorchOps"/> interprets a program.</summary>
 public sealed record TorchOpsOptions
 {
-    /// <summary>True: matrix products and convolutions run in bfloat16 on float32 master weights; norms, residuals and losses stay in float32.
+    /// <summary>True: matrix products and convolutions run in bfloat16 on float32 master weights; norms, residuals and losses
+    /// stay in float32.
     /// Pays where the processor has bfloat16 instructions. Default false.</summary>
     public bool BFloat16 { get; init; }
 
@@ -25,7 +26,8 @@ public sealed record TorchOpsOptions
     public Generator? Generator { get; init; }
 }
 
-/// <summary>The engine that runs a program at once in TorchSharp, with gradients. Results belong to the caller's dispose scope.</summary>
+/// <summary>The engine that runs a program at once in TorchSharp, with gradients. Results belong to the caller's dispose
+/// scope.</summary>
 /// <param name="parameters">Weights by name.</param>
 /// <param name="options">How to run; null for float32 without dropout.</param>
 public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, TorchOpsOptions? options = null) : ITensorOps<Tensor>

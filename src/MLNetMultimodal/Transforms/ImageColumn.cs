@@ -5,7 +5,8 @@ using MLNetMultimodal.Media.Images;
 
 namespace MLNetMultimodal.Transforms;
 
-/// <summary>A column of pictures, read row by row and decoded on the spot: MLImage, a path as text, or the bytes of a picture file.</summary>
+/// <summary>A column of pictures, read row by row and decoded on the spot: MLImage, a path as text, or the bytes of a picture
+/// file.</summary>
 sealed class ImageColumn : IDisposable
 {
     readonly DataViewRow _row;

@@ -5,7 +5,8 @@ using MLNetMultimodal.Interop;
 
 namespace MLNetMultimodal.Tests.Interop;
 
-/// <summary>Every member of ML.NET that is shut to us and that we use all the same. What fails here was changed by ML.NET.</summary>
+/// <summary>Every member of ML.NET that is shut to us and that we use all the same. What fails here was changed by
+/// ML.NET.</summary>
 public sealed class InteropTests
 {
     const BindingFlags All = BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.Instance | BindingFlags.Static;

@@ -258,7 +258,8 @@ public sealed class MultimodalEmbedTests(TinyModel tiny) : IClassFixture<TinyMod
     [Fact, Trait("Speed", "Slow")]
     public void Memory_of_100_000_rows_stays_within_a_tenth_of_that_of_20_000() => CheckMemory(20_000, 100_000, null);
 
-    /// <summary>Working set and managed heap while row <paramref name="late"/> is served, against row <paramref name="early"/>.</summary>
+    /// <summary>Working set and managed heap while row <paramref name="late"/> is served, against row
+    /// <paramref name="early"/>.</summary>
     void CheckMemory(int early, int late, long? allowedBytes)
     {
         PairRow[] rows = tiny.Rows;

@@ -251,6 +251,25 @@ public sealed class ContrastiveTrainerTests : IDisposable
     }
 
     [Fact]
+    public void A_stored_model_whose_preprocessing_makes_other_pictures_is_refused()
+    {
+        using MultimodalTransformer fitted = _folder.Fit(s_short with { Output = _folder.At("model") }, _folder.View(8, seed: 1));
+        File.WriteAllText(Path.Combine(_folder.At("model"), "preprocessor_config.json"), ImagePreprocessing.Clip(16).ToJson());
+        var e = Assert.Throws<InvalidDataException>(() => _folder.Fit(s_short with { Initialize = _folder.At("model") }, _folder.View(8, seed: 1)));
+        Assert.Contains("makes pictures of 16x16, but its config.json wants 8x8", e.Message);
+    }
+
+    [Fact]
+    public void Each_epoch_is_told_to_the_log_of_the_context()
+    {
+        var lines = new List<string>();
+        _folder.Ml.Log += (_, e) => lines.Add(e.Message);
+        _folder.Weights(s_short with { Epochs = 3 }, _folder.View(26, seed: 1), _folder.View(8, seed: 2));
+        foreach (int epoch in (int[])[1, 2, 3])
+            Assert.Contains(lines, l => l.Contains($"epoch {epoch}, step ") && l.Contains("validation"));
+    }
+
+    [Fact]
     public void Steps_are_reported_and_logged()
     {
         var steps = new List<TrainingStep>();

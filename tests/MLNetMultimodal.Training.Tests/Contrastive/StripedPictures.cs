@@ -48,7 +48,8 @@ public static class StripedPictures
 
     public static IDataView View(MLContext ml, int count, int seed) => ml.Data.LoadFromEnumerable(Rows(count, seed));
 
-    /// <summary>Pictures whose red and blue have changed names: the better a model knows the colours, the worse it does on them.</summary>
+    /// <summary>Pictures whose red and blue have changed names: the better a model knows the colours, the worse it does on
+    /// them.</summary>
     public static IDataView Swapped(MLContext ml, int count, int seed)
     {
         PictureRow[] rows = Rows(count, seed);

@@ -8,7 +8,8 @@ namespace MLNetMultimodal.Training.Tests;
 
 public sealed class ContrastiveLossTests : IDisposable
 {
-    /// <summary>Float32 sums over a batch of ten rows, relative to values of the order of 1, against double or another order.</summary>
+    /// <summary>Float32 sums over a batch of ten rows, relative to values of the order of 1, against double or another
+    /// order.</summary>
     const double Rounding = 2e-6;
 
     static readonly int[] s_groups = [0, 1, 0, 2, 1, 0, 3, 3, 4, 5];

@@ -10,7 +10,8 @@ public sealed class TorchOpsTests : IDisposable
 {
     const int Rows = 3, Patches = 16;
 
-    /// <summary>bfloat16 keeps 8 bits of a number: 0.4 % for each product, over some ten layers of ClipConfig.Tiny whose errors partly cancel.</summary>
+    /// <summary>bfloat16 keeps 8 bits of a number: 0.4 % for each product, over some ten layers of ClipConfig.Tiny whose errors
+    /// partly cancel.</summary>
     const double BFloat16Error = 0.03;
 
     static readonly Dictionary<string, Parameter> s_noWeights = [];
