@@ -103,7 +103,7 @@ sealed class ImageInput(MultimodalModel model, string column, string? folder)
 
     RgbImage Decode(ImagePart part, int slot)
     {
-        if (part.Images[slot] is { } image) return FromMLImage(image);
+        if (part.Images[slot] is { } image) return ImageColumn.Pixels(image);
         if (!part.Paths[slot].IsEmpty) return ImageDecoder.Decode(Resolve(part.Paths[slot].ToString()));
         if (part.Files[slot].Length == 0) throw new InvalidDataException("there is none: the column is empty in this row.");
         return part.Files[slot].IsDense
@@ -114,21 +114,4 @@ sealed class ImageInput(MultimodalModel model, string column, string? folder)
     string Resolve(string path) => folder is null ? path : Path.Combine(folder, path);
 
     string Named(ImagePart part, int slot) => part.Paths[slot].IsEmpty ? "" : $" '{Resolve(part.Paths[slot].ToString())}'";
-
-    static RgbImage FromMLImage(MLImage image)
-    {
-        ReadOnlySpan<byte> source = image.Pixels;
-        int pixels = image.Width * image.Height;
-        if (image.BitsPerPixel != 32)
-            throw new NotSupportedException($"an MLImage of {image.BitsPerPixel} bits a pixel is not read; 32 are.");
-        var rgb = new byte[3 * pixels];
-        (int red, int blue) = image.PixelFormat == MLPixelFormat.Bgra32 ? (2, 0) : (0, 2);
-        for (int i = 0; i < pixels; i++) // [H, W, 4] -> [H, W, 3]
-        {
-            rgb[3 * i] = source[4 * i + red];
-            rgb[3 * i + 1] = source[4 * i + 1];
-            rgb[3 * i + 2] = source[4 * i + blue];
-        }
-        return new(image.Width, image.Height, rgb);
-    }
 }
