@@ -272,12 +272,9 @@ sealed class ContrastiveLoop : IDisposable
         Tensor Prompts(string[] prompts)
         {
             using DisposeScope part = NewDisposeScope();
-            var tokens = prompts.Select(p => _texts.Encode(p)).ToArray();
-            int length = tokens.Max(t => t.Count);
+            int length = prompts.Max(p => _texts.Encode(p).Count);
             var ids = new long[prompts.Length * length];
-            Array.Fill(ids, _texts.PadId);
-            for (int i = 0; i < tokens.Length; i++)
-                for (int j = 0; j < tokens[i].Count; j++) ids[i * length + j] = tokens[i][j];
+            _texts.EncodeBatch(prompts, length, ids, []);
             Tensor embeds = Embed(ops, Modality.Text, tensor(ids, [prompts.Length, length]).to(_model.Device));
             return F.normalize(embeds.mean([0]), 2, -1).MoveToOuterDisposeScope();
         }
