@@ -34,15 +34,16 @@ public sealed class MultimodalModel : IDisposable
 {
     const int ImageBatch = 8; // larger batches gain nothing on a CPU
     const int TextBatch = 32;
+    const string PreprocessorFile = "preprocessor_config.json";
 
-    readonly Safetensors _file;
+    readonly ModelWeights _file;
     readonly IReadOnlyDictionary<string, TensorData> _weights;
     readonly Dictionary<Modality, Lazy<OnnxSession>> _encoders;
     readonly Lazy<OnnxSession> _full;
     readonly Lazy<ImagePreprocessing> _images;
     readonly Lazy<TextTokenizer> _texts;
 
-    MultimodalModel(ModelFiles files, IModelDefinition definition, Safetensors file, InferenceOptions options)
+    MultimodalModel(ModelFiles files, IModelDefinition definition, ModelWeights file, InferenceOptions options)
     {
         (Files, Definition, _file) = (files, definition, file);
         _weights = CheckpointWeights.For(definition, file, files.Name);
@@ -51,7 +52,7 @@ public sealed class MultimodalModel : IDisposable
         _encoders = definition.Encoders.ToDictionary(e => e.Key, e => Session(e.Value));
         _full = Session(definition.Full);
         _images = new(ReadImagePreprocessing);
-        _texts = new(() => TextTokenizer.Load(Files.TryRead, Files.Name));
+        _texts = new(ReadTokenizer);
     }
 
     /// <summary>Loads a model folder in the Hugging Face layout: <c>config.json</c> and <c>model.safetensors</c>, and
@@ -74,8 +75,8 @@ public sealed class MultimodalModel : IDisposable
     public static MultimodalModel Load(ModelFiles files, InferenceOptions? options = null)
     {
         options ??= new();
-        IModelDefinition definition = ModelFamilies.Create(files.Read("config.json"), files.Name, options.Families);
-        Safetensors weights = files.OpenWeights();
+        IModelDefinition definition = AtItsSize(ModelFamilies.Create(files, options.Families), files);
+        ModelWeights weights = files.OpenWeights();
         try
         {
             return new(files, definition, weights, options);
@@ -203,13 +204,14 @@ public sealed class MultimodalModel : IDisposable
     {
         Require(Modality.Text);
         var result = new float[texts.Count][];
-        IReadOnlyList<int>[] tokens = [.. texts.Select(Texts.Encode)];
-        // Texts of one length run together, so that no family sees padding and none is computed.
-        foreach (IGrouping<int, int> group in Enumerable.Range(0, tokens.Length).GroupBy(i => tokens[i].Count))
+        int[] lengths = [.. texts.Select(text => Texts.Encode(text).Count)];
+        // Texts of one length run together, so that no family computes more padding than it must see.
+        foreach (IGrouping<int, int> group in Enumerable.Range(0, lengths.Length).GroupBy(i => Definition.PaddedLength(lengths[i])))
             foreach (int[] batch in group.Chunk(TextBatch))
             {
                 cancellation.ThrowIfCancellationRequested();
-                long[] ids = [.. batch.SelectMany(i => tokens[i]).Select(id => (long)id)];
+                var ids = new long[batch.Length * group.Key];
+                Texts.EncodeBatch([.. batch.Select(i => texts[i])], group.Key, ids, []);
                 var embeds = new float[batch.Length * EmbeddingWidth];
                 EmbedIds(ids, batch.Length, group.Key, embeds);
                 for (int i = 0; i < batch.Length; i++) result[batch[i]] = embeds[(i * EmbeddingWidth)..((i + 1) * EmbeddingWidth)];
@@ -246,13 +248,34 @@ public sealed class MultimodalModel : IDisposable
             throw new NotSupportedException($"'{Name}' has no {modality} encoder; it has {string.Join(", ", Modalities)}.");
     }
 
+    /// <summary>The model for pictures of the size that its preprocessing makes, where it can take other sizes than in
+    /// training.</summary>
+    static IModelDefinition AtItsSize(IModelDefinition definition, ModelFiles files)
+    {
+        if (!definition.Encoders.ContainsKey(Modality.Image) || !files.Contains(PreprocessorFile)) return definition;
+        ImagePreprocessing images = ReadImagePreprocessing(files);
+        return images.Height == images.Width ? definition.WithImageSize(images.Height) : definition;
+    }
+
+    static ImagePreprocessing ReadImagePreprocessing(ModelFiles files) =>
+        !files.Contains(PreprocessorFile) && files.TryRead(OpenClipConfig.FileName) is { } openClip
+            ? ImagePreprocessing.FromOpenClipJson(openClip.Span)
+            : ImagePreprocessing.FromJson(files.Read(PreprocessorFile).Span);
+
+    TextTokenizer ReadTokenizer()
+    {
+        Require(Modality.Text);
+        TextTokenizer texts = TextTokenizer.Load(Files.TryRead, Files.Name);
+        return texts.WithContextLength(Math.Min(texts.ContextLength, Definition.ContextLength ?? int.MaxValue));
+    }
+
     ImagePreprocessing ReadImagePreprocessing()
     {
         Require(Modality.Image);
-        ImagePreprocessing images = ImagePreprocessing.FromJson(Files.Read("preprocessor_config.json").Span);
+        ImagePreprocessing images = ReadImagePreprocessing(Files);
         Dim[] wanted = Definition.Encoders[Modality.Image].Inputs[0].Shape;
         return images.Height == wanted[2].Size && images.Width == wanted[3].Size ? images : throw new InvalidDataException(
-            $"preprocessor_config.json of '{Name}' makes pictures of {images.Height}x{images.Width}, "
+            $"{PreprocessorFile} of '{Name}' makes pictures of {images.Height}x{images.Width}, "
             + $"but config.json wants {wanted[2]}x{wanted[3]}.");
     }
 

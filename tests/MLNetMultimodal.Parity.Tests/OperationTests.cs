@@ -103,7 +103,7 @@ public sealed class Operation(string name) : IProgram
         "AttentionWeights, causal keep:q k keep", "AttentionWeights, all:q k keepPairs biasHeads", "SplitHeads:x",
         "MergeHeads:q", "Gelu:x", "GeluTanh:x", "QuickGelu:x", "Relu:x", "Silu:x", "Tanh:x", "Sigmoid:x", "Add:x y",
         "Add, broadcast:x row", "Add number:x", "Subtract:x y", "Subtract, broadcast:one x", "Multiply:x y",
-        "Multiply number:x", "Divide:x y", "Exp:x", "Equal:ids", "Where:condition x y", "Where, broadcast:condition x row",
+        "Multiply number:x", "Divide:x y", "Exp:x", "Equal:ids", "Not:condition", "Where:condition x y", "Where, broadcast:condition x row",
         "MatMul:k v", "MatMul, broadcast:x", "Softmax:x", "Softmax, middle:x", "L2Normalize:x", "L2Normalize zeros:x",
         "Mean:x", "Mean, kept:x", "Sum:x", "Sum, kept:x", "ArgMax ids:ids", "ArgMax flags:flags", "ArgMax floats:x",
         "ArgMax none:ids", "Rearrange, merge:image", "Rearrange, split:x", "Rearrange, transpose:x",
@@ -215,6 +215,7 @@ public sealed class Operation(string name) : IProgram
             "Divide" => ops.Divide(x, ops.Add(ops.Multiply(Second(), Second()), 1)),
             "Exp" => ops.Exp(x),
             "Equal" => ops.Equal(x, 2),
+            "Not" => ops.Not(x),
             "Where" => ops.Where(x, Second(), inputs[Inputs[2].Name]),
             _ => throw new NotSupportedException(name),
         };

@@ -203,6 +203,8 @@ public sealed class Oracle(IReadOnlyDictionary<string, TensorData> weights) : IT
 
     public OracleTensor Equal(OracleTensor x, long value) => Map(x, v => v == value ? 1 : 0);
 
+    public OracleTensor Not(OracleTensor x) => Map(x, v => v == 0 ? 1 : 0);
+
     public OracleTensor Where(OracleTensor condition, OracleTensor a, OracleTensor b)
     {
         OracleTensor shape = Zip(condition, Zip(a, b, (_, _) => 0), (_, _) => 0);

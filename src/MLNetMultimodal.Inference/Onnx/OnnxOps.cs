@@ -153,6 +153,8 @@ sealed class OnnxOps(OnnxGraph graph) : ITensorOps<OnnxValue>
 
     public OnnxValue Exp(OnnxValue x) => Same("Exp", x);
 
+    public OnnxValue Not(OnnxValue x) => Same("Not", x);
+
     public OnnxValue Equal(OnnxValue x, long value) => graph.Node("Equal", [x, graph.Scalar(value)], ElementType.Bool, x.Shape);
 
     public OnnxValue Where(OnnxValue condition, OnnxValue a, OnnxValue b) =>

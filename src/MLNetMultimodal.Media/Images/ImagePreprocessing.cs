@@ -161,6 +161,25 @@ public sealed record ImagePreprocessing
         }
     }
 
+    /// <summary>Reads the preprocessing of an <c>open_clip_config.json</c>.</summary>
+    /// <param name="utf8Json">The file's bytes; they may come from anyone.</param>
+    /// <returns>The preprocessing.</returns>
+    /// <exception cref="InvalidDataException">The bytes are no such file, or ask for what is not supported here; the message
+    /// names the field.</exception>
+    public static ImagePreprocessing FromOpenClipJson(ReadOnlySpan<byte> utf8Json)
+    {
+        try
+        {
+            var reader = new Utf8JsonReader(utf8Json);
+            using JsonDocument document = JsonDocument.ParseValue(ref reader);
+            return PreprocessorConfig.ReadOpenClip(document.RootElement);
+        }
+        catch (Exception e) when (e is JsonException or ArgumentException or InvalidOperationException or FormatException or KeyNotFoundException)
+        {
+            throw new InvalidDataException($"open_clip_config.json cannot be used: {e.Message}", e);
+        }
+    }
+
     /// <summary>Writes <c>preprocessor_config.json</c>, as Hugging Face's CLIPImageProcessor reads it.</summary>
     /// <returns>The text of the file.</returns>
     public string ToJson()

@@ -37,6 +37,31 @@ sealed class PreprocessorConfig
         };
     }
 
+    // preprocess_cfg of open_clip_config.json; what it leaves out is as for OpenAI's CLIP.
+    public static ImagePreprocessing ReadOpenClip(JsonElement root)
+    {
+        var model = new PreprocessorConfig(root.GetProperty("model_cfg").GetProperty("vision_cfg"));
+        var config = new PreprocessorConfig(root.TryGetProperty("preprocess_cfg", out JsonElement given) ? given : JsonDocument.Parse("{}").RootElement);
+        int size = Integer(model.Find("image_size") ?? throw new FormatException("vision_cfg has no image_size."), "image_size");
+        string mode = config.Find("resize_mode")?.GetString() ?? "shortest", filter = config.Find("interpolation")?.GetString() ?? "bicubic";
+        ImagePreprocessing clip = ImagePreprocessing.Clip(size) with
+        {
+            Filter = filter switch
+            {
+                "bicubic" => ResampleFilter.Bicubic,
+                "bilinear" => ResampleFilter.Bilinear,
+                _ => throw new FormatException($"interpolation '{filter}' is not supported; bicubic and bilinear are."),
+            },
+        };
+        if (config.Find("mean") is not null) clip = clip with { Mean = config.Color("mean"), Std = config.Color("std") };
+        return mode switch
+        {
+            "shortest" => clip,
+            "squash" => clip with { ShortestEdge = null, Crop = null, Stretch = (size, size) },
+            _ => throw new FormatException($"resize_mode '{mode}' is not supported; shortest and squash are."),
+        };
+    }
+
     // A plain number means a square to the ViT family and the shorter side to the CLIP family.
     (int? Edge, (int Height, int Width)? Stretch) Size(bool crops)
     {

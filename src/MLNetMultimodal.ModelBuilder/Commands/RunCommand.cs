@@ -22,8 +22,7 @@ static class RunCommand
         Option<string> outputs =
             ToolOptions.Required<string>("--outputs", "F", "The safetensors file to write, outputs named out.*");
         Option<string> backend = ToolOptions.Defaulting("--backend", "The engine.", Onnx).AcceptOnlyFromAmong(Onnx, Torch);
-        Option<string> weights =
-            ToolOptions.Defaulting("--weights", "The file of weights, in the model folder or elsewhere.", "model.safetensors");
+        Option<string?> weights = new("--weights") { HelpName = "F", Description = "Another file of weights, in the model folder or elsewhere." };
         Option<string> format = ToolOptions.Format(ResultWriter.Table, ResultWriter.Json);
         var command = new Command("run", "Run raw tensors through a model.")
         {
@@ -31,7 +30,7 @@ static class RunCommand
         };
         command.SetAction(parsed =>
         {
-            IReadOnlyList<Row> rows = Run(ModelFiles.FromFolder(parsed.GetRequiredValue(model)), parsed.GetRequiredValue(weights),
+            IReadOnlyList<Row> rows = Run(ModelFiles.FromFolder(parsed.GetRequiredValue(model)), parsed.GetValue(weights),
                 parsed.GetRequiredValue(inputs), parsed.GetRequiredValue(outputs), parsed.GetRequiredValue(backend));
             ResultWriter.Write(parsed.GetValue(format), rows, ["output", "type", "shape"],
                 r => [r.Name, r.Type, ResultWriter.Shape(r.Shape)]);
@@ -40,12 +39,14 @@ static class RunCommand
         return command;
     }
 
-    static IReadOnlyList<Row> Run(ModelFiles files, string weightsFile, string inputsFile, string outputsFile, string backend)
+    static IReadOnlyList<Row> Run(ModelFiles files, string? weightsFile, string inputsFile, string outputsFile, string backend)
     {
-        IModelDefinition definition = ModelFamilies.Create(files.Read("config.json"), files.Name);
-        bool isElsewhere = !files.Contains(weightsFile) && File.Exists(weightsFile);
-        using Safetensors stored = isElsewhere ? Safetensors.Open(weightsFile) : files.OpenWeights(weightsFile);
-        IReadOnlyDictionary<string, TensorData> weights = CheckpointWeights.For(definition, stored, weightsFile);
+        IModelDefinition definition = ModelFamilies.Create(files);
+        using Safetensors? elsewhere =
+            weightsFile is not null && !files.Contains(weightsFile) && File.Exists(weightsFile) ? Safetensors.Open(weightsFile) : null;
+        using ModelWeights? stored = elsewhere is null ? files.OpenWeights(weightsFile) : null;
+        IReadOnlyDictionary<string, TensorData> weights =
+            CheckpointWeights.For(definition, elsewhere ?? (IReadOnlyDictionary<string, TensorData>)stored!, weightsFile ?? files.Name);
         using Safetensors io = Safetensors.Open(inputsFile);
         Dictionary<string, TensorData> inputs = io.Where(t => t.Key.StartsWith(Input, StringComparison.Ordinal))
             .ToDictionary(t => t.Key[Input.Length..], t => t.Value);

@@ -21,7 +21,7 @@ static class SummaryCommand
         command.SetAction(parsed =>
         {
             ModelFiles files = ModelFiles.FromFolder(parsed.GetRequiredValue(model));
-            IModelDefinition definition = ModelFamilies.Create(files.Read("config.json"), files.Name);
+            IModelDefinition definition = ModelFamilies.Create(files);
             ModelSummary[] summaries =
                 [.. definition.Encoders.OrderBy(e => e.Key).Select(e => e.Value).Append(definition.Full).Select(ModelSummary.Of)];
             if (parsed.GetValue(format) == ResultWriter.Json) ResultWriter.WriteJson(summaries.Select(s => ToRow(definition, s)));

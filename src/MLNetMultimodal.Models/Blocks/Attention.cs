@@ -2,16 +2,39 @@ using MLNetMultimodal.Models.Ops;
 
 namespace MLNetMultimodal.Models.Blocks;
 
+/// <summary>What a checkpoint calls the four projections of an attention layer.</summary>
+/// <param name="Query">Of the queries.</param>
+/// <param name="Key">Of the keys.</param>
+/// <param name="Value">Of the values.</param>
+/// <param name="Out">Of the result.</param>
+public sealed record AttentionNames(string Query, string Key, string Value, string Out)
+{
+    /// <summary>Hugging Face's CLIP and SigLIP.</summary>
+    public static AttentionNames Clip { get; } = new("q_proj", "k_proj", "v_proj", "out_proj");
+
+    /// <summary>Hugging Face's ViT, DeiT and DINOv2.</summary>
+    public static AttentionNames Vit { get; } = new("attention.query", "attention.key", "attention.value", "output.dense");
+
+    /// <summary>Hugging Face's BERT and RoBERTa.</summary>
+    public static AttentionNames Bert { get; } = new("self.query", "self.key", "self.value", "output.dense");
+}
+
 /// <summary>Sizes of an attention layer.</summary>
 /// <param name="Width">D, the width of the queries and of the result.</param>
 /// <param name="ContextWidth">Dc, the width of the tokens attended to; equals <paramref name="Width"/> for
 /// self-attention.</param>
 /// <param name="Heads">nh; divides <paramref name="Width"/>.</param>
 /// <param name="OutInit">Start of the output projection.</param>
-public sealed record AttentionConfig(int Width, int ContextWidth, int Heads, Init OutInit = default);
+public sealed record AttentionConfig(int Width, int ContextWidth, int Heads, Init OutInit = default)
+{
+    /// <summary>Names of the projections; default <see cref="AttentionNames.Clip"/>.</summary>
+    public AttentionNames Names { get; init; } = AttentionNames.Clip;
 
-/// <summary>Multi-head attention with separate projections, under the names of Hugging Face's CLIP: <c>q_proj k_proj v_proj
-/// out_proj</c>.</summary>
+    /// <summary>False for queries, keys and values without bias. Default true.</summary>
+    public bool QkvBias { get; init; } = true;
+}
+
+/// <summary>Multi-head attention with separate projections.</summary>
 public static class Attention
 {
     /// <summary>Tokens attend to each other.</summary>
@@ -35,10 +58,10 @@ public static class Attention
     /// <returns>[B, Lq, D].</returns>
     public static T Cross<T>(ITensorOps<T> ops, Name name, AttentionConfig c, T x, T context, Mask<T> mask = default) where T : class
     {
-        T q = ops.SplitHeads(ops.Linear(x, name / "q_proj", c.Width, c.Width), c.Heads);               // [B, Lq, D]  -> [B, nh, Lq, hd]
-        T k = ops.SplitHeads(ops.Linear(context, name / "k_proj", c.ContextWidth, c.Width), c.Heads);  // [B, Lk, Dc] -> [B, nh, Lk, hd]
-        T v = ops.SplitHeads(ops.Linear(context, name / "v_proj", c.ContextWidth, c.Width), c.Heads);  // [B, Lk, Dc] -> [B, nh, Lk, hd]
+        T q = ops.SplitHeads(ops.Linear(x, name / c.Names.Query, c.Width, c.Width, c.QkvBias), c.Heads);              // [B, Lq, D]  -> [B, nh, Lq, hd]
+        T k = ops.SplitHeads(ops.Linear(context, name / c.Names.Key, c.ContextWidth, c.Width, c.QkvBias), c.Heads);  // [B, Lk, Dc] -> [B, nh, Lk, hd]
+        T v = ops.SplitHeads(ops.Linear(context, name / c.Names.Value, c.ContextWidth, c.Width, c.QkvBias), c.Heads);  // [B, Lk, Dc] -> [B, nh, Lk, hd]
         T y = ops.MergeHeads(ops.Attention(q, k, v, mask));                                            // [B, nh, Lq, hd] -> [B, Lq, D]
-        return ops.Linear(y, name / "out_proj", c.Width, c.Width, init: c.OutInit);
+        return ops.Linear(y, name / c.Names.Out, c.Width, c.Width, init: c.OutInit);
     }
 }

@@ -2,7 +2,40 @@ using MLNetMultimodal.Models.Ops;
 
 namespace MLNetMultimodal.Models.Blocks;
 
-/// <summary>Sizes of a stack of pre-norm Transformer blocks.</summary>
+/// <summary>What a checkpoint calls the parts of a Transformer block; the mathematics is the same.</summary>
+/// <param name="Layers">The list of blocks.</param>
+/// <param name="Norm1">The norm of the attention.</param>
+/// <param name="Attention">The group of the attention.</param>
+/// <param name="Projections">The four projections inside it.</param>
+/// <param name="Norm2">The norm of the feed-forward part.</param>
+/// <param name="Up">Its first layer.</param>
+/// <param name="Down">Its second layer.</param>
+public sealed record BlockNames(
+    string Layers, string Norm1, string Attention, AttentionNames Projections, string Norm2, string Up, string Down)
+{
+    /// <summary>Learned scales of the two parts (LayerScale: Touvron et al. 2021, arXiv:2103.17239); null for none.</summary>
+    public (string Attention, string FeedForward)? Scales { get; init; }
+
+    /// <summary>Hugging Face's CLIP and SigLIP.</summary>
+    public static BlockNames Clip { get; } =
+        new("layers", "layer_norm1", "self_attn", AttentionNames.Clip, "layer_norm2", "mlp.fc1", "mlp.fc2");
+
+    /// <summary>Hugging Face's ViT and DeiT.</summary>
+    public static BlockNames Vit { get; } = new(
+        "layer", "layernorm_before", "attention", AttentionNames.Vit, "layernorm_after", "intermediate.dense", "output.dense");
+
+    /// <summary>Hugging Face's DINOv2.</summary>
+    public static BlockNames Dinov2 { get; } = new("layer", "norm1", "attention", AttentionNames.Vit, "norm2", "mlp.fc1", "mlp.fc2")
+    {
+        Scales = ("layer_scale1.lambda1", "layer_scale2.lambda1"),
+    };
+
+    /// <summary>Hugging Face's BERT and RoBERTa.</summary>
+    public static BlockNames Bert { get; } = new("layer", "attention.output.LayerNorm", "attention", AttentionNames.Bert,
+        "output.LayerNorm", "intermediate.dense", "output.dense");
+}
+
+/// <summary>Sizes of a stack of Transformer blocks.</summary>
 /// <param name="Layers">Number of blocks.</param>
 /// <param name="Width">D.</param>
 /// <param name="MlpWidth">Width between the two layers of the feed-forward part.</param>
@@ -11,31 +44,44 @@ namespace MLNetMultimodal.Models.Blocks;
 /// <param name="NormEpsilon">Added to the variance in layer norms.</param>
 public sealed record TransformerConfig(int Layers, int Width, int MlpWidth, int Heads, Activation Activation, float NormEpsilon = 1e-5f)
 {
+    /// <summary>Names of the parts; default <see cref="BlockNames.Clip"/>.</summary>
+    public BlockNames Names { get; init; } = BlockNames.Clip;
+
+    /// <summary>True: each norm stands after its part is added, as in the original (Vaswani et al. 2017); false: before the
+    /// part. Default false.</summary>
+    public bool PostNorm { get; init; }
+
+    /// <summary>True: the first layer of the feed-forward part is twice as wide, and its first half, through
+    /// <see cref="Activation"/>, gates the second (SwiGLU: Shazeer 2020, arXiv:2002.05202). Default false.</summary>
+    public bool GatedMlp { get; init; }
+
+    /// <summary>False for queries, keys and values without bias. Default true.</summary>
+    public bool QkvBias { get; init; } = true;
+
     /// <summary>Start of the layers that write into the residual stream, so that its variance does not grow with depth (Radford
     /// et al. 2021, CLIP).</summary>
     internal Init ResidualInit => Init.Normal(1 / MathF.Sqrt(Width * 2f * Layers));
 
-    internal AttentionConfig Attention => new(Width, Width, Heads, ResidualInit);
+    internal AttentionConfig Attention => new(Width, Width, Heads, ResidualInit) { Names = Names.Projections, QkvBias = QkvBias };
 }
 
-/// <summary>The pre-norm Transformer encoder, under the names of Hugging Face's CLIP: <c>layers.0.layer_norm1</c>,
-/// <c>.self_attn</c>, <c>.mlp.fc1</c>.</summary>
+/// <summary>The Transformer encoder (Vaswani et al. 2017, arXiv:1706.03762), with the norms before or after its parts.</summary>
 public static class Transformer
 {
     /// <summary>All blocks in turn.</summary>
     /// <param name="ops">The engine.</param>
-    /// <param name="name">The group that holds <c>layers</c>.</param>
+    /// <param name="name">The group that holds the list of blocks.</param>
     /// <param name="c">Sizes.</param>
     /// <param name="x">[B, L, D].</param>
     /// <param name="mask">What may be attended to, in every block.</param>
     /// <returns>[B, L, D].</returns>
     public static T Encoder<T>(ITensorOps<T> ops, Name name, TransformerConfig c, T x, Mask<T> mask = default) where T : class
     {
-        for (int i = 0; i < c.Layers; i++) x = Block(ops, name / "layers" / i, c, x, mask);
+        for (int i = 0; i < c.Layers; i++) x = Block(ops, name / c.Names.Layers / i, c, x, mask);
         return x;
     }
 
-    /// <summary>One pre-norm Transformer block (Vaswani et al. 2017; Dosovitskiy et al. 2021, arXiv:2010.11929, section
+    /// <summary>One Transformer block (Vaswani et al. 2017; pre-norm as in Dosovitskiy et al. 2021, arXiv:2010.11929, section
     /// 3.1).</summary>
     /// <param name="ops">The engine.</param>
     /// <param name="name">The block.</param>
@@ -45,15 +91,25 @@ public static class Transformer
     /// <returns>[B, L, D].</returns>
     public static T Block<T>(ITensorOps<T> ops, Name name, TransformerConfig c, T x, Mask<T> mask = default) where T : class
     {
-        T h = ops.LayerNorm(x, name / "layer_norm1", c.NormEpsilon);
-        x = ops.Add(x, Attention.Self(ops, name / "self_attn", c.Attention, h, mask));
-        h = ops.LayerNorm(x, name / "layer_norm2", c.NormEpsilon);
-        return ops.Add(x, FeedForward(ops, name / "mlp", c, h));
+        x = Part(x, c.Names.Norm1, c.Names.Scales?.Attention, h => Attention.Self(ops, name / c.Names.Attention, c.Attention, h, mask));
+        return Part(x, c.Names.Norm2, c.Names.Scales?.FeedForward, h => FeedForward(ops, name, c, h));
+
+        T Part(T x, string norm, string? scale, Func<T, T> part)
+        {
+            T h = part(c.PostNorm ? x : ops.LayerNorm(x, name / norm, c.NormEpsilon));
+            if (scale is not null) h = ops.Multiply(h, ops.Parameter(name / scale, Init.Ones, c.Width));
+            h = ops.Add(x, h);
+            return c.PostNorm ? ops.LayerNorm(h, name / norm, c.NormEpsilon) : h;
+        }
     }
 
     static T FeedForward<T>(ITensorOps<T> ops, Name name, TransformerConfig c, T x) where T : class
     {
-        T h = ops.Linear(x, name / "fc1", c.Width, c.MlpWidth, init: Init.Normal(1 / MathF.Sqrt(2f * c.Width)));
-        return ops.Linear(ops.Activate(h, c.Activation), name / "fc2", c.MlpWidth, c.Width, init: c.ResidualInit);
+        int up = c.GatedMlp ? 2 * c.MlpWidth : c.MlpWidth;
+        T h = ops.Linear(x, name / c.Names.Up, c.Width, up, init: Init.Normal(1 / MathF.Sqrt(2f * c.Width)));
+        h = c.GatedMlp
+            ? ops.Multiply(ops.Activate(ops.Slice(h, -1, 0, c.MlpWidth), c.Activation), ops.Slice(h, -1, c.MlpWidth, up))
+            : ops.Activate(h, c.Activation);
+        return ops.Linear(h, name / c.Names.Down, c.MlpWidth, c.Width, init: c.ResidualInit);
     }
 }

@@ -16,7 +16,7 @@ public static class CheckpointWeights
     /// all.</exception>
     public static IReadOnlyDictionary<string, TensorData> For(IModelDefinition model, IReadOnlyDictionary<string, TensorData> weights, string name)
     {
-        if (model is ClipModel clip && OpenAiClipNaming.Matches(weights)) weights = OpenAiClipNaming.ToPublished(clip.Config, weights);
+        weights = model.Rename(weights);
         Check(ModelSummary.Of(model.Full).Parameters, weights, model.IgnoredWeights, name);
         return weights;
     }
@@ -24,7 +24,7 @@ public static class CheckpointWeights
     /// <summary>Compares the weights that are wanted with those that are there.</summary>
     /// <param name="wanted">What the program asks for.</param>
     /// <param name="found">What the checkpoint has.</param>
-    /// <param name="ignored">Names that may be surplus.</param>
+    /// <param name="ignored">Names that may be surplus; one that ends in a dot stands for all that begin with it.</param>
     /// <param name="name">Where the weights come from, for messages.</param>
     /// <exception cref="InvalidDataException">They differ; one message names all missing, surplus and mis-shaped
     /// weights.</exception>
@@ -41,7 +41,8 @@ public static class CheckpointWeights
                 misshaped.Add($"{spec.Name} is {tensor.Type}, wanted floats");
         }
         var known = wanted.Select(s => s.Name).Concat(ignored).ToHashSet(StringComparer.Ordinal);
-        string[] surplus = [.. found.Keys.Where(k => !known.Contains(k)).Order(StringComparer.Ordinal)];
+        string[] groups = [.. ignored.Where(i => i.EndsWith('.'))];
+        string[] surplus = [.. found.Keys.Where(k => !known.Contains(k) && !groups.Any(g => k.StartsWith(g, StringComparison.Ordinal))).Order(StringComparer.Ordinal)];
         if (missing.Count + misshaped.Count + surplus.Length == 0) return;
 
         var message = new StringBuilder($"the weights of '{name}' do not fit its config.json.");

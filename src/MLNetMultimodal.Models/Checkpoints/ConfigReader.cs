@@ -1,4 +1,6 @@
 using System.Text.Json;
+using MLNetMultimodal.Models.Blocks;
+using MLNetMultimodal.Models.Ops;
 
 namespace MLNetMultimodal.Models.Checkpoints;
 
@@ -48,6 +50,33 @@ public readonly struct ConfigReader(JsonElement json, string path = "")
         if (!Has(field)) return otherwise;
         JsonElement e = json.GetProperty(field);
         return e.ValueKind == JsonValueKind.String ? e.GetString()! : throw Wrong(field, "a text", e);
+    }
+
+    /// <summary>True or false.</summary>
+    /// <exception cref="InvalidDataException">Neither.</exception>
+    public bool Flag(string field, bool otherwise)
+    {
+        if (!Has(field)) return otherwise;
+        JsonElement e = json.GetProperty(field);
+        return e.ValueKind is JsonValueKind.True or JsonValueKind.False ? e.GetBoolean() : throw Wrong(field, "true or false", e);
+    }
+
+    /// <summary>The sizes of a Transformer, as Hugging Face's configs name them.</summary>
+    /// <param name="otherwise">Values of the fields that are missing.</param>
+    /// <exception cref="InvalidDataException">A field is of the wrong type or makes no sense.</exception>
+    public TransformerConfig Blocks(TransformerConfig otherwise)
+    {
+        TransformerConfig blocks = otherwise with
+        {
+            Layers = Int("num_hidden_layers", otherwise.Layers, max: 1024),
+            Width = Int("hidden_size", otherwise.Width),
+            MlpWidth = Int("intermediate_size", otherwise.MlpWidth),
+            Heads = Int("num_attention_heads", otherwise.Heads),
+            Activation = ActivationNames.Parse(Text("hidden_act", otherwise.Activation.ConfigName())),
+            NormEpsilon = Single("layer_norm_eps", otherwise.NormEpsilon),
+        };
+        return blocks.Width % blocks.Heads == 0 ? blocks : throw new InvalidDataException(
+            $"{Full("hidden_size")} {blocks.Width} must be a multiple of num_attention_heads {blocks.Heads}.");
     }
 
     /// <summary>A list of whole numbers; empty where it is missing.</summary>

@@ -54,9 +54,14 @@ public sealed class ModelFiles
     public ReadOnlyMemory<byte> Read(string file) =>
         TryRead(file) ?? throw new FileNotFoundException($"'{Name}' has no {file}; a model folder holds config.json, model.safetensors and its preprocessing.", file);
 
-    /// <summary>Opens the weights: <c>model.safetensors</c>, memory-mapped where it lies on disk.</summary>
+    /// <summary>Opens the weights, memory-mapped where they lie on disk: <c>model.safetensors</c>,
+    /// <c>model.safetensors.index.json</c> with its shards, or <c>open_clip_model.safetensors</c>.</summary>
+    /// <param name="file">Another file of weights; null looks for those.</param>
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
-    /// <exception cref="InvalidDataException">The file is not sound.</exception>
-    public Safetensors OpenWeights(string file = "model.safetensors") =>
+    /// <exception cref="InvalidDataException">A file is not sound.</exception>
+    /// <exception cref="NotSupportedException">The weights are a PyTorch pickle.</exception>
+    public ModelWeights OpenWeights(string? file = null) => ModelWeights.Open(this, file);
+
+    internal Safetensors OpenSafetensors(string file) =>
         Folder is not null && Contains(file) ? Safetensors.Open(Path.Combine(Folder, file)) : Safetensors.Parse(Read(file), $"{Name}/{file}");
 }

@@ -91,7 +91,7 @@ public sealed record ClipConfig
                 VocabularySize = text.Int("vocab_size", 49408, max: 1 << 24),
                 ContextLength = text.Int("max_position_embeddings", 77),
                 EndTokenId = text.Int("eos_token_id", 49407, min: 0, max: 1 << 24),
-                Blocks = ReadBlocks(text, 12, 512, 2048, 8),
+                Blocks = text.Blocks(new ClipTextConfig().Blocks),
             },
             ProjectionWidth = root.Int("projection_dim", 512),
             LogitScaleInit = root.Single("logit_scale_init_value", 2.6592f),
@@ -115,15 +115,6 @@ public sealed record ClipConfig
             ["vision_config"] = Vision.ToJson(ProjectionWidth),
         };
         return json.ToJsonString(new() { WriteIndented = true }) + "\n";
-    }
-
-    internal static TransformerConfig ReadBlocks(ConfigReader json, int layers, int width, int mlpWidth, int heads)
-    {
-        var blocks = new TransformerConfig(
-            json.Int("num_hidden_layers", layers, max: 1024), json.Int("hidden_size", width), json.Int("intermediate_size", mlpWidth),
-            json.Int("num_attention_heads", heads), ActivationNames.Parse(json.Text("hidden_act", "quick_gelu")), json.Single("layer_norm_eps", 1e-5f));
-        return blocks.Width % blocks.Heads == 0 ? blocks
-            : throw new InvalidDataException($"hidden_size {blocks.Width} must be a multiple of num_attention_heads {blocks.Heads}.");
     }
 
     internal static JsonObject WriteBlocks(TransformerConfig c, string modelType, int projectionWidth) => new()
@@ -222,6 +213,11 @@ public sealed class ClipModel(ClipConfig config) : IModelDefinition
     /// <inheritdoc/>
     public IReadOnlyList<string> IgnoredWeights { get; } =
         ["text_model.embeddings.position_ids", "vision_model.embeddings.position_ids"];
+
+    /// <summary>Checkpoints in OpenAI's and OpenCLIP's naming under Hugging Face's names.</summary>
+    /// <param name="weights">The tensors of a checkpoint.</param>
+    public IReadOnlyDictionary<string, TensorData> Rename(IReadOnlyDictionary<string, TensorData> weights) =>
+        OpenAiClipNaming.Matches(weights) ? OpenAiClipNaming.ToPublished(config, weights) : weights;
 
     /// <inheritdoc/>
     public string ToConfigJson() => config.ToJson();

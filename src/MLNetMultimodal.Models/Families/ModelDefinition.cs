@@ -1,4 +1,5 @@
 using System.Text.Json;
+using MLNetMultimodal.Models.Checkpoints;
 using MLNetMultimodal.Models.Ops;
 
 namespace MLNetMultimodal.Models.Families;
@@ -34,12 +35,39 @@ public interface IModelDefinition
     /// <summary>Name of the scalar weight whose exponential multiplies similarities; null where the family has none.</summary>
     string? LogitScale { get; }
 
-    /// <summary>Buffers that older checkpoints carry and that are computed here; they are ignored when weights are
-    /// loaded.</summary>
+    /// <summary>Weights of a checkpoint that this model has no use for: buffers that are computed here, heads for other tasks.
+    /// A name that ends in a dot stands for all that begin with it.</summary>
     IReadOnlyList<string> IgnoredWeights { get; }
 
     /// <summary>The config in the published schema.</summary>
     string ToConfigJson();
+
+    /// <summary>A checkpoint in another known naming under the names of this model; by default as it is.</summary>
+    /// <param name="weights">The tensors of a checkpoint.</param>
+    IReadOnlyDictionary<string, TensorData> Rename(IReadOnlyDictionary<string, TensorData> weights) => weights;
+
+    /// <summary>The same model for pictures of another size, its positions interpolated by <see cref="Rename"/>; by default
+    /// the model as it is.</summary>
+    /// <param name="size">Edge of the picture in pixels.</param>
+    IModelDefinition WithImageSize(int size) => this;
+}
+
+/// <summary>What follows from a definition.</summary>
+public static class ModelDefinitionExtensions
+{
+    extension(IModelDefinition model)
+    {
+        /// <summary>The most tokens of a text: the size of the text input's second dimension, known or typical; null where there
+        /// is none above 1.</summary>
+        public int? ContextLength => model.TextLength is { Size: > 1 } length ? length.Size : null;
+
+        /// <summary>L of a batch of texts whose longest has <paramref name="longest"/> tokens: just that, or the fixed length of
+        /// a model that wants every text filled up to it (SigLIP).</summary>
+        /// <param name="longest">Tokens.</param>
+        public int PaddedLength(int longest) => model.TextLength is { IsKnown: true } length ? length.Size : longest;
+
+        Dim? TextLength => model.Encoders.TryGetValue(Modality.Text, out IProgram? text) ? text.Inputs[0].Shape[1] : null;
+    }
 }
 
 /// <summary>How a family is recognised and made.</summary>
@@ -52,7 +80,27 @@ public static class ModelFamilies
 {
     /// <summary>All of them. A stranger's family is put beside them: <c>[.. ModelFamilies.BuiltIn, new("mine", config =>
     /// …)]</c>.</summary>
-    public static IReadOnlyList<ModelFamily> BuiltIn { get; } = [new("clip", json => new ClipModel(ClipConfig.FromJson(json)))];
+    public static IReadOnlyList<ModelFamily> BuiltIn { get; } =
+    [
+        new("clip", json => new ClipModel(ClipConfig.FromJson(json))),
+        new("siglip", json => new SiglipModel(SiglipConfig.FromJson(json))),
+        new("vision-text-dual-encoder", json => new VisionTextDualEncoderModel(VisionTextDualEncoderConfig.FromJson(json))),
+        .. VitConfig.ModelTypes.Select(type => new ModelFamily(type, json => new VitModel(VitConfig.FromJson(json)))),
+        .. BertConfig.ModelTypes.Select(type => new ModelFamily(type, json => new BertModel(BertConfig.FromJson(json), BertPooling.Mean))),
+    ];
+
+    /// <summary>Makes the model that a folder describes: <c>config.json</c>; with <c>modules.json</c> a folder of
+    /// sentence-transformers, with <c>open_clip_config.json</c> one of OpenCLIP.</summary>
+    /// <param name="files">The folder's files.</param>
+    /// <param name="families">Families to choose from; null for <see cref="BuiltIn"/>.</param>
+    /// <exception cref="FileNotFoundException">The folder has no config.json.</exception>
+    /// <inheritdoc cref="Create(ReadOnlyMemory{byte}, string, IReadOnlyList{ModelFamily}?)" path="/exception"/>
+    public static IModelDefinition Create(ModelFiles files, IReadOnlyList<ModelFamily>? families = null)
+    {
+        if (files.TryRead(OpenClipConfig.FileName) is { } openClip) return OpenClipConfig.Create(openClip, files.Name);
+        IModelDefinition model = Create(files.Read("config.json"), files.Name, families);
+        return files.Contains(SentenceTransformer.ModulesFile) ? SentenceTransformer.Create(files, model) : model;
+    }
 
     /// <summary>Makes the model that a config.json describes.</summary>
     /// <param name="configJson">Content of config.json.</param>

@@ -40,7 +40,7 @@ public sealed record VisionConfig
             PatchSize = json.Int("patch_size", 32, max: 4096),
             Channels = json.Int("num_channels", 3, max: 64),
             StemChannels = json.Ints("stem_channels", max: 8192),
-            Blocks = ClipConfig.ReadBlocks(json, 12, 768, 3072, 12),
+            Blocks = json.Blocks(new VisionConfig().Blocks),
         };
         config.Validate();
         return config;

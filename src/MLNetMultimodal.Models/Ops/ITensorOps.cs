@@ -110,6 +110,9 @@ public interface ITensorOps<T> where T : class
     /// <summary>x == value, for Int64 <paramref name="x"/>: Bool of the same shape.</summary>
     T Equal(T x, long value);
 
+    /// <summary>True where <paramref name="x"/> (Bool) is false.</summary>
+    T Not(T x);
+
     /// <summary><paramref name="a"/> where <paramref name="condition"/> (Bool) is true, else <paramref name="b"/>.</summary>
     T Where(T condition, T a, T b);
 

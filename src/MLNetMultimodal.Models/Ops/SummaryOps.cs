@@ -169,6 +169,9 @@ public sealed class SummaryOps : ITensorOps<ShapeOnly>
     public ShapeOnly Equal(ShapeOnly x, long value) => Same(x);
 
     /// <inheritdoc/>
+    public ShapeOnly Not(ShapeOnly x) => Same(x);
+
+    /// <inheritdoc/>
     public ShapeOnly Where(ShapeOnly condition, ShapeOnly a, ShapeOnly b) => Broadcast(new(Shapes.Broadcast(a.Dims, b.Dims)), condition);
 
     /// <inheritdoc/>

@@ -70,7 +70,7 @@ sealed class ContrastiveLoop : IDisposable
         _optimizer = new AdamWOptimizer(parameters, new() { WeightDecay = options.WeightDecay, Beta2 = options.Beta2 });
         _ema = options.EmaDecay > 0 ? new Ema(parameters, options.EmaDecay) : null;
         _step = new ContrastiveStep(definition, model, options, _generator, _bias);
-        _batcher = new PairBatcher(train, images, texts, NewAugmentation(options, images), options.Templates, options.Seed);
+        _batcher = new PairBatcher(train, definition, images, texts, NewAugmentation(options, images), options.Templates, options.Seed);
         _earlyStopping = options.EarlyStoppingPatience is { } patience && validation is not null ? new EarlyStopping(patience) : null;
         _schedule = new() { Peak = options.LearningRate, Steps = TotalSteps, WarmupSteps = (long)(options.WarmupShare * TotalSteps) };
     }
@@ -272,7 +272,7 @@ sealed class ContrastiveLoop : IDisposable
         Tensor Prompts(string[] prompts)
         {
             using DisposeScope part = NewDisposeScope();
-            int length = prompts.Max(p => _texts.Encode(p).Count);
+            int length = _definition.PaddedLength(prompts.Max(p => _texts.Encode(p).Count));
             var ids = new long[prompts.Length * length];
             _texts.EncodeBatch(prompts, length, ids, []);
             Tensor embeds = Embed(ops, Modality.Text, tensor(ids, [prompts.Length, length]).to(_model.Device));

@@ -93,9 +93,12 @@ public sealed class ContrastiveTrainer : IEstimator<MultimodalTransformer>
         if (_options.Initialize is { } folder)
         {
             ModelFiles files = ModelFiles.FromFolder(folder);
-            IModelDefinition known = ModelFamilies.Create(files.Read("config.json"), folder);
-            using Safetensors weights = files.OpenWeights();
             ImagePreprocessing preprocessing = ImagePreprocessing.FromJson(files.Read("preprocessor_config.json").Span);
+            IModelDefinition known = ModelFamilies.Create(files);
+            if (preprocessing.Height == preprocessing.Width) known = known.WithImageSize(preprocessing.Height);
+            if (!known.Encoders.ContainsKey(Modality.Image) || !known.Encoders.ContainsKey(Modality.Text))
+                throw new NotSupportedException($"'{folder}' is '{known.ModelType}' and has no encoders for pictures and texts; contrastive training wants both.");
+            using ModelWeights weights = files.OpenWeights();
             CheckSize(known.Encoders[Modality.Image].Inputs[0], preprocessing, folder);
             return (known, preprocessing, TextTokenizer.Load(files.TryRead, folder),
                 TorchModel.Load(known.Full, CheckpointWeights.For(known, weights, folder), device));

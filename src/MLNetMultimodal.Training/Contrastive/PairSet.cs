@@ -1,5 +1,6 @@
 using MLNetMultimodal.Media.Images;
 using MLNetMultimodal.Media.Text;
+using MLNetMultimodal.Models.Families;
 
 namespace MLNetMultimodal.Training;
 
@@ -66,7 +67,8 @@ sealed record PairBatch(float[] Pixels, long[] Ids, int Length, long[] Caption, 
 /// <summary>Draws batches from a <see cref="PairSet"/>: a caption and a template per row, augmented pixels, token ids. Every
 /// choice is a function
 /// of seed, epoch and row, so that a resumed training sees just what the undisturbed one would have seen.</summary>
-sealed class PairBatcher(PairSet set, ImagePreprocessing images, TextTokenizer texts, Augmentation augmentation, IReadOnlyList<string> templates, int seed)
+sealed class PairBatcher(PairSet set, IModelDefinition definition, ImagePreprocessing images, TextTokenizer texts, Augmentation augmentation,
+    IReadOnlyList<string> templates, int seed)
 {
     readonly Dictionary<string, IReadOnlyList<int>> _tokens = new(StringComparer.Ordinal);
 
@@ -97,7 +99,7 @@ sealed class PairBatcher(PairSet set, ImagePreprocessing images, TextTokenizer t
             (caption[i], groups[i]) = (id, set.Group(row));
         }
         IReadOnlyList<int>[] tokens = [.. distinct.Keys.Select(Tokens)];
-        int length = tokens.Max(t => t.Count);
+        int length = definition.PaddedLength(tokens.Max(t => t.Count));
         var ids = new long[tokens.Length * length];
         Array.Fill(ids, texts.PadId);
         for (int i = 0; i < tokens.Length; i++)

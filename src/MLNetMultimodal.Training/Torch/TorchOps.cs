@@ -153,6 +153,9 @@ public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, 
     public Tensor Equal(Tensor x, long value) => x.eq(value);
 
     /// <inheritdoc/>
+    public Tensor Not(Tensor x) => x.logical_not();
+
+    /// <inheritdoc/>
     public Tensor Where(Tensor condition, Tensor a, Tensor b) => torch.where(condition, a, b);
 
     /// <inheritdoc/>

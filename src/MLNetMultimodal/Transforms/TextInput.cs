@@ -1,5 +1,6 @@
 using Microsoft.ML;
 using MLNetMultimodal.Inference;
+using MLNetMultimodal.Models.Families;
 
 namespace MLNetMultimodal.Transforms;
 
@@ -55,7 +56,7 @@ sealed class TextInput(MultimodalModel model, string column)
     public void Run(TextPart part, int count)
     {
         if (part.Failures(count) == count) return;
-        int length = part.Tokens.Take(count).Max(t => t.Count);
+        int length = model.Definition.PaddedLength(part.Tokens.Take(count).Max(t => t.Count));
         if (part.Ids.Length < count * length) part.Ids = new long[part.Tokens.Length * length];
         Span<long> ids = part.Ids.AsSpan(0, count * length);
         ids.Fill(model.Texts.PadId);

@@ -1,0 +1,227 @@
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using MLNetMultimodal.Models.Blocks;
+using MLNetMultimodal.Models.Checkpoints;
+using MLNetMultimodal.Models.Ops;
+
+namespace MLNetMultimodal.Models.Families;
+
+/// <summary>Sizes of BERT and RoBERTa, in the schema of Hugging Face's <c>BertConfig</c>.</summary>
+public sealed record BertConfig
+{
+    /// <summary>Those of BERT's architecture: <c>bert</c> (MiniLM too), <c>roberta</c>, <c>xlm-roberta</c>.</summary>
+    public static IReadOnlyList<string> ModelTypes { get; } = ["bert", "roberta", "xlm-roberta"];
+
+    /// <summary>One of <see cref="ModelTypes"/>.</summary>
+    public string ModelType { get; init; } = "bert";
+
+    /// <summary>V, size of the vocabulary.</summary>
+    public int VocabularySize { get; init; } = 30522;
+
+    /// <summary>Rows of the position table.</summary>
+    public int MaxPositions { get; init; } = 512;
+
+    /// <summary>Rows of the table of token types, of which the first is used: a text is one segment.</summary>
+    public int TokenTypes { get; init; } = 2;
+
+    /// <summary>The id that fills up shorter texts, on the right; it is never attended to.</summary>
+    public int PadId { get; init; }
+
+    /// <summary>Sizes of the blocks.</summary>
+    public TransformerConfig Blocks { get; init; } = new(12, 768, 3072, 12, Activation.Gelu, 1e-12f) { Names = BlockNames.Bert, PostNorm = true };
+
+    /// <summary>Position of the first token: RoBERTa counts from the one after its pad id.</summary>
+    public int FirstPosition => ModelType == "bert" ? 0 : PadId + 1;
+
+    /// <summary>The most tokens of a text.</summary>
+    public int ContextLength => MaxPositions - FirstPosition;
+
+    /// <summary>Reads a config.json.</summary>
+    /// <param name="json">Its root.</param>
+    /// <exception cref="InvalidDataException">A field is of the wrong type or makes no sense.</exception>
+    /// <exception cref="NotSupportedException">Positions are relative, or the model is a decoder.</exception>
+    public static BertConfig FromJson(JsonElement json) => FromJson(new ConfigReader(json));
+
+    internal static BertConfig FromJson(ConfigReader json)
+    {
+        string positions = json.Text("position_embedding_type", "absolute");
+        if (positions != "absolute")
+            throw new NotSupportedException($"position_embedding_type '{positions}' is not supported; only 'absolute' is.");
+        if (json.Flag("is_decoder", false))
+            throw new NotSupportedException("is_decoder is true; only encoders are supported.");
+        string type = json.Text("model_type", "bert");
+        var config = new BertConfig
+        {
+            ModelType = type,
+            VocabularySize = json.Int("vocab_size", type == "bert" ? 30522 : 50265, max: 1 << 24),
+            MaxPositions = json.Int("max_position_embeddings", 512),
+            TokenTypes = json.Int("type_vocab_size", 2, max: 1024),
+            PadId = json.Int("pad_token_id", type == "bert" ? 0 : 1, min: 0, max: 1 << 24),
+            Blocks = json.Blocks(new BertConfig().Blocks),
+        };
+        return config.ContextLength > 0 ? config : throw new InvalidDataException(
+            $"max_position_embeddings {config.MaxPositions} leaves no position after pad_token_id {config.PadId}.");
+    }
+
+    /// <summary>Writes a config.json that Hugging Face's <c>BertConfig</c> reads.</summary>
+    public string ToJson() => ToJsonObject().ToJsonString(new() { WriteIndented = true }) + "\n";
+
+    internal JsonObject ToJsonObject() => new()
+    {
+        ["architectures"] = new JsonArray(ModelType switch { "bert" => "BertModel", "roberta" => "RobertaModel", _ => "XLMRobertaModel" }),
+        ["model_type"] = ModelType,
+        ["vocab_size"] = VocabularySize,
+        ["hidden_size"] = Blocks.Width,
+        ["intermediate_size"] = Blocks.MlpWidth,
+        ["num_attention_heads"] = Blocks.Heads,
+        ["num_hidden_layers"] = Blocks.Layers,
+        ["hidden_act"] = Blocks.Activation.ConfigName(),
+        ["layer_norm_eps"] = Blocks.NormEpsilon,
+        ["max_position_embeddings"] = MaxPositions,
+        ["type_vocab_size"] = TokenTypes,
+        ["pad_token_id"] = PadId,
+        ["position_embedding_type"] = "absolute",
+    };
+}
+
+/// <summary>How the tokens of a text become one vector.</summary>
+public enum BertPooling
+{
+    /// <summary>The mean over all tokens but padding: what sentence-transformers do where nothing else is said.</summary>
+    Mean,
+
+    /// <summary>The first token.</summary>
+    FirstToken,
+
+    /// <summary>The sum over all tokens but padding, divided by the square root of their number.</summary>
+    MeanSqrtLength,
+}
+
+/// <summary>BERT: a bidirectional Transformer over tokens (Devlin et al. 2019, arXiv:1810.04805), and RoBERTa (Liu et al. 2019,
+/// arXiv:1907.11692), which differs in where positions begin. Names of Hugging Face's <c>BertModel</c>.</summary>
+public static class Bert
+{
+    /// <summary>Tokens in, tokens out.</summary>
+    /// <param name="ops">The engine.</param>
+    /// <param name="name">The model; empty for a checkpoint of its own.</param>
+    /// <param name="c">Sizes.</param>
+    /// <param name="ids">Int64 [B, L], L at most the context length; padding stands on the right.</param>
+    /// <param name="keep">Bool [B, L]: true for a token, false for padding.</param>
+    /// <returns>[B, L, D].</returns>
+    public static T Encode<T>(ITensorOps<T> ops, Name name, BertConfig c, T ids, T keep) where T : class
+    {
+        Name embeddings = name / "embeddings";
+        int width = c.Blocks.Width;
+        T x = ops.Embedding(ids, embeddings / "word_embeddings", c.VocabularySize, width);             // [B, L] -> [B, L, D]
+        T positions = ops.Parameter(embeddings / "position_embeddings" / "weight", default, c.MaxPositions, width);
+        x = ops.Add(x, ops.SliceLike(ops.Slice(positions, 0, c.FirstPosition, int.MaxValue), 0, ids, 1));
+        T types = ops.Parameter(embeddings / "token_type_embeddings" / "weight", default, c.TokenTypes, width);
+        x = ops.Add(x, ops.Slice(types, 0, 0, 1));
+        x = ops.LayerNorm(x, embeddings / "LayerNorm", c.Blocks.NormEpsilon);
+        return Transformer.Encoder(ops, name / "encoder", c.Blocks, x, new(Keep: keep));
+    }
+
+    /// <summary>The first token through a layer and tanh: <c>pooler_output</c>.</summary>
+    /// <param name="ops">The engine.</param>
+    /// <param name="name">The model.</param>
+    /// <param name="width">D.</param>
+    /// <param name="tokens">[B, L, D].</param>
+    /// <returns>[B, D].</returns>
+    public static T Pooler<T>(ITensorOps<T> ops, Name name, int width, T tokens) where T : class =>
+        ops.Activate(ops.Linear(FirstToken(ops, tokens), name / "pooler" / "dense", width, width), Activation.Tanh);
+
+    /// <summary>One vector for all tokens.</summary>
+    /// <param name="ops">The engine.</param>
+    /// <param name="pooling">How.</param>
+    /// <param name="tokens">[B, L, D].</param>
+    /// <param name="keep">Bool [B, L]: true for a token, false for padding.</param>
+    /// <returns>[B, D].</returns>
+    public static T Pool<T>(ITensorOps<T> ops, BertPooling pooling, T tokens, T keep) where T : class
+    {
+        if (pooling == BertPooling.FirstToken) return FirstToken(ops, tokens);
+        T first = ops.Slice(FirstToken(ops, tokens), 1, 0, 1);                                          // [B, 1]
+        T zero = ops.Multiply(first, 0);
+        T weights = ops.Where(keep, ops.Add(zero, 1), zero);                                            // [B, L]
+        if (pooling == BertPooling.MeanSqrtLength) weights = ops.L2Normalize(weights);
+        T sum = ops.Sum(ops.Multiply(tokens, ops.Rearrange(weights, "b (l one) -> b l one", ("one", 1))), 1);
+        return pooling == BertPooling.Mean ? ops.Divide(sum, ops.Sum(weights, 1, keepDims: true)) : sum;
+    }
+
+    static T FirstToken<T>(ITensorOps<T> ops, T tokens) where T : class =>
+        ops.Rearrange(ops.Slice(tokens, 1, 0, 1), "b l d -> b (l d)");                                 // [B, L, D] -> [B, D]
+}
+
+/// <summary>BERT as a model of this library: texts to embeddings of length 1. Padding is recognised by its id.</summary>
+/// <param name="config">Sizes.</param>
+/// <param name="pooling">How tokens become an embedding.</param>
+/// <param name="contextLength">The most tokens of a text; null for all that the positions allow.</param>
+public sealed class BertModel(BertConfig config, BertPooling pooling, int? contextLength = null) : IModelDefinition
+{
+    /// <summary>Sizes.</summary>
+    public BertConfig Config => config;
+
+    /// <summary>How tokens become an embedding.</summary>
+    public BertPooling Pooling => pooling;
+
+    /// <inheritdoc/>
+    public string ModelType => config.ModelType;
+
+    /// <inheritdoc/>
+    public int EmbeddingWidth => config.Blocks.Width;
+
+    /// <inheritdoc/>
+    public IReadOnlyDictionary<Modality, IProgram> Encoders { get; } = new Dictionary<Modality, IProgram>
+    {
+        [Modality.Text] = new TextProgram(config, pooling, contextLength),
+    };
+
+    /// <summary>Takes <c>input_ids</c> and <c>attention_mask</c>; gives <c>last_hidden_state</c> [B, L, D], the pooled
+    /// <c>sentence_embedding</c> [B, D] as it is, and <c>text_embeds</c> [B, D], the same with length 1.</summary>
+    public IProgram Full { get; } = new FullProgram(config, pooling, contextLength);
+
+    /// <inheritdoc/>
+    public string? LogitScale => null;
+
+    /// <inheritdoc/>
+    public IReadOnlyList<string> IgnoredWeights { get; } =
+        ["embeddings.position_ids", "embeddings.token_type_ids", "pooler.", "cls.", "lm_head.", "classifier.", "qa_outputs."];
+
+    /// <inheritdoc/>
+    public string ToConfigJson() => config.ToJson();
+
+    /// <summary>Checkpoints of a task, whose names begin with <c>bert.</c> or <c>roberta.</c>, and those of TensorFlow times,
+    /// whose norms have a <c>gamma</c> and a <c>beta</c>.</summary>
+    /// <param name="weights">The tensors of a checkpoint.</param>
+    public IReadOnlyDictionary<string, TensorData> Rename(IReadOnlyDictionary<string, TensorData> weights) =>
+        BertNaming.ToPublished(weights, "bert.", "roberta.");
+
+    static TensorSpec Ids(BertConfig c, int? length, string name) => new(name, ElementType.Int64, Dim.Dynamic("batch"),
+        Dim.Dynamic("sequence", Math.Min(c.ContextLength, length ?? c.ContextLength)));
+
+    sealed class TextProgram(BertConfig c, BertPooling pooling, int? length) : IProgram
+    {
+        public string Name => "text_model";
+
+        public IReadOnlyList<TensorSpec> Inputs { get; } = [Ids(c, length, "input_ids")];
+
+        public IReadOnlyList<(string, T)> Run<T>(ITensorOps<T> ops, IReadOnlyDictionary<string, T> inputs) where T : class
+        {
+            T ids = inputs["input_ids"], keep = ops.Not(ops.Equal(ids, c.PadId));
+            return [("text_embeds", ops.L2Normalize(Bert.Pool(ops, pooling, Bert.Encode(ops, Ops.Name.Root, c, ids, keep), keep)))];
+        }
+    }
+
+    sealed class FullProgram(BertConfig c, BertPooling pooling, int? length) : IProgram
+    {
+        public string Name => "model";
+
+        public IReadOnlyList<TensorSpec> Inputs { get; } = [Ids(c, length, "input_ids"), Ids(c, length, "attention_mask")];
+
+        public IReadOnlyList<(string, T)> Run<T>(ITensorOps<T> ops, IReadOnlyDictionary<string, T> inputs) where T : class
+        {
+            T keep = ops.Equal(inputs["attention_mask"], 1);
+            T tokens = Bert.Encode(ops, Ops.Name.Root, c, inputs["input_ids"], keep), pooled = Bert.Pool(ops, pooling, tokens, keep);
+            return [("last_hidden_state", tokens), ("sentence_embedding", pooled), ("text_embeds", ops.L2Normalize(pooled))];
+        }
+    }
+}

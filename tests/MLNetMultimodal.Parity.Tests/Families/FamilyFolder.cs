@@ -1,0 +1,51 @@
+using System.Text;
+using MLNetMultimodal.Models.Checkpoints;
+using MLNetMultimodal.Models.Families;
+using MLNetMultimodal.Models.Ops;
+
+namespace MLNetMultimodal.Parity.Tests.Families;
+
+/// <summary>A model folder in memory: a config.json as the hub has it, and random weights under the names that the config asks
+/// for, as large as those of trained models so that every part counts.</summary>
+sealed class FamilyFolder
+{
+    public FamilyFolder(string config, Func<string, string>? rename = null, params ReadOnlySpan<(string Name, string Content)> more)
+    {
+        var files = new Dictionary<string, ReadOnlyMemory<byte>> { ["config.json"] = Encoding.UTF8.GetBytes(config) };
+        foreach (var (name, content) in more) files[name] = Encoding.UTF8.GetBytes(content);
+        Model = ModelFamilies.Create(ModelFiles.FromMemory("random", files));
+        var random = new Random(7);
+        Weights = ModelSummary.Of(Model.Full).Parameters.ToDictionary(p => p.Name, p => Draw(p, random));
+        var stream = new MemoryStream();
+        Safetensors.Write(stream, Weights.Select(w => KeyValuePair.Create(rename is null ? w.Key : rename(w.Key), w.Value)));
+        files["model.safetensors"] = stream.ToArray();
+        Files = ModelFiles.FromMemory("random", files);
+    }
+
+    public IModelDefinition Model { get; }
+
+    public ModelFiles Files { get; }
+
+    /// <summary>Under the model's own names.</summary>
+    public IReadOnlyDictionary<string, TensorData> Weights { get; }
+
+    public Plain Oracle => new(Weights);
+
+    /// <summary>Runs a program in an engine with the weights as they are read from the folder.</summary>
+    public IReadOnlyDictionary<string, TensorData> Run(string engine, IProgram program, IReadOnlyDictionary<string, TensorData> inputs)
+    {
+        using ModelWeights stored = Files.OpenWeights();
+        return Engines.Get(engine).Run(program, CheckpointWeights.For(Model, stored, "random"), inputs);
+    }
+
+    static TensorData Draw(ParameterSpec p, Random random)
+    {
+        double scale = p.Shape.Count >= 2 ? 1.5 / Math.Sqrt(p.Shape.Skip(1).Aggregate(1, (n, d) => n * d)) : 0.3;
+        double center = p.Name.EndsWith("orm.weight", StringComparison.Ordinal) || p.Name.Contains("norm", StringComparison.OrdinalIgnoreCase)
+            && p.Name.EndsWith("weight", StringComparison.Ordinal) || p.Name.EndsWith("lambda1", StringComparison.Ordinal) ? 1 : 0;
+        if (p.Name.Contains("embeddings.word", StringComparison.Ordinal) || p.Name.Contains("position", StringComparison.Ordinal)) scale = 0.5;
+        return TensorData.From(
+            [.. Enumerable.Range(0, (int)p.Count).Select(_ => (float)(center + scale * (random.NextDouble() * 2 - 1) * Math.Sqrt(3)))],
+            [.. p.Shape.Select(d => (long)d)]);
+    }
+}
