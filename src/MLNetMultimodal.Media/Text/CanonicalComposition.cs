@@ -3,7 +3,7 @@ using System.Text;
 
 namespace MLNetMultimodal.Media.Text;
 
-// Unicode normalisation form C. .NET's own does nothing under InvariantGlobalization and needs ICU otherwise; token ids must not
+// Unicode normalisation forms C and D. .NET's own does nothing under InvariantGlobalization and needs ICU otherwise; token ids must not
 // depend on that.
 // Tables: CanonicalComposition.txt, an embedded resource. Algorithm: Unicode Standard Annex 15.
 static class CanonicalComposition
@@ -51,6 +51,23 @@ static class CanonicalComposition
             Decompose(rune.Value, codes);
         SortMarks(codes);
         Recompose(codes);
+        return ToText(codes);
+    }
+
+    // Normalisation form D.
+    public static string Decompose(string text)
+    {
+        if (!text.AsSpan().ContainsAnyExceptInRange('\0', '\u00BF'))
+            return text;
+        var codes = new List<int>(text.Length);
+        foreach (Rune rune in text.EnumerateRunes())
+            Decompose(rune.Value, codes);
+        SortMarks(codes);
+        return ToText(codes);
+    }
+
+    static string ToText(List<int> codes)
+    {
         var result = new StringBuilder(codes.Count);
         Span<char> chars = stackalloc char[2];
         foreach (int code in codes)

@@ -10,14 +10,14 @@ namespace MLNetMultimodal.Media.Text;
 sealed class ClipPreTokenizer(IEnumerable<string> specialTokens, bool specialTokensFirst) : PreTokenizer
 {
     // Longer pieces are cut: merging takes time quadratic in the piece, and no caption has such a word.
-    const int MaxPiece = 16_384;
+    public const int MaxPiece = 16_384;
 
     static readonly string[] Contractions = ["'s", "'t", "'re", "'ve", "'m", "'ll", "'d"];
 
     readonly string[] _specialTokens =
         [.. specialTokens.Where(t => t.Length > 0).OrderByDescending(t => t.Length).ThenBy(t => t, StringComparer.Ordinal)];
 
-    enum Kind { Space, Letter, Number, Other }
+    public enum Kind { Space, Letter, Number, Other }
 
     public override IEnumerable<(int Offset, int Length)> PreTokenize(ReadOnlySpan<char> text) => PreTokenize(text.ToString());
 
@@ -57,10 +57,8 @@ sealed class ClipPreTokenizer(IEnumerable<string> specialTokens, bool specialTok
     static int PieceAt(string text, int start, int end)
     {
         ReadOnlySpan<char> rest = text.AsSpan(start..end);
-        if (rest[0] == '\'')
-            foreach (string contraction in Contractions)
-                if (rest.StartsWith(contraction, StringComparison.Ordinal))
-                    return contraction.Length;
+        if (ContractionAt(rest) is > 0 and int contraction)
+            return contraction;
         Kind kind = KindOf(rest, out int length);
         if (kind is Kind.Number or Kind.Space)
             return length;
@@ -69,7 +67,17 @@ sealed class ClipPreTokenizer(IEnumerable<string> specialTokens, bool specialTok
         return length;
     }
 
-    static Kind KindOf(ReadOnlySpan<char> text, out int length)
+    // Length of an English contraction's end at the start of the text; 0 where there is none.
+    public static int ContractionAt(ReadOnlySpan<char> text)
+    {
+        if (text[0] == '\'')
+            foreach (string contraction in Contractions)
+                if (text.StartsWith(contraction, StringComparison.Ordinal))
+                    return contraction.Length;
+        return 0;
+    }
+
+    public static Kind KindOf(ReadOnlySpan<char> text, out int length)
     {
         Rune.DecodeFromUtf16(text, out Rune rune, out length);
         if (Rune.IsWhiteSpace(rune))

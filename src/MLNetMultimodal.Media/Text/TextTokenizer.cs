@@ -1,14 +1,14 @@
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
-using Microsoft.ML.Tokenizers;
 
 namespace MLNetMultimodal.Media.Text;
 
 /// <summary>
-/// From a text to token ids and back, as CLIP's byte-level BPE does it (Radford et al. 2021, arXiv:2103.00020, section 2.4;
-/// Sennrich et al. 2016,
-/// arXiv:1508.07909). Reads the files that Hugging Face's CLIP tokenizers consist of. Immutable and thread-safe.
+/// From a text to token ids and back, by the tokenizers of Hugging Face's folders: byte-level BPE of CLIP's kind (Radford et al.
+/// 2021, arXiv:2103.00020, section 2.4) and of GPT-2's and RoBERTa's (Sennrich et al. 2016, arXiv:1508.07909), BERT's WordPiece
+/// (Devlin et al. 2019, arXiv:1810.04805), and SentencePiece (Kudo and Richardson 2018, arXiv:1808.06226) as SigLIP, T5 and XLM-R
+/// use it. Immutable and thread-safe.
 /// </summary>
 public sealed class TextTokenizer
 {
@@ -16,30 +16,30 @@ public sealed class TextTokenizer
 
     static readonly string[] FileNames =
     [
-        TokenizerDefinition.TokenizerJson, TokenizerDefinition.Vocab, TokenizerDefinition.Merge, TokenizerDefinition.Config,
-            TokenizerDefinition.SpecialMap,
+        TokenizerDefinition.TokenizerJson, TokenizerDefinition.Vocab, TokenizerDefinition.Merge, TokenizerDefinition.VocabText,
+        TokenizerDefinition.Config, TokenizerDefinition.SpecialMap, .. TokenizerDefinition.PieceFiles,
     ];
 
     static readonly JsonSerializerOptions Indented = new() { WriteIndented = true, NewLine = "\n" };
 
-    readonly BpeTokenizer _bpe;
+    readonly ITokenModel _model;
     readonly Dictionary<int, string> _tokens;
 
-    TextTokenizer(IReadOnlyDictionary<string, ReadOnlyMemory<byte>> files, TokenizerDefinition definition, BpeTokenizer bpe)
+    TextTokenizer(IReadOnlyDictionary<string, ReadOnlyMemory<byte>> files, TokenizerDefinition definition, ITokenModel model)
     {
         Files = files;
-        _bpe = bpe;
-        _tokens = definition.Vocabulary.ToDictionary(t => t.Value, t => t.Key);
+        _model = model;
+        _tokens = definition.Vocabulary.GroupBy(t => t.Value).ToDictionary(t => t.Key, t => t.First().Key);
         VocabularySize = _tokens.Keys.Max() + 1;
-        ContextLength = definition.ContextLength ?? TokenizerDefinition.DefaultContextLength;
-        BeginId = definition.Vocabulary[definition.Begin!];
+        ContextLength = definition.ContextLength ?? (definition.Kind == TokenizerKind.ClipBpe ? TokenizerDefinition.DefaultContextLength : 512);
+        BeginId = definition.Begin is { } begin ? definition.Vocabulary[begin] : null;
         EndId = definition.Vocabulary[definition.End!];
         PadId = definition.Vocabulary[definition.Pad!];
     }
 
     TextTokenizer(TextTokenizer other, int contextLength)
     {
-        _bpe = other._bpe;
+        _model = other._model;
         _tokens = other._tokens;
         (VocabularySize, BeginId, EndId, PadId) = (other.VocabularySize, other.BeginId, other.EndId, other.PadId);
         ContextLength = contextLength;
@@ -55,8 +55,8 @@ public sealed class TextTokenizer
     /// <summary>The id that fills up shorter texts of a batch.</summary>
     public int PadId { get; }
 
-    /// <summary>The id that every text begins with.</summary>
-    public int BeginId { get; }
+    /// <summary>The id that every text begins with; null for a kind that has none, such as SigLIP's.</summary>
+    public int? BeginId { get; }
 
     /// <summary>The id that every text ends with.</summary>
     public int EndId { get; }
@@ -68,7 +68,8 @@ public sealed class TextTokenizer
     public IReadOnlyDictionary<string, ReadOnlyMemory<byte>> Files { get; }
 
     /// <summary>
-    /// Reads the tokenizer of a model folder: <c>tokenizer.json</c>, or <c>vocab.json</c> with <c>merges.txt</c>; also
+    /// Reads the tokenizer of a model folder: <c>tokenizer.json</c>, <c>vocab.json</c> with <c>merges.txt</c>, <c>vocab.txt</c>, or
+    /// SentencePiece's <c>spiece.model</c>, <c>tokenizer.model</c>, <c>sentencepiece.bpe.model</c>; also
     /// <c>tokenizer_config.json</c> and <c>special_tokens_map.json</c> where they are there.
     /// </summary>
     /// <param name="folder">The model folder.</param>
@@ -97,15 +98,36 @@ public sealed class TextTokenizer
         foreach (string file in FileNames)
             if (readFile(file) is { } bytes && !bytes.Equals(default)) // `found ? bytes : null` is the default, not null
                 files[file] = bytes;
-        bool isWhole = files.ContainsKey(TokenizerDefinition.TokenizerJson);
-        if (!isWhole && !(files.ContainsKey(TokenizerDefinition.Vocab) && files.ContainsKey(TokenizerDefinition.Merge)))
-            throw new FileNotFoundException($"'{name}' has neither tokenizer.json nor vocab.json with merges.txt" +
-                $"{(files.Count > 0 ? $", only {string.Join(", ", files.Keys)}" : "")}.");
+        bool HasAny(params ReadOnlySpan<string> names)
+        {
+            foreach (string file in names)
+                if (files.ContainsKey(file)) return true;
+            return false;
+        }
+
+        bool hasPair = files.ContainsKey(TokenizerDefinition.Vocab) && files.ContainsKey(TokenizerDefinition.Merge);
+        if (!hasPair && !HasAny([TokenizerDefinition.TokenizerJson, TokenizerDefinition.VocabText, .. TokenizerDefinition.PieceFiles]))
+            throw new FileNotFoundException($"'{name}' has neither tokenizer.json nor vocab.json with merges.txt, vocab.txt or one of "
+                + $"{string.Join(", ", TokenizerDefinition.PieceFiles)}{(files.Count > 0 ? $"; only {string.Join(", ", files.Keys)}" : "")}.");
         var definition = TokenizerDefinition.Read(files, name);
-        BpeTokenizer? bpe = null;
-        string source = isWhole ? TokenizerDefinition.TokenizerJson : TokenizerDefinition.Merge;
-        TokenizerDefinition.Guard($"{name}/{source}", () => bpe = CreateBpe(definition));
-        return new TextTokenizer(files.AsReadOnly(), definition, bpe!);
+        ITokenModel? model = null;
+        string source = definition.Source == TokenizerDefinition.Vocab ? TokenizerDefinition.Merge : definition.Source;
+        TokenizerDefinition.Guard($"{name}/{source}", () => model = Create(definition, files));
+        return new TextTokenizer(files.AsReadOnly(), definition, model!);
+    }
+
+    static ITokenModel Create(TokenizerDefinition definition, Dictionary<string, ReadOnlyMemory<byte>> files)
+    {
+        switch (definition.Kind)
+        {
+            case TokenizerKind.ClipBpe: return new ClipBpeModel(definition);
+            case TokenizerKind.ByteLevelBpe: return new ByteLevelBpeModel(definition);
+            case TokenizerKind.WordPiece: return new WordPieceModel(definition);
+            default:
+                var model = new SentencePieceModel(definition, files[definition.Source]);
+                definition.CompletePieces();
+                return model;
+        }
     }
 
     /// <summary>
@@ -121,8 +143,8 @@ public sealed class TextTokenizer
     }
 
     /// <summary>
-    /// The text of token ids, lower-case and with a space between words, as they were encoded. Begin, end and padding tokens
-    /// leave nothing.
+    /// The text of token ids, as far as the tokens keep it: CLIP's and BERT's have lost case and the kind of white space. Begin,
+    /// end and padding tokens leave nothing.
     /// </summary>
     /// <param name="ids">Token ids, each from 0 to <see cref="VocabularySize"/> - 1.</param>
     /// <returns>The text; bytes that are no UTF-8 come out as U+FFFD.</returns>
@@ -130,20 +152,15 @@ public sealed class TextTokenizer
     public string Decode(IEnumerable<int> ids)
     {
         ArgumentNullException.ThrowIfNull(ids);
-        var bytes = new List<byte>();
+        var tokens = new List<string>();
         foreach (int id in ids)
         {
             if (id == BeginId || id == EndId || id == PadId)
                 continue;
-            if (!_tokens.TryGetValue(id, out string? token))
-                throw new ArgumentOutOfRangeException(nameof(ids), id,
-                    $"ids must be in the vocabulary of {_tokens.Count} tokens, but one is {id}.");
-            bool endsWord = token.EndsWith(TokenizerDefinition.WordEnd, StringComparison.Ordinal);
-            ByteLevel.AppendBytes(endsWord ? token.AsSpan(0, token.Length - TokenizerDefinition.WordEnd.Length) : token, bytes);
-            if (endsWord)
-                bytes.Add((byte)' ');
+            tokens.Add(_tokens.TryGetValue(id, out string? token) ? token : throw new ArgumentOutOfRangeException(nameof(ids), id,
+                $"ids must be in the vocabulary of {_tokens.Count} tokens, but one is {id}."));
         }
-        return Encoding.UTF8.GetString(bytes.ToArray()).TrimEnd(' ');
+        return _model.Decode(tokens);
     }
 
     /// <summary>Token ids of several texts, as a model takes them.</summary>
@@ -186,27 +203,10 @@ public sealed class TextTokenizer
 
     List<int> Encode(string text, int length)
     {
-        // One token more than fits would do: merging stops there instead of at the text's end.
-        IReadOnlyList<int> body = _bpe.EncodeToIds(text, length - 1, out _, out _);
-        return [BeginId, .. body.Take(length - 2), EndId];
-    }
-
-    static BpeTokenizer CreateBpe(TokenizerDefinition definition)
-    {
-        var normalizer = new ClipNormalizer(definition.Composes, definition.Lowercases);
-        // Texts are searched after normalising, so the tokens are normalised as well.
-        Dictionary<string, int> specialTokens = [];
-        foreach (string token in definition.SpecialTokens)
-            specialTokens.TryAdd(normalizer.Normalize(token), definition.Vocabulary[token]);
-        return BpeTokenizer.Create(new BpeOptions(definition.Vocabulary)
-        {
-            Merges = definition.Merges,
-            Normalizer = normalizer,
-            PreTokenizer = new ClipPreTokenizer(specialTokens.Keys, definition.SpecialTokensFirst),
-            SpecialTokens = specialTokens,
-            EndOfWordSuffix = TokenizerDefinition.WordEnd,
-            ByteLevel = true,
-        });
+        int around = BeginId is null ? 1 : 2;
+        // One token more than fits would do.
+        IEnumerable<int> body = _model.Encode(text, length - around + 1).Take(length - around);
+        return BeginId is { } begin ? [begin, .. body, EndId] : [.. body, EndId];
     }
 
     Dictionary<string, ReadOnlyMemory<byte>> FilesWith(int contextLength)
@@ -216,7 +216,7 @@ public sealed class TextTokenizer
             : new()
             {
                 ["tokenizer_class"] = "CLIPTokenizer",
-                ["bos_token"] = _tokens[BeginId],
+                ["bos_token"] = BeginId is { } begin ? _tokens[begin] : null,
                 ["eos_token"] = _tokens[EndId],
                 ["pad_token"] = _tokens[PadId],
             };

@@ -3,11 +3,14 @@ using System.Text.Json;
 
 namespace MLNetMultimodal.Media.Text;
 
+// The families of tokenizers.
+enum TokenizerKind { ClipBpe, ByteLevelBpe, WordPiece, SentencePiece }
+
 // What a tokenizer's files say, in whichever form they say it.
 sealed class TokenizerDefinition
 {
     public const string TokenizerJson = "tokenizer.json", Vocab = "vocab.json", Merge = "merges.txt",
-        Config = "tokenizer_config.json", SpecialMap = "special_tokens_map.json";
+        VocabText = "vocab.txt", Config = "tokenizer_config.json", SpecialMap = "special_tokens_map.json";
     public const string DefaultBegin = "<|startoftext|>", DefaultEnd = "<|endoftext|>", WordEnd = "</w>";
     public const int DefaultContextLength = 77, MaxContextLength = 1 << 20, MaxId = 1 << 24;
 
@@ -15,12 +18,17 @@ sealed class TokenizerDefinition
     public const string SplitPattern = @"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
     const string SplitPatternWithSpecials = @"<\|startoftext\|>|<\|endoftext\|>|" + SplitPattern;
 
+    // SentencePiece's own files; the last is XLM-R's.
+    public static readonly string[] PieceFiles = ["spiece.model", "tokenizer.model", "sentencepiece.bpe.model"];
+
+    public TokenizerKind Kind { get; private set; }
+
     public Dictionary<string, int> Vocabulary { get; } = new(StringComparer.Ordinal);
 
     public List<string> Merges { get; } = [];
 
     // Recognised inside a text.
-    public List<string> SpecialTokens { get; } = [];
+    public List<AddedToken> SpecialTokens { get; } = [];
 
     public string? Begin { get; private set; }
 
@@ -36,19 +44,49 @@ sealed class TokenizerDefinition
 
     public bool SpecialTokensFirst { get; private set; }
 
+    public string? Unknown { get; private set; }
+
+    // Null: as Lowercases.
+    public bool? StripsAccents { get; private set; }
+
+    public bool SplitsChinese { get; private set; } = true;
+
+    public int MaxWordChars { get; private set; } = 100;
+
+    public bool AddsPrefixSpace { get; private set; }
+
+    public bool RemovesPunctuation { get; private set; }
+
+    public bool IsFairseq { get; private set; }
+
+    // The file that holds the tokens.
+    public string Source { get; private set; } = TokenizerJson;
+
+    string? _class, _mask;
+    bool? _lowercases;
+
     public static TokenizerDefinition Read(IReadOnlyDictionary<string, ReadOnlyMemory<byte>> files, string name)
     {
         var definition = new TokenizerDefinition();
         foreach (string file in new[] { Config, SpecialMap })
             definition.ReadIfThere(files, name, file, definition.ReadConfig);
-        if (definition.ReadIfThere(files, name, TokenizerJson, definition.ReadTokenizerJson))
+        string? pieces = PieceFiles.FirstOrDefault(files.ContainsKey);
+        if (pieces is not null && !IsBpeJson(files))
+            Guard($"{name}/{pieces}", () => definition.UsePieces(pieces));
+        else if (definition.ReadIfThere(files, name, TokenizerJson, definition.ReadTokenizerJson))
             definition.SpecialTokensFirst = true;
+        else if (files.TryGetValue(VocabText, out ReadOnlyMemory<byte> lines))
+            Guard($"{name}/{definition.Source = VocabText}", () => definition.ReadVocabularyText(Encoding.UTF8.GetString(lines.Span)));
         else
         {
+            definition.Source = Vocab;
             definition.ReadIfThere(files, name, Vocab, definition.ReadVocabulary);
             Guard($"{name}/{Merge}", () => definition.ReadMerges(Encoding.UTF8.GetString(files[Merge].Span)));
+            if (!definition.Vocabulary.Keys.Any(t => t.EndsWith(WordEnd, StringComparison.Ordinal)))
+                definition.Kind = TokenizerKind.ByteLevelBpe;
         }
-        Guard($"{name}/{(definition.SpecialTokensFirst ? TokenizerJson : Vocab)}", definition.Complete);
+        if (definition.Kind != TokenizerKind.SentencePiece)
+            Guard($"{name}/{definition.Source}", definition.Complete);
         return definition;
     }
 
@@ -64,6 +102,54 @@ sealed class TokenizerDefinition
         {
             throw new InvalidDataException($"'{file}' cannot be used: {e.Message}", e);
         }
+    }
+
+    // Folders have SentencePiece's file beside the same tokens as JSON; CLIP's and RoBERTa's JSON goes before it.
+    static bool IsBpeJson(IReadOnlyDictionary<string, ReadOnlyMemory<byte>> files)
+    {
+        if (!files.TryGetValue(TokenizerJson, out ReadOnlyMemory<byte> json))
+            return false;
+        try
+        {
+            using JsonDocument document = JsonDocument.Parse(json);
+            return document.RootElement.TryGetProperty("model", out JsonElement model) && model.TryGetProperty("type", out JsonElement type)
+                && type.ValueEquals("BPE") && !(model.TryGetProperty("byte_fallback", out JsonElement fallback) && fallback.ValueKind == JsonValueKind.True);
+        }
+        catch (Exception e) when (e is JsonException or InvalidOperationException)
+        {
+            return false;
+        }
+    }
+
+    void UsePieces(string file)
+    {
+        (Kind, Source, IsFairseq) = (TokenizerKind.SentencePiece, file, file == PieceFiles[^1]);
+        bool isSiglip = _class?.StartsWith("Siglip", StringComparison.Ordinal) == true;
+        (Lowercases, RemovesPunctuation) = (_lowercases ?? isSiglip, isSiglip);
+        if (IsFairseq)
+            Begin ??= "<s>";
+        else if (_class?.StartsWith("T5", StringComparison.Ordinal) == true || isSiglip)
+            Begin = null;
+        End ??= "</s>";
+        Pad ??= isSiglip ? End : "<pad>";
+    }
+
+    // After the file of pieces has filled the vocabulary.
+    public void CompletePieces()
+    {
+        foreach (string? token in new[] { Begin, End, Pad })
+            if (token is not null && !Vocabulary.ContainsKey(token))
+                throw new FormatException($"its vocabulary of {Vocabulary.Count} tokens has no '{token}', which {Config} names.");
+    }
+
+    // One token a line, numbered from 0.
+    void ReadVocabularyText(string text)
+    {
+        Kind = TokenizerKind.WordPiece;
+        Lowercases = _lowercases ?? true;
+        int id = 0;
+        foreach (ReadOnlySpan<char> line in text.AsSpan().TrimEnd('\n').EnumerateLines())
+            AddToken(line.ToString(), id++);
     }
 
     bool ReadIfThere(IReadOnlyDictionary<string, ReadOnlyMemory<byte>> files, string name, string file, Action<JsonElement> read)
@@ -87,11 +173,24 @@ sealed class TokenizerDefinition
         if (Find(root, "model_max_length") is { ValueKind: JsonValueKind.Number } length && length.TryGetDouble(out double value)
             && value is >= 2 and <= MaxContextLength)
             ContextLength = (int)value;
-        if (Find(root, "do_lower_case") is { ValueKind: JsonValueKind.False })
-            Lowercases = false;
-        Begin ??= TokenText(root, "bos_token");
-        End ??= TokenText(root, "eos_token");
+        if (Find(root, "do_lower_case") is { ValueKind: JsonValueKind.True or JsonValueKind.False } lower)
+        {
+            _lowercases = lower.GetBoolean();
+            Lowercases &= lower.GetBoolean();
+        }
+        if (Find(root, "strip_accents") is { ValueKind: JsonValueKind.True or JsonValueKind.False } accents)
+            StripsAccents = accents.GetBoolean();
+        if (Find(root, "tokenize_chinese_chars") is { ValueKind: JsonValueKind.False })
+            SplitsChinese = false;
+        if (Find(root, "add_prefix_space") is { ValueKind: JsonValueKind.True })
+            AddsPrefixSpace = true;
+        if (Find(root, "tokenizer_class") is { ValueKind: JsonValueKind.String } name)
+            _class ??= name.GetString();
+        Begin ??= TokenText(root, "bos_token") ?? TokenText(root, "cls_token");
+        End ??= TokenText(root, "eos_token") ?? TokenText(root, "sep_token");
         Pad ??= TokenText(root, "pad_token");
+        Unknown ??= TokenText(root, "unk_token");
+        _mask ??= TokenText(root, "mask_token");
     }
 
     static string? TokenText(JsonElement root, string name) => Find(root, name) switch
@@ -137,7 +236,8 @@ sealed class TokenizerDefinition
                 AddToken(content, token.GetProperty("id").GetInt32());
                 if (Find(token, "single_word") is { ValueKind: JsonValueKind.True })
                     throw new FormatException($"'{content}' is a single_word token, which is not supported.");
-                SpecialTokens.Add(content);
+                SpecialTokens.Add(new(content, Find(token, "lstrip") is { ValueKind: JsonValueKind.True },
+                    Find(token, "rstrip") is { ValueKind: JsonValueKind.True }));
             }
         ReadNormalizer(Find(root, "normalizer"));
         ReadPreTokenizer(root.GetProperty("pre_tokenizer"));
@@ -151,11 +251,26 @@ sealed class TokenizerDefinition
 
     void ReadModel(JsonElement model)
     {
-        if (Find(model, "type") is { } type && type.GetString() != "BPE")
-            throw new FormatException($"its model is {type.GetString()}, but only BPE of CLIP's kind is supported.");
-        if (Find(model, "end_of_word_suffix")?.GetString() != WordEnd
-            || Find(model, "continuing_subword_prefix")?.GetString() is { Length: > 0 })
-            throw new FormatException($"its model must end words with {WordEnd} as CLIP's does; other BPE is not supported.");
+        string? type = Find(model, "type")?.GetString() ?? "BPE";
+        if (type == "WordPiece")
+        {
+            Kind = TokenizerKind.WordPiece;
+            if (Find(model, "continuing_subword_prefix")?.GetString() is not (null or "##"))
+                throw new FormatException("its model must continue words with ##; other WordPiece is not supported.");
+            Unknown = Find(model, "unk_token")?.GetString() ?? Unknown;
+            if (Find(model, "max_input_chars_per_word") is { } chars)
+                MaxWordChars = chars.GetInt32();
+            ReadVocabulary(model.GetProperty("vocab"));
+            return;
+        }
+        if (type != "BPE")
+            throw new FormatException($"its model is {type}; supported are WordPiece and byte-level BPE, and SentencePiece from its own "
+                + $"file: {string.Join(", ", PieceFiles)}.");
+        string suffix = Find(model, "end_of_word_suffix")?.GetString() ?? "";
+        Kind = suffix == WordEnd ? TokenizerKind.ClipBpe : TokenizerKind.ByteLevelBpe;
+        if (suffix is not ("" or WordEnd) || Find(model, "continuing_subword_prefix")?.GetString() is { Length: > 0 })
+            throw new FormatException($"its model must end words with {WordEnd} as CLIP's does, or have no mark as GPT-2's; "
+                + "other BPE is not supported.");
         foreach (string option in new[] { "dropout", "byte_fallback", "ignore_merges" })
             if (Find(model, option) is { ValueKind: not JsonValueKind.False })
                 throw new FormatException($"its model uses {option}, which is not supported.");
@@ -169,25 +284,52 @@ sealed class TokenizerDefinition
     {
         Composes = Lowercases = false;
         foreach (JsonElement step in Steps(normalizer, "normalizers"))
-            switch (step.GetProperty("type").GetString())
-            {
-                case "NFC":
-                    Composes = true;
-                    break;
-                case "Lowercase":
-                    Lowercases = true;
-                    break;
-                case "Replace" when step.GetProperty("pattern").TryGetProperty("Regex", out JsonElement regex)
-                    && regex.GetString() == @"\s+" && step.GetProperty("content").GetString() == " ":
-                    break;
-                default:
-                    throw new FormatException($"its normalizer {step.GetProperty("type")} is not supported; " +
-                        @"CLIP's has NFC, Replace of \s+ and Lowercase.");
-            }
+            if (Kind == TokenizerKind.WordPiece)
+                ReadBertNormalizer(step);
+            else if (Kind == TokenizerKind.ClipBpe)
+                ReadClipNormalizer(step);
+            else
+                throw new FormatException($"its normalizer {step.GetProperty("type")} is not supported; GPT-2's and RoBERTa's have none.");
     }
 
-    static void ReadPreTokenizer(JsonElement preTokenizer)
+    void ReadClipNormalizer(JsonElement step)
     {
+        switch (step.GetProperty("type").GetString())
+        {
+            case "NFC":
+                Composes = true;
+                break;
+            case "Lowercase":
+                Lowercases = true;
+                break;
+            case "Replace" when step.GetProperty("pattern").TryGetProperty("Regex", out JsonElement regex)
+                && regex.GetString() == @"\s+" && step.GetProperty("content").GetString() == " ":
+                break;
+            default:
+                throw new FormatException($"its normalizer {step.GetProperty("type")} is not supported; " +
+                    @"CLIP's has NFC, Replace of \s+ and Lowercase.");
+        }
+    }
+
+    void ReadBertNormalizer(JsonElement step)
+    {
+        if (step.GetProperty("type").GetString() != "BertNormalizer" || Find(step, "clean_text") is { ValueKind: JsonValueKind.False })
+            throw new FormatException($"its normalizer {step.GetProperty("type")} is not supported; BERT's is a BertNormalizer with clean_text.");
+        Lowercases = Find(step, "lowercase") is not { ValueKind: JsonValueKind.False };
+        SplitsChinese = Find(step, "handle_chinese_chars") is not { ValueKind: JsonValueKind.False };
+        StripsAccents = Find(step, "strip_accents")?.GetBoolean();
+    }
+
+    void ReadPreTokenizer(JsonElement preTokenizer)
+    {
+        if (Kind != TokenizerKind.ClipBpe)
+        {
+            string wanted = Kind == TokenizerKind.WordPiece ? "BertPreTokenizer" : "ByteLevel";
+            if (preTokenizer.GetProperty("type").GetString() != wanted || Find(preTokenizer, "use_regex") is { ValueKind: JsonValueKind.False })
+                throw new FormatException($"its pre_tokenizer {preTokenizer.GetProperty("type")} is not supported; for its model it is {wanted}.");
+            AddsPrefixSpace = Find(preTokenizer, "add_prefix_space") is { ValueKind: JsonValueKind.True };
+            return;
+        }
         bool splits = false;
         foreach (JsonElement step in Steps(preTokenizer, "pretokenizers"))
             switch (step.GetProperty("type").GetString())
@@ -233,17 +375,29 @@ sealed class TokenizerDefinition
 
     void Complete()
     {
-        Begin ??= DefaultBegin;
-        End ??= DefaultEnd;
-        Pad ??= End;
-        foreach (string token in new[] { Begin, End, Pad })
+        (string begin, string end, string? pad) = Kind switch
+        {
+            TokenizerKind.WordPiece => ("[CLS]", "[SEP]", "[PAD]"),
+            TokenizerKind.ByteLevelBpe => ("<s>", "</s>", "<pad>"),
+            _ => (DefaultBegin, DefaultEnd, null),
+        };
+        Begin ??= begin;
+        End ??= end;
+        Pad ??= pad ?? End;
+        if (Kind == TokenizerKind.WordPiece)
+            Unknown ??= "[UNK]";
+        foreach (string token in new[] { Begin, End, Pad, Kind == TokenizerKind.WordPiece ? Unknown! : End })
             if (!Vocabulary.ContainsKey(token))
-                throw new FormatException($"its vocabulary of {Vocabulary.Count} tokens has no '{token}'; " +
-                    "only tokenizers of CLIP's kind are supported.");
-        if (!Vocabulary.Keys.Any(t => t.EndsWith(WordEnd, StringComparison.Ordinal)))
-            throw new FormatException($"no token of its vocabulary ends in {WordEnd}; only CLIP's kind is supported.");
-        if (!SpecialTokensFirst)
-            SpecialTokens.AddRange([Begin, End]);
+                throw new FormatException($"its vocabulary of {Vocabulary.Count} tokens has no '{token}', which its kind, {Kind}, needs"
+                    + (Source == Vocab && Kind == TokenizerKind.ByteLevelBpe ? $"; it is of that kind because no token ends in {WordEnd}." : "."));
+        if (Kind == TokenizerKind.ClipBpe && !Vocabulary.Keys.Any(t => t.EndsWith(WordEnd, StringComparison.Ordinal)))
+            throw new FormatException($"no token of its vocabulary ends in {WordEnd}, as those of CLIP's kind do.");
+        if (Kind == TokenizerKind.ClipBpe && !SpecialTokensFirst)
+            SpecialTokens.AddRange([new(Begin), new(End)]);
+        else if (!SpecialTokensFirst)
+            foreach (string? token in new[] { Begin, End, Pad, Unknown, _mask ?? (Kind == TokenizerKind.WordPiece ? "[MASK]" : "<mask>") })
+                if (token is not null && Vocabulary.ContainsKey(token) && SpecialTokens.All(t => t.Content != token))
+                    SpecialTokens.Add(new(token, StripsLeft: token == "<mask>")); // RoBERTa's mask takes in the space before it
         if (Vocabulary.Values.Distinct().Count() != Vocabulary.Count)
             throw new FormatException("two tokens of its vocabulary share an id.");
     }

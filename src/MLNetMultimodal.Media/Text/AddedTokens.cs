@@ -1,0 +1,45 @@
+namespace MLNetMultimodal.Media.Text;
+
+// A token that is recognised as it stands in a text, with the white space that it takes in on either side.
+readonly record struct AddedToken(string Content, bool StripsLeft = false, bool StripsRight = false);
+
+// Takes the added tokens out of a text before anything else is done to it.
+sealed class AddedTokens(TokenizerDefinition definition)
+{
+    readonly (AddedToken Token, int Id)[] _tokens =
+    [
+        .. definition.SpecialTokens.Where(t => t.Content.Length > 0).OrderByDescending(t => t.Content.Length)
+            .Select(t => (t, definition.Vocabulary[t.Content])),
+    ];
+
+    // encode gets a text without added tokens and the number of ids that are still wanted.
+    public IReadOnlyList<int> Encode(string text, int max, Func<string, int, IReadOnlyList<int>> encode)
+    {
+        var ids = new List<int>();
+        for (int start = 0; start < text.Length && ids.Count < max;)
+        {
+            (int at, AddedToken token, int id) = Next(text, start);
+            string before = text[start..at];
+            if (token.StripsLeft)
+                before = before.TrimEnd();
+            if (before.Length > 0)
+                ids.AddRange(encode(before, max - ids.Count));
+            if (at == text.Length)
+                break;
+            ids.Add(id);
+            start = at + token.Content.Length;
+            while (token.StripsRight && start < text.Length && char.IsWhiteSpace(text[start]))
+                start++;
+        }
+        return ids;
+    }
+
+    (int At, AddedToken Token, int Id) Next(string text, int start)
+    {
+        (int At, AddedToken Token, int Id) next = (text.Length, default, 0);
+        foreach ((AddedToken token, int id) in _tokens) // the longest of those at one place is first
+            if (text.AsSpan(start, next.At - start).IndexOf(token.Content, StringComparison.Ordinal) is >= 0 and int found)
+                next = (start + found, token, id);
+        return next;
+    }
+}
