@@ -16,7 +16,8 @@ static class ModelContent
         "config.json", "preprocessor_config.json",
         "model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json",
         "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt",
-        "vocab.txt", "tokenizer.model",
+        "vocab.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model",
+        "modules.json", "sentence_bert_config.json", "*_Pooling/config.json", "open_clip_config.json", "open_clip_model.safetensors",
     ];
 
     sealed record Header<TOptions>(string ModelName, TOptions Options, IReadOnlyList<FileEntry> Files);
