@@ -95,11 +95,11 @@ public static class OnnxExport
     {
         if (File.Exists(target)) throw new IOException($"'{folder}' is a file; give a folder to export to.");
         if (!Directory.Exists(target)) return;
-        string? other = Names(target).FirstOrDefault(name => !IsExported(target, name));
+        string[] names = [.. Names(target)];
+        bool earlier = names.Any(name => name.StartsWith(Graphs, StringComparison.Ordinal));
+        string? other = names.FirstOrDefault(name => !earlier || !IsExported(target, name));
         if (other is not null)
             throw new IOException($"'{folder}' holds {other}, which is of no earlier export; give a new or empty folder.");
-        if (Directory.EnumerateFiles(target).Any() && !Directory.Exists(Path.Combine(target, "onnx")))
-            throw new IOException($"'{folder}' holds files and no graphs, so it is no earlier export; give a new or empty folder.");
     }
 
     /// <summary>True for a graph that says that it was written here, and for the small files beside it.</summary>
