@@ -100,6 +100,8 @@ public sealed class MultimodalModel : IDisposable
     /// <summary>E, the width of embeddings.</summary>
     public int EmbeddingWidth => Definition.EmbeddingWidth;
 
+    internal IReadOnlyDictionary<string, TensorData> Weights => _weights;
+
     /// <summary>The senses it has encoders for.</summary>
     public IReadOnlyList<Modality> Modalities => [.. _encoders.Keys.Order()];
 

@@ -1,3 +1,4 @@
+using System.Numerics.Tensors;
 using System.Runtime.InteropServices;
 using Google.Protobuf;
 using MLNetMultimodal.Models.Checkpoints;
@@ -31,14 +32,22 @@ sealed class OnnxGraph
     /// <summary>The format version that belongs to <see cref="OpsetVersion"/>.</summary>
     internal const int IrVersion = 8;
 
+    const int Int8Type = 3, Float16Type = 10; // TensorProto.DataType
+
     readonly IReadOnlyDictionary<string, TensorData> _weights;
     readonly GraphProto _graph;
+    readonly OnnxDtype _dtype;
+    readonly Dictionary<string, OnnxValue> _stored = new(StringComparer.Ordinal);
+    readonly Dictionary<string, string> _quantized = new(StringComparer.Ordinal);
     readonly Dictionary<string, OnnxValue> _constants = new(StringComparer.Ordinal);
     readonly Dictionary<string, OnnxValue> _sizes = new(StringComparer.Ordinal);
     readonly Dictionary<string, TensorProto> _initializers = new(StringComparer.Ordinal);
 
-    public OnnxGraph(string name, IReadOnlyDictionary<string, TensorData> weights) =>
-        (_graph, _weights) = (new() { Name = name }, weights);
+    public OnnxGraph(string name, IReadOnlyDictionary<string, TensorData> weights, OnnxDtype dtype) =>
+        (_graph, _weights, _dtype) = (new() { Name = name }, weights, dtype);
+
+    /// <summary>True where linear layers run on 8-bit integers.</summary>
+    public bool Quantizes => _dtype is OnnxDtype.Q8 or OnnxDtype.Int8;
 
     public OnnxValue Input(TensorSpec spec)
     {
@@ -47,10 +56,11 @@ sealed class OnnxGraph
     }
 
     /// <summary>Names a value as a result of the graph.</summary>
-    public void Output(string name, OnnxValue value)
+    public TensorSpec Output(string name, OnnxValue value)
     {
         _graph.Node.Add(new NodeProto { OpType = "Identity", Name = $"output/{name}", Input = { value.Name }, Output = { name } });
         _graph.Output.Add(ValueInfo(name, value.Type, value.Shape));
+        return new(name, value.Type, value.Shape);
     }
 
     public OnnxValue Node(
@@ -96,21 +106,94 @@ sealed class OnnxGraph
     public OnnxValue Weight(string name, WeightLayout layout, params ReadOnlySpan<int> shape)
     {
         string key = layout == WeightLayout.AsIs ? name : $"{name}/{layout}";
-        if (_initializers.TryGetValue(key, out TensorProto? known))
-            return new(key, ElementType.Float32, [.. known.Dims.Select(d => (Dim)(int)d)]);
+        if (_stored.TryGetValue(key, out OnnxValue? known)) return known;
+        TensorData data = Find(name, shape);
         Dim[] wanted = [.. shape.ToArray().Select(d => (Dim)d)];
-        if (!_weights.TryGetValue(name, out TensorData? data))
-            throw new InvalidDataException($"the weight {name} {Shapes.Text(wanted)} is missing.");
-        if (!data.Shape.SequenceEqual(shape.ToArray().Select(d => (long)d)))
-            throw new InvalidDataException($"the weight {name} is [{string.Join(", ", data.Shape)}], wanted {Shapes.Text(wanted)}.");
         var value = new OnnxValue(key, ElementType.Float32, layout switch
         {
             WeightLayout.Transposed => [wanted[1], wanted[0]],
             WeightLayout.Channels => [wanted[0], 1, 1],
             _ => wanted,
         });
-        AddInitializer(value, UnsafeByteOperations.UnsafeWrap(layout == WeightLayout.Transposed ? Transpose(data) : Singles(data)));
-        return value;
+        ReadOnlyMemory<byte> bytes = layout == WeightLayout.Transposed ? Transpose(data) : Singles(data);
+        if (_dtype != OnnxDtype.Fp16) AddInitializer(value, UnsafeByteOperations.UnsafeWrap(bytes));
+        else
+        {
+            AddInitializer(value, UnsafeByteOperations.UnsafeWrap(Halves(name, bytes.Span)), Float16Type);
+            value = Node("Cast", [value], ElementType.Float32, value.Shape, Attribute("to", OnnxType(ElementType.Float32)));
+        }
+        return _stored[key] = value;
+    }
+
+    TensorData Find(string name, ReadOnlySpan<int> shape)
+    {
+        string wanted = Shapes.Text([.. shape.ToArray().Select(d => (Dim)d)]);
+        if (!_weights.TryGetValue(name, out TensorData? data))
+            throw new InvalidDataException($"the weight {name} {wanted} is missing.");
+        return data.Shape.SequenceEqual(shape.ToArray().Select(d => (long)d)) ? data
+            : throw new InvalidDataException($"the weight {name} is [{string.Join(", ", data.Shape)}], wanted {wanted}.");
+    }
+
+    static byte[] Halves(string name, ReadOnlySpan<byte> singles)
+    {
+        ReadOnlySpan<float> from = MemoryMarshal.Cast<byte, float>(singles);
+        var bytes = new byte[from.Length * 2];
+        Span<Half> to = MemoryMarshal.Cast<byte, Half>(bytes.AsSpan());
+        for (int i = 0; i < from.Length; i++)
+        {
+            to[i] = (Half)from[i];
+            if (Half.IsInfinity(to[i]) && float.IsFinite(from[i]))
+                throw new InvalidDataException($"the weight {name} holds {from[i]:g4}, which is beyond a 16-bit float; export fp32 or q8.");
+        }
+        return bytes;
+    }
+
+    /// <summary>x W^T on 8-bit integers, as ONNX Runtime's dynamic quantisation lays it out.</summary>
+    /// <param name="x">[.., in].</param>
+    /// <param name="name">The weight, [out, in] in the checkpoint.</param>
+    /// <param name="inWidth">in.</param>
+    /// <param name="outWidth">out.</param>
+    /// <returns>[.., out].</returns>
+    public OnnxValue QuantizedMatMul(OnnxValue x, string name, int inWidth, int outWidth)
+    {
+        if (!_quantized.TryGetValue(x.Name, out string? q))
+        {
+            _quantized[x.Name] = q = $"DynamicQuantizeLinear_{_graph.Node.Count}";
+            string[] outputs = [q, $"{q}/scale", $"{q}/zero"];
+            _graph.Node.Add(new NodeProto { OpType = "DynamicQuantizeLinear", Name = q, Input = { x.Name }, Output = { outputs } });
+        }
+        var weight = new OnnxValue($"{name}/int8", ElementType.Float32, [inWidth, outWidth]);
+        var scale = new OnnxValue($"{name}/scale", ElementType.Float32, [outWidth]);
+        if (!_initializers.ContainsKey(weight.Name))
+        {
+            var (values, scales) = Quantize(Find(name, [outWidth, inWidth]));
+            AddInitializer(weight, UnsafeByteOperations.UnsafeWrap(values), Int8Type);
+            AddInitializer(scale, ByteString.CopyFrom(MemoryMarshal.AsBytes<float>(scales)));
+        }
+        Dim[] shape = [.. x.Shape[..^1], outWidth];
+        var input = new OnnxValue(q, ElementType.Float32, x.Shape);
+        OnnxValue sums = Node("MatMulInteger", [input, weight, input with { Name = $"{q}/zero" }], ElementType.Int64, shape);
+        OnnxValue product = Node("Mul", [new($"{q}/scale", ElementType.Float32, []), scale], ElementType.Float32, scale.Shape);
+        sums = Node("Cast", [sums], ElementType.Float32, shape, Attribute("to", OnnxType(ElementType.Float32)));
+        return Node("Mul", [sums, product], ElementType.Float32, shape);
+    }
+
+    /// <summary>[out, in] -> signed bytes [in, out] and one scale per output, so that the largest weight of each is 127.</summary>
+    static (byte[] Values, float[] Scales) Quantize(TensorData data)
+    {
+        int rows = (int)data.Shape[0], columns = (int)data.Shape[1];
+        ReadOnlySpan<float> from = MemoryMarshal.Cast<byte, float>(Singles(data).Span);
+        var values = new byte[data.Count];
+        var scales = new float[rows];
+        for (int r = 0; r < rows; r++)
+        {
+            ReadOnlySpan<float> row = from.Slice(r * columns, columns);
+            float largest = TensorPrimitives.MaxMagnitude(row);
+            scales[r] = largest == 0 ? 1 : MathF.Abs(largest) / sbyte.MaxValue;
+            for (int c = 0; c < columns; c++)
+                values[c * rows + r] = unchecked((byte)(sbyte)MathF.Round(Math.Clamp(row[c] / scales[r], -127, 127)));
+        }
+        return (values, scales);
     }
 
     static ReadOnlyMemory<byte> Singles(TensorData data)
@@ -135,10 +218,10 @@ sealed class OnnxGraph
         return bytes;
     }
 
-    void AddInitializer(OnnxValue value, ByteString content) => _initializers.Add(value.Name, new()
+    void AddInitializer(OnnxValue value, ByteString content, int? onnxType = null) => _initializers.Add(value.Name, new()
     {
         Name = value.Name,
-        DataType = OnnxType(value.Type),
+        DataType = onnxType ?? OnnxType(value.Type),
         Dims = { value.Shape.Select(d => (long)d.Size) },
         RawData = content,
     });
@@ -154,14 +237,17 @@ sealed class OnnxGraph
     }
 
     /// <summary>The finished graph: only what its outputs need.</summary>
-    public ModelProto Build()
+    /// <param name="onlyUsedInputs">True leaves out the inputs that no output needs.</param>
+    public ModelProto Build(bool onlyUsedInputs = false)
     {
         HashSet<string> used = [.. _graph.Output.Select(o => o.Name)];
         for (int i = _graph.Node.Count - 1; i >= 0; i--) // nodes stand after those they take from
         {
-            if (used.Contains(_graph.Node[i].Output[0])) used.UnionWith(_graph.Node[i].Input);
+            if (_graph.Node[i].Output.Any(used.Contains)) used.UnionWith(_graph.Node[i].Input);
             else _graph.Node.RemoveAt(i);
         }
+        for (int i = _graph.Input.Count - 1; onlyUsedInputs && i >= 0; i--)
+            if (!used.Contains(_graph.Input[i].Name)) _graph.Input.RemoveAt(i);
         _graph.Initializer.AddRange(_initializers.Values.Where(i => used.Contains(i.Name)));
         return new()
         {

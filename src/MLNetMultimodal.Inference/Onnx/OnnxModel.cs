@@ -5,31 +5,6 @@ using MLNetMultimodal.Models.Ops;
 
 namespace MLNetMultimodal.Inference.Onnx;
 
-/// <summary>Writes a program down as an ONNX graph.</summary>
-public static class OnnxRecorder
-{
-    /// <summary>Interprets a program once and records what it does. Batches and lengths stay open; sizes of the config become
-    /// constants. Only standard operators are used (operator set 17), so that any ONNX runtime reads the result.</summary>
-    /// <param name="program">The program. Input dimensions with the same symbol have the same size whenever the graph
-    /// runs.</param>
-    /// <param name="weights">Floating-point weights by name. 32-bit floats are not copied: they must stay readable as long as the
-    /// result is used.</param>
-    /// <exception cref="InvalidDataException">A weight is missing or of another shape.</exception>
-    /// <exception cref="ArgumentException">Shapes of the program do not fit together.</exception>
-    public static OnnxModel Record(IProgram program, IReadOnlyDictionary<string, TensorData> weights)
-    {
-        var graph = new OnnxGraph(program.Name, weights);
-        Dictionary<string, OnnxValue> inputs = program.Inputs.ToDictionary(i => i.Name, graph.Input, StringComparer.Ordinal);
-        var outputs = new List<TensorSpec>();
-        foreach (var (name, value) in program.Run(new OnnxOps(graph), inputs))
-        {
-            graph.Output(name, value);
-            outputs.Add(new(name, value.Type, value.Shape));
-        }
-        return new(program.Name, program.Inputs, outputs, graph.Build());
-    }
-}
-
 /// <summary>A recorded model in memory, ready for an <see cref="OnnxSession"/> or a file.</summary>
 public sealed class OnnxModel
 {

@@ -21,8 +21,10 @@ sealed class OnnxOps(OnnxGraph graph) : ITensorOps<OnnxValue>
     public OnnxValue Linear(OnnxValue x, Name name, int inWidth, int outWidth, bool bias = true, Init init = default)
     {
         Shapes.RequireWidth(x.Shape, inWidth, name);
-        OnnxValue weight = graph.Weight((name / "weight").ToString(), WeightLayout.Transposed, outWidth, inWidth);
-        OnnxValue y = graph.Node("MatMul", [x, weight], x.Type, [.. x.Shape[..^1], outWidth]);          // [.., in] -> [.., out]
+        string weight = (name / "weight").ToString();
+        OnnxValue y = graph.Quantizes ? graph.QuantizedMatMul(x, weight, inWidth, outWidth)             // [.., in] -> [.., out]
+            : graph.Node("MatMul", [x, graph.Weight(weight, WeightLayout.Transposed, outWidth, inWidth)], x.Type,
+                [.. x.Shape[..^1], outWidth]);
         return bias ? Add(y, Parameter(name / "bias", default, outWidth)) : y;
     }
 

@@ -207,6 +207,23 @@ public sealed class ClipModel(ClipConfig config) : IModelDefinition
     /// <inheritdoc/>
     public IProgram Full { get; } = new FullProgram(config);
 
+    /// <summary>The graphs of published folders; the towers' embeddings are not of length 1 there.</summary>
+    public IReadOnlyDictionary<string, IReadOnlyDictionary<string, string>> Graphs { get; } =
+        new Dictionary<string, IReadOnlyDictionary<string, string>>
+        {
+            ["model"] = PublishedGraphs.Model,
+            ["vision_model"] = new Dictionary<string, string>
+            {
+                ["image_embeds"] = "image_features",
+                ["last_hidden_state"] = "vision_last_hidden_state",
+            },
+            ["text_model"] = new Dictionary<string, string>
+            {
+                ["text_embeds"] = "text_features",
+                ["last_hidden_state"] = "text_last_hidden_state",
+            },
+        };
+
     /// <inheritdoc/>
     public string? LogitScale => "logit_scale";
 

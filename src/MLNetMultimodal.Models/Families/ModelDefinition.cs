@@ -32,6 +32,11 @@ public interface IModelDefinition
     /// <summary>The whole model: all inputs, all outputs that the reference implementation names.</summary>
     IProgram Full { get; }
 
+    /// <summary>The graphs of an exported <c>onnx</c> folder by file name without extension, as published ones have them: for
+    /// each output of a graph the output of <see cref="Full"/> that it is. By default one graph <c>model</c> of them
+    /// all, which null stands for.</summary>
+    IReadOnlyDictionary<string, IReadOnlyDictionary<string, string>>? Graphs => null;
+
     /// <summary>Name of the scalar weight whose exponential multiplies similarities; null where the family has none.</summary>
     string? LogitScale { get; }
 
@@ -50,6 +55,14 @@ public interface IModelDefinition
     /// the model as it is.</summary>
     /// <param name="size">Edge of the picture in pixels.</param>
     IModelDefinition WithImageSize(int size) => this;
+}
+
+/// <summary>Published graphs that several families share.</summary>
+static class PublishedGraphs
+{
+    /// <summary>Both towers and their similarities, as optimum and Transformers.js name them.</summary>
+    public static readonly IReadOnlyDictionary<string, string> Model =
+        new[] { "logits_per_image", "logits_per_text", "text_embeds", "image_embeds" }.ToDictionary(n => n);
 }
 
 /// <summary>What follows from a definition.</summary>

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Exports the starter model and opens it in Transformers.js. Prints a line per check that begins with PASS or FAIL.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+cache=${MULTIMODAL_INTEROP_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mlnet-multimodal-interop}
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+export DOTNET_CLI_TELEMETRY_OPTOUT=1 DOTNET_NOLOGO=1
+
+mkdir -p "$cache"
+if ! cmp -s "$here/package-lock.json" "$cache/installed.json"; then
+  cp "$here/package.json" "$here/package-lock.json" "$here/.npmrc" "$cache/"
+  (cd "$cache" && npm ci --ignore-scripts --no-progress --loglevel=error) # the packages hold their binaries
+  cp "$here/package-lock.json" "$cache/installed.json"
+fi
+cp "$here"/*.mjs "$cache/"
+
+dotnet build "$root/src/MLNetMultimodal.ModelBuilder" -v q -clp:ErrorsOnly > "$scratch/build.log" || { cat "$scratch/build.log"; exit 1; }
+tool() { dotnet run --no-build --project "$root/src/MLNetMultimodal.ModelBuilder" -- "$@"; }
+
+model=$root/src/MLNetMultimodal.Starter/model
+texts=("a photo of a bag" "ankle boots" "A Dress, with   spaces & symbols!" "naïve café" "it's the sneaker's" "12 — 👟")
+long=$(printf 'a very long text about coats %.0s' {1..20}) # beyond the context: only its tokens are compared
+mkdir -p "$scratch/pictures" "$scratch/models"
+find "$root/samples/QuickStart/pictures" -name '*.png' -print0 | sort -z | xargs -0 node "$cache/frame.mjs" "$scratch/pictures" 32
+
+tool export --model "$model" --output "$scratch/models/starter" --dtype fp32 q8
+tool tokenize --model "$model" --format json --text "${texts[@]}" "$long" > "$scratch/tokens.json"
+tool embed --model "$model" --image "$scratch/pictures" --text "${texts[@]}" > "$scratch/embeddings.json"
+tool classify --model "$model" --labels "bag,dress,sneaker,ankle boot" --template "a photo of a {}." --format json \
+  "$scratch/pictures" > "$scratch/classes.json"
+node "$cache/check.mjs" "$scratch/models" starter "$scratch"
