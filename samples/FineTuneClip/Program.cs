@@ -87,7 +87,7 @@ using MultimodalTransformer lora = Train("lora", newTrain, tuneEpochs, 8e-3, o =
 using ModelWeights before = ModelFiles.FromFolder(start).OpenWeights(), after = full.Model.Files.OpenWeights();
 long all = before.Values.Sum(w => w.Count);
 LoraAdapter adapter = LoraAdapter.Load(ModelFiles.FromFolder(Path.Combine(output, "lora", "adapter")));
-long adapted = 1 + adapter.Layers.Values.Sum(l => l.A.Count + l.B.Count); // and the logit scale
+long adapted = adapter.Layers.Values.Sum(l => l.A.Count + l.B.Count);
 Console.WriteLine($"\nold classes: {string.Join(", ", old)}; new: {string.Join(", ", learned)}; prompts: {string.Join(" | ", templates)}\n");
 Console.WriteLine("model         trained weights    share   new top-1   old top-1   all ten");
 foreach (var (name, model, trained) in new[] { ("five classes", known.Model, 0L), ("full", full.Model, all), ("LoRA", lora.Model, adapted) })

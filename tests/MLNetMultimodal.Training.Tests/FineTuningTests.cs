@@ -95,8 +95,8 @@ public sealed class FineTuningTests : IDisposable
     {
         var lora = new LoraConfig { Rank = 3, Alpha = 6, Dropout = 0.1, Targets = ["q_proj", "v_proj", "text_model.encoder.layers.1.mlp.fc1"] };
         string[] changed = Changed(new() { Lora = lora });
-        Assert.Equal(2 * 2 * 2 + 1 + 1, changed.Length);
-        Assert.All(changed, n => Assert.True(n == "logit_scale" || n.EndsWith(".weight", StringComparison.Ordinal) && lora.Adapts(n[..^7]), n));
+        Assert.Equal(2 * 2 * 2 + 1, changed.Length);
+        Assert.All(changed, n => Assert.True(n.EndsWith(".weight", StringComparison.Ordinal) && lora.Adapts(n[..^7]), n));
 
         using var config = JsonDocument.Parse(File.ReadAllBytes(_folder.At("tuned/adapter/adapter_config.json")));
         Assert.Equal("LORA", config.RootElement.GetProperty("peft_type").GetString());
@@ -112,7 +112,7 @@ public sealed class FineTuningTests : IDisposable
         LoraAdapter adapter = LoraAdapter.Load(ModelFiles.FromFolder(_folder.At("tuned/adapter")));
         using ModelWeights before = ModelFiles.FromFolder(_folder.At("base")).OpenWeights(), after = ModelFiles.FromFolder(_folder.At("tuned")).OpenWeights();
         IReadOnlyDictionary<string, TensorData> merged = adapter.Merge(before), unmerged = adapter.Unmerge(after);
-        foreach (string name in changed.Where(n => n != "logit_scale"))
+        foreach (string name in changed)
         {
             Assert.Equal(after[name].ToSingles(), merged[name].ToSingles());
             Assert.All(unmerged[name].ToSingles().Zip(before[name].ToSingles()), w => Assert.Equal(w.Second, w.First, 1e-6f));
@@ -165,6 +165,17 @@ public sealed class FineTuningTests : IDisposable
     }
 
     [Fact]
+    public void Random_weights_cannot_be_frozen()
+    {
+        var e = Assert.Throws<ArgumentException>(() => Changed(new() { LastLayers = 1 }, _tuning with { Initialize = null }));
+        Assert.Contains("Initialize", e.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Adapters_of_a_frozen_tower_stay_as_they_are() =>
+        Assert.DoesNotContain(Changed(new() { Frozen = FrozenTowers.Image, Lora = new() { Rank = 2 } }), IsImage);
+
+    [Fact]
     public void Layers_that_are_not_there_are_refused()
     {
         var e = Assert.Throws<ArgumentException>(() => Changed(new() { Lora = new() { Targets = ["w_q"] } }));
@@ -190,6 +201,7 @@ public sealed class FineTuningTests : IDisposable
     [Theory]
     [InlineData("""{"peft_type":"IA3"}""", "IA3")]
     [InlineData("""{"peft_type":"LORA","use_dora":true,"target_modules":["x"]}""", "use_dora")]
+    [InlineData("""{"peft_type":"LORA","init_lora_weights":"pissa","target_modules":["x"]}""", "pissa")]
     [InlineData("""{"peft_type":"LORA","rank_pattern":{"x":4},"target_modules":["x"]}""", "rank_pattern")]
     [InlineData("""{"peft_type":"LORA","modules_to_save":["y"],"target_modules":["x"]}""", "modules_to_save")]
     public void Other_adapters_are_refused(string config, string named) =>
@@ -224,6 +236,8 @@ public sealed class FineTuningTests : IDisposable
         Assert.Equal([1f, 2f], WeightInterpolation.Between(a, b, 0)["x"].ToSingles());
         Assert.Equal([3f, -2f], WeightInterpolation.Between(a, b, 1)["x"].ToSingles());
         Assert.Equal([1.5f, 1f], WeightInterpolation.Between(a, b, 0.25)["x"].ToSingles());
+        b["x"] = TensorData.From([float.NaN, 1f], 2);
+        Assert.Equal([1f, 2f], WeightInterpolation.Between(a, b, 0)["x"].ToSingles());
         Assert.Throws<ArgumentOutOfRangeException>(() => WeightInterpolation.Between(a, b, 1.1));
         b["y"] = b["x"];
         Assert.Contains("'y'", Assert.Throws<InvalidDataException>(() => WeightInterpolation.Between(a, b, 0.5)).Message, StringComparison.Ordinal);

@@ -168,12 +168,17 @@ public sealed class LoraAdapter
             var json = new ConfigReader(document.RootElement);
             string type = json.Text("peft_type", "");
             if (type != "LORA") throw new NotSupportedException($"'{files.Name}/{ConfigFile}' has the peft_type '{type}'; LORA is supported.");
-            foreach (string flag in new[] { "use_dora", "fan_in_fan_out", "lora_bias" })
+            foreach (string flag in new[] { "use_dora", "use_qalora", "fan_in_fan_out", "lora_bias" })
                 if (json.Flag(flag, false)) throw new NotSupportedException($"'{files.Name}/{ConfigFile}' has {flag}, which is not supported.");
-            foreach (string field in new[] { "modules_to_save", "rank_pattern", "alpha_pattern", "layers_to_transform", "target_parameters" })
+            foreach (string field in new[] { "modules_to_save", "rank_pattern", "alpha_pattern", "layers_to_transform",
+                "target_parameters", "layer_replication", "trainable_token_indices", "alora_invocation_tokens" })
                 if (json.Has(field) && document.RootElement.GetProperty(field) is var e && (e.ValueKind != JsonValueKind.Object || e.EnumerateObject().Any())
                     && (e.ValueKind != JsonValueKind.Array || e.GetArrayLength() > 0))
                     throw new NotSupportedException($"'{files.Name}/{ConfigFile}' has {field}, which is not supported.");
+            if (document.RootElement.TryGetProperty("init_lora_weights", out JsonElement init) && init.ValueKind == JsonValueKind.String
+                && init.GetString() != "gaussian")
+                throw new NotSupportedException($"'{files.Name}/{ConfigFile}' has init_lora_weights '{init.GetString()}', which changes the model "
+                    + "that the adapter belongs to, and is not supported.");
             if (json.Text("bias", "none") != "none") throw new NotSupportedException($"'{files.Name}/{ConfigFile}' trains biases, which is not supported.");
             JsonElement targets = document.RootElement.GetProperty("target_modules");
             return (new()

@@ -24,7 +24,7 @@ public static class WeightInterpolation
                 throw new InvalidDataException($"'{w.Key}' is [{string.Join(", ", w.Value.Shape)}] in one and [{string.Join(", ", other.Shape)}] in the other model.");
             float[] from = w.Value.ToSingles(), to = other.ToSingles();
             for (int i = 0; i < from.Length; i++) from[i] = (float)((1 - alpha) * from[i] + alpha * to[i]);
-            return TensorData.From(from, w.Value.Shape);
+            return TensorData.From(alpha switch { 0 => w.Value.ToSingles(), 1 => to, _ => from }, w.Value.Shape); // exact also beside NaN
         }, StringComparer.Ordinal);
     }
 }

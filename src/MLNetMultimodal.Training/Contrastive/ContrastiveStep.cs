@@ -97,8 +97,8 @@ sealed class ContrastiveStep(IModelDefinition definition, TorchModel model, Cont
             {
                 using DisposeScope scope = NewDisposeScope();
                 Tensor embeds = _embed(part);
-                if (!embeds.requires_grad) return; // a frozen tower
-                (embeds * Embeddings.grad!.slice(0, start, start + part.shape[0], 1)).sum().backward();
+                // A frozen tower has nothing to learn, but draws as it did before, so that what follows sees the same masks.
+                if (embeds.requires_grad) (embeds * Embeddings.grad!.slice(0, start, start + part.shape[0], 1)).sum().backward();
                 start += part.shape[0];
             }
         }

@@ -104,6 +104,8 @@ public sealed class ContrastiveTrainer : IEstimator<MultimodalTransformer>
             return (known, preprocessing, TextTokenizer.Load(files.TryRead, folder),
                 TorchModel.Load(known.Full, CheckpointWeights.For(known, weights, folder), device));
         }
+        if (_options.FineTuning != new FineTuningOptions())
+            throw new ArgumentException("FineTuning needs Initialize: random weights must all be trained.");
         TextTokenizer texts = ByteLevelBpeTrainer.Train(PairBatcher.Texts(reader.Captions(train), _options.Templates).Distinct(),
             new() { VocabularySize = _options.VocabularySize });
         ClipConfig config = _options.Model(texts.VocabularySize);

@@ -18,7 +18,8 @@ public enum FrozenTowers
     AllButHeads,
 }
 
-/// <summary>Which weights of a model are trained, and how fast. The logit scale always is.</summary>
+/// <summary>Which weights of a model are trained, and how fast. The logit scale always is, but for <see cref="Lora"/>, whose
+/// published layout has no place for it.</summary>
 public sealed record FineTuningOptions
 {
     /// <summary>Towers that stay as they are. Default none.</summary>

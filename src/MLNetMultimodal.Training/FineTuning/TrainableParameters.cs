@@ -29,21 +29,24 @@ static partial class TrainableParameters
         foreach (ParameterSpec spec in model.Specs)
         {
             bool hasPlace = places.TryGetValue(spec.Name, out Place place);
-            bool isTrained = !hasPlace || options.Lora is null && IsTrained(place, options);
+            bool isTrained = options.Lora is null && (!hasPlace || IsTrained(place, options));
             model.Parameters[spec.Name].requires_grad = isTrained;
-            double rate = hasPlace ? Math.Pow(options.LayerDecay, place.Blocks + 1 - place.Depth) : 1;
-            if (isTrained) trained.Add(new(spec.Name, model.Parameters[spec.Name], spec.Decays, rate));
+            if (isTrained) trained.Add(new(spec.Name, model.Parameters[spec.Name], spec.Decays, hasPlace ? Rate(place, options) : 1));
         }
-        if (options.Lora is not null)
-            foreach (string layer in model.AdaptedLayers)
+        foreach (string layer in model.AdaptedLayers)
+        {
+            Place place = places[layer + ".weight"];
+            foreach (string name in new[] { LoraAdapter.NameOfA(layer), LoraAdapter.NameOfB(layer) })
             {
-                if (!IsTrained(places[layer + ".weight"], options with { Lora = null })) continue;
-                foreach (string name in new[] { LoraAdapter.NameOfA(layer), LoraAdapter.NameOfB(layer) })
-                    trained.Add(new(name, model.Parameters[name], Decays: true));
+                model.Parameters[name].requires_grad = IsTrained(place, options);
+                if (IsTrained(place, options)) trained.Add(new(name, model.Parameters[name], Decays: true, Rate(place, options)));
             }
+        }
         return trained.Any(p => places.ContainsKey(p.Name) || p.Name.Contains(".lora_", StringComparison.Ordinal)) ? trained
             : throw new ArgumentException($"FineTuning leaves nothing to train: {options}.");
     }
+
+    static double Rate(Place place, FineTuningOptions options) => Math.Pow(options.LayerDecay, place.Blocks + 1 - place.Depth);
 
     static bool IsTrained(Place place, FineTuningOptions options) => options.Frozen switch
     {

@@ -52,7 +52,8 @@ public sealed class TorchModel : IDisposable
     {
         IReadOnlyList<ParameterSpec> specs = ModelSummary.Of(program).Parameters;
         CheckpointWeights.Check(specs, weights, [.. weights.Keys], program.Name);
-        return Build(program, specs, device, spec => tensor(weights[spec.Name].ToSingles(), [.. weights[spec.Name].Shape]));
+        // A copy in torch's own, aligned memory: the order of sums, and with it the last bits, must not depend on where .NET put the array.
+        return Build(program, specs, device, spec => tensor(weights[spec.Name].ToSingles(), [.. weights[spec.Name].Shape]).clone());
     }
 
     static TorchModel Build(IProgram program, IReadOnlyList<ParameterSpec> specs, Device? device, Func<ParameterSpec, Tensor> make)
