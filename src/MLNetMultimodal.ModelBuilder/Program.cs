@@ -8,7 +8,8 @@ var verbose = new Option<bool>("--verbose") { Description = "Show where an error
 var root = new RootCommand("Trains, evaluates, runs and inspects multimodal models.")
 {
     RunCommand.Create(), EmbedCommand.Create(), ClassifyCommand.Create(), TokenizeCommand.Create(), PreprocessCommand.Create(),
-    SummaryCommand.Create(), TrainCommand.Create(), EvaluateCommand.Create(), ExportCommand.Create(), verbose,
+    SummaryCommand.Create(), TrainCommand.Create(tunes: false), TrainCommand.Create(tunes: true), EvaluateCommand.Create(),
+    ExportCommand.Create(), verbose,
 };
 
 // A text such as "@home" is a text, and no file of more arguments.

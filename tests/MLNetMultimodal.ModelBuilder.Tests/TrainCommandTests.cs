@@ -68,6 +68,32 @@ public sealed class TrainCommandTests(ToolFixture fixture)
         (await Tool.Run("embed", "--model", output, "--text", "red")).Expect(0);
     }
 
+    [Fact]
+    public async Task A_tuned_model_has_its_adapters_beside_it()
+    {
+        string output = fixture.At("tuned");
+        ToolResult tuned = await Tool.Run("finetune", "--model", fixture.Model, "--data", fixture.Pictures, "--output", output,
+            "--epochs", "2", "--batch-size", "12", "--train", "lora", "--lora-rank", "2", "--lora-mlp", "--format", "json");
+        Assert.True(Assert.Single(tuned.Expect(0).Rows).GetProperty("completed").GetBoolean());
+        using JsonDocument config = JsonDocument.Parse(File.ReadAllBytes(Path.Combine(output, "adapter", "adapter_config.json")));
+        Assert.Equal(2, config.RootElement.GetProperty("r").GetInt32());
+        Assert.Equal(4, config.RootElement.GetProperty("lora_alpha").GetDouble());
+        Assert.True(File.Exists(Path.Combine(output, "adapter", "adapter_model.safetensors")));
+        (await Tool.Run("embed", "--model", output, "--text", "red")).Expect(0);
+    }
+
+    [Theory]
+    [InlineData("--lora-rank needs --train lora", "--lora-rank", "3")]
+    [InlineData("LayerDecay must be above 0", "--layer-decay", "0")]
+    [InlineData("Rank must be 1 to 4096", "--train", "lora", "--lora-rank", "0")]
+    public async Task Tuning_options_that_make_no_sense_are_wrong_usage(string message, params string[] options)
+    {
+        string output = fixture.At("untuned");
+        string[] tune = ["finetune", "--model", fixture.Model, "--data", fixture.Pictures, "--output", output];
+        Assert.Contains(message, (await Tool.Run([.. tune, .. options])).Expect(2).Errors);
+        Assert.False(Directory.Exists(output));
+    }
+
     [Theory]
     [InlineData("Epochs must be at least 1", "--epochs", "0")]
     [InlineData("--patience needs --validation", "--patience", "3")]

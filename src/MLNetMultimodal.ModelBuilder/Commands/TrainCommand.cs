@@ -5,7 +5,7 @@ using MLNetMultimodal.Training;
 
 namespace MLNetMultimodal.ModelBuilder.Commands;
 
-/// <summary><c>train</c>: a dual encoder from pictures and captions, or from pictures and class names.</summary>
+/// <summary><c>train</c> and <c>finetune</c>: a dual encoder from pictures and captions, or from pictures and class names.</summary>
 static class TrainCommand
 {
     const int LossSteps = 100;
@@ -15,16 +15,21 @@ static class TrainCommand
     sealed record Row(string Output, bool Completed, long Steps, int Epochs, double? Loss, double? Validation,
         double? SamplesPerSecond, double Seconds);
 
-    public static Command Create()
+    /// <summary>The command from random weights, or from a model folder.</summary>
+    /// <param name="tunes">True for <c>finetune</c>.</param>
+    public static Command Create(bool tunes)
     {
-        var options = new TrainOptions();
+        var options = new TrainOptions(tunes);
+        FineTuneOptions? tuning = tunes ? new() : null;
         var data = new DataOptions();
         Option<string> format = ToolOptions.Format(ResultWriter.Table, ResultWriter.Json);
         var command =
-            new Command("train", "Train a model on captioned or labelled pictures. Ctrl+C ends it and keeps the best so far.");
+            new Command(tunes ? "finetune" : "train", $"{(tunes ? "Go on training" : "Train")} a model on captioned or labelled pictures. "
+                + "Ctrl+C ends it and keeps the best so far.");
         command.Add(format);
         data.AddTo(command);
         options.AddTo(command);
+        tuning?.AddTo(command);
         command.SetAction((parsed, cancellation) =>
         {
             var ml = new MLContext(parsed.GetValue(options.Seed));
@@ -38,6 +43,7 @@ static class TrainCommand
                 Text = pictures.ClassText ?? PictureData.Caption,
                 Group = pictures.Label,
                 Templates = templates ?? (pictures.ClassText is null ? Defaults.Templates : [PromptOptions.DefaultTemplate]),
+                FineTuning = tuning?.Read(parsed) ?? Defaults.FineTuning,
                 Progress = observer,
                 Cancellation = cancellation,
             });
@@ -106,11 +112,12 @@ static class TrainCommand
     }
 
     /// <summary>The trainer's options as options of the command line; what is not given has the trainer's own default.</summary>
-    sealed class TrainOptions
+    sealed class TrainOptions(bool tunes)
     {
         readonly Option<string> _output = ToolOptions.Required<string>("--output", "DIR", "The model folder to write.");
-        readonly Option<string?> _initialize =
-            ToolOptions.Of<string?>("--initialize", "DIR", "A model folder to start from; without it, random weights.");
+        readonly Option<string?> _initialize = tunes
+            ? ToolOptions.Required<string?>("--model", "DIR", "The model folder to start from.")
+            : ToolOptions.Of<string?>("--initialize", "DIR", "A model folder to start from; without it, random weights.");
         readonly Option<int> _epochs = ToolOptions.Defaulting("--epochs", "Times that each row is seen.", Defaults.Epochs);
         readonly Option<int> _batchSize =
             ToolOptions.Defaulting("--batch-size", "Rows that are compared with each other in a step.", Defaults.BatchSize);

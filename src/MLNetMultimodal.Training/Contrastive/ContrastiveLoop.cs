@@ -14,6 +14,7 @@ namespace MLNetMultimodal.Training;
 
 /// <summary>What a training ended with.</summary>
 /// <param name="Weights">The best weights that were seen: by validation where there is one, else the last.</param>
+/// <param name="Adapter">The adapters that are merged into the weights; null without LoRA.</param>
 /// <param name="Steps">Optimizer steps taken, over all resumes.</param>
 /// <param name="Completed">False where it was cancelled.</param>
 /// <param name="Validation">The best validation result: share of pictures for which the right group's captions score highest;
@@ -21,7 +22,8 @@ namespace MLNetMultimodal.Training;
 /// <param name="Loss">Mean loss of the last 100 steps of this run; null where it took none, because the training had been
 /// done.</param>
 /// <param name="Elapsed">Time of this run, validation included.</param>
-sealed record ContrastiveResult(IReadOnlyDictionary<string, TensorData> Weights, int Steps, bool Completed, double? Validation, double? Loss, TimeSpan Elapsed);
+sealed record ContrastiveResult(IReadOnlyDictionary<string, TensorData> Weights, LoraAdapter? Adapter, int Steps, bool Completed,
+    double? Validation, double? Loss, TimeSpan Elapsed);
 
 /// <summary>The training itself: epochs, schedule, moving average, validation, checkpoints.</summary>
 sealed class ContrastiveLoop : IDisposable
@@ -37,6 +39,7 @@ sealed class ContrastiveLoop : IDisposable
     readonly CheckpointStore? _store;
     readonly Generator _generator;
     readonly Parameter? _bias;
+    readonly bool _ownsBias = true;
     readonly AdamWOptimizer _optimizer;
     readonly Ema? _ema;
     readonly ContrastiveStep _step;
@@ -49,7 +52,7 @@ sealed class ContrastiveLoop : IDisposable
     int _at;
     double? _best;
     long? _bestStep;
-    IReadOnlyDictionary<string, TensorData>? _bestWeights;
+    (IReadOnlyDictionary<string, TensorData> Weights, LoraAdapter? Adapter)? _bestWeights;
 
     public ContrastiveLoop(ContrastiveOptions options, IModelDefinition definition, TorchModel model, ImagePreprocessing images, TextTokenizer texts,
         PairSet train, PairSet? validation)
@@ -58,8 +61,9 @@ sealed class ContrastiveLoop : IDisposable
         if (validation is { Count: 0 }) throw new ArgumentException("the validation data has no rows.", nameof(validation));
         (_options, _definition, _model, _images, _texts, _train, _validation) = (options, definition, model, images, texts, train, validation);
         _generator = new Generator(unchecked((ulong)options.Seed), model.Device);
-        var parameters = model.Specs.Select(s => new NamedParameter(s.Name, model.Parameters[s.Name], s.Decays)).ToList();
-        if (options.Objective == ContrastiveObjective.Sigmoid)
+        List<NamedParameter> parameters = [.. TrainableParameters.Select(definition, model, options.FineTuning)];
+        if (options.Objective == ContrastiveObjective.Sigmoid && model.Parameters.TryGetValue("logit_bias", out Parameter? known)) (_bias, _ownsBias) = (known, false);
+        else if (options.Objective == ContrastiveObjective.Sigmoid)
         {
             using DisposeScope scope = NewDisposeScope();
             _bias = (Parameter)new Parameter(tensor(-10f).to(model.Device), requires_grad: true).DetachFromDisposeScope();
@@ -112,7 +116,8 @@ sealed class ContrastiveLoop : IDisposable
         ahead?.Wait();
         bool completed = stopped || _at == TotalSteps;
         if (!completed && _store is not null && _at > first) SaveCheckpoint();
-        return new(_bestWeights ?? CurrentWeights(), _at, completed, _best, _losses.Count > 0 ? _losses.Average() : null, _clock.Elapsed);
+        (IReadOnlyDictionary<string, TensorData> weights, LoraAdapter? adapter) = _bestWeights ?? CurrentWeights();
+        return new(weights, adapter, _at, completed, _best, _losses.Count > 0 ? _losses.Average() : null, _clock.Elapsed);
     }
 
     Task<PairBatch> MakeAsync(int step)
@@ -173,10 +178,10 @@ sealed class ContrastiveLoop : IDisposable
         if (validated is { } metric) logs.Scalar("validation/top1", metric, _at);
     }
 
-    IReadOnlyDictionary<string, TensorData> CurrentWeights()
+    (IReadOnlyDictionary<string, TensorData>, LoraAdapter?) CurrentWeights()
     {
         using IDisposable? averaged = _ema?.Swap();
-        return _model.ToWeights();
+        return (_model.ToWeights(), _model.Adapter(_options.Initialize));
     }
 
     /// <summary>What the result depends on; a checkpoint of another training is refused.</summary>
@@ -236,7 +241,7 @@ sealed class ContrastiveLoop : IDisposable
         using IDisposable? averaged = _ema?.Swap();
         double metric = Top1(_validation);
         if (_best is { } best && metric < best) return metric; // of equals the later: it has seen more
-        (_best, _bestStep, _bestWeights) = (metric, _at, _model.ToWeights());
+        (_best, _bestStep, _bestWeights) = (metric, _at, (_model.ToWeights(), _model.Adapter(_options.Initialize)));
         return metric;
     }
 
@@ -245,7 +250,7 @@ sealed class ContrastiveLoop : IDisposable
     {
         using DisposeScope scope = NewDisposeScope();
         using IDisposable noGradients = no_grad();
-        var ops = new TorchOps(_model.Parameters);
+        var ops = _model.Ops();
         Tensor groups = GroupEmbeds(set, ops);                                                          // [G, E]
         int right = 0, size = 3 * _images.Height * _images.Width;
         const int batch = 250;
@@ -290,7 +295,7 @@ sealed class ContrastiveLoop : IDisposable
     {
         _ema?.Dispose();
         _optimizer.Dispose();
-        _bias?.Dispose();
+        if (_ownsBias) _bias?.Dispose();
         _generator.Dispose();
     }
 }

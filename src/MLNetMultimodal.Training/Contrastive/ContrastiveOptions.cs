@@ -34,6 +34,10 @@ public sealed record ContrastiveOptions
     /// weights.</summary>
     public string? Initialize { get; init; }
 
+    /// <summary>Which weights are trained: towers frozen, last layers, layer-wise rates, low-rank adapters. Default: all of
+    /// them.</summary>
+    public FineTuningOptions FineTuning { get; init; } = new();
+
     /// <summary>Makes the sizes of a model that starts from random weights, from the size of the vocabulary.
     /// Default: <see cref="ClipConfig.Small32"/>.</summary>
     public Func<int, ClipConfig> Model { get; init; } = vocabulary => ClipConfig.Small32(vocabulary);

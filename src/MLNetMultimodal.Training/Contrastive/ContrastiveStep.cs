@@ -15,7 +15,13 @@ namespace MLNetMultimodal.Training;
 sealed class ContrastiveStep(IModelDefinition definition, TorchModel model, ContrastiveOptions options, Generator generator, Parameter? bias)
 {
     readonly IProgram _image = definition.Encoders[Modality.Image], _text = definition.Encoders[Modality.Text];
-    readonly TorchOps _ops = new(model.Parameters, new() { BFloat16 = options.BFloat16, PatchDropout = options.PatchDropout, Generator = generator });
+    readonly TorchOps _ops = model.Ops(new()
+    {
+        BFloat16 = options.BFloat16,
+        PatchDropout = options.PatchDropout,
+        LoraDropout = true,
+        Generator = generator,
+    });
     readonly Parameter _scale = model.Parameters[definition.LogitScale ?? throw new NotSupportedException(
         $"{definition.ModelType} has no logit scale; contrastive training needs one.")];
 
@@ -91,6 +97,7 @@ sealed class ContrastiveStep(IModelDefinition definition, TorchModel model, Cont
             {
                 using DisposeScope scope = NewDisposeScope();
                 Tensor embeds = _embed(part);
+                if (!embeds.requires_grad) return; // a frozen tower
                 (embeds * Embeddings.grad!.slice(0, start, start + part.shape[0], 1)).sum().backward();
                 start += part.shape[0];
             }

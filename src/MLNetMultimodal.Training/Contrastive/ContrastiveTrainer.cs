@@ -75,6 +75,7 @@ public sealed class ContrastiveTrainer : IEstimator<MultimodalTransformer>
         (IModelDefinition definition, ImagePreprocessing images, TextTokenizer texts, TorchModel model) = Start(reader, train);
         using (model)
         {
+            if (_options.FineTuning.Lora is { } lora) model.AddLora(lora, _options.Seed);
             PairSet pairs = reader.Read(train, images);
             PairSet? held = validation is null ? null : reader.Read(validation, images);
             using IChannel log = _env.Register("Contrastive").Start("Fit");

@@ -10,6 +10,10 @@ namespace MLNetMultimodal.Training;
 /// <summary>A finished training as a model folder.</summary>
 static class TrainedModel
 {
+    /// <summary>Where the adapters of a model trained with LoRA stand, in PEFT's layout, beside the weights that they are merged
+    /// into.</summary>
+    const string AdapterFolder = "adapter";
+
     public static ModelFiles ToFiles(ContrastiveOptions options, IModelDefinition definition, ImagePreprocessing images, TextTokenizer texts,
         int rows, ContrastiveResult result)
     {
@@ -22,6 +26,7 @@ static class TrainedModel
             ["model.safetensors"] = weights.ToArray(),
             ["README.md"] = Encoding.UTF8.GetBytes(Card(options, definition, rows, result)),
         };
+        foreach (var (name, content) in result.Adapter?.ToFiles() ?? new Dictionary<string, ReadOnlyMemory<byte>>()) files[$"{AdapterFolder}/{name}"] = content;
         return ModelFiles.FromMemory(options.Output ?? "trained model", files);
     }
 

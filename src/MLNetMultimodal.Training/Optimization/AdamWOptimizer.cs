@@ -12,7 +12,8 @@ namespace MLNetMultimodal.Training;
 /// <param name="Name">Name as in the checkpoint; its state is stored under it.</param>
 /// <param name="Value">Float32, contiguous.</param>
 /// <param name="Decays">True for matrices and kernels; false for biases, norms, embeddings of positions and scalars.</param>
-sealed record NamedParameter(string Name, Parameter Value, bool Decays);
+/// <param name="Rate">What the learning rate is multiplied with for it.</param>
+sealed record NamedParameter(string Name, Parameter Value, bool Decays, double Rate = 1);
 
 /// <summary>How AdamW steps.</summary>
 sealed record AdamWOptions
@@ -95,8 +96,9 @@ sealed class AdamWOptimizer : IDisposable
             using DisposeScope scope = NewDisposeScope();
             if (slot.Parameter.Value.grad is not Tensor gradient) continue;
             slot.Steps++;
-            double keep = slot.Parameter.Decays ? 1 - learningRate * _options.WeightDecay : 1;
-            double rate = learningRate / (1 - Math.Pow(_options.Beta1, slot.Steps));
+            double own = learningRate * slot.Parameter.Rate;
+            double keep = slot.Parameter.Decays ? 1 - own * _options.WeightDecay : 1;
+            double rate = own / (1 - Math.Pow(_options.Beta1, slot.Steps));
             double rootScale = 1 / Math.Sqrt(1 - Math.Pow(_options.Beta2, slot.Steps));
             if (inOnePass && slot.Parameter.Value.device_type == DeviceType.CPU) MoveInOnePass(slot, gradient.contiguous(), keep, rate, rootScale);
             else MoveByOperations(slot, gradient, keep, rate, rootScale);

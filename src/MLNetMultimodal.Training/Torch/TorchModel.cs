@@ -11,9 +11,11 @@ namespace MLNetMultimodal.Training;
 public sealed class TorchModel : IDisposable
 {
     readonly Dictionary<string, Parameter> _parameters;
+    readonly IProgram _program;
+    LoraConfig? _lora;
 
-    TorchModel(IReadOnlyList<ParameterSpec> specs, Dictionary<string, Parameter> parameters, Device device) =>
-        (Specs, _parameters, Device) = (specs, parameters, device);
+    TorchModel(IProgram program, IReadOnlyList<ParameterSpec> specs, Dictionary<string, Parameter> parameters, Device device) =>
+        (_program, Specs, _parameters, Device) = (program, specs, parameters, device);
 
     /// <summary>What the weights are, in the order of the program.</summary>
     public IReadOnlyList<ParameterSpec> Specs { get; }
@@ -31,7 +33,7 @@ public sealed class TorchModel : IDisposable
     public static TorchModel Create(IProgram program, int seed, Device? device = null)
     {
         using var generator = new Generator(unchecked((ulong)seed), CPU);
-        return Build(ModelSummary.Of(program).Parameters, device, spec =>
+        return Build(program, ModelSummary.Of(program).Parameters, device, spec =>
         {
             Tensor weight = empty([.. spec.Shape.Select(d => (long)d)], ScalarType.Float32);
             return spec.Init.Kind == InitKind.Constant ? weight.fill_(spec.Init.Value) : weight.normal_(0, spec.Init.Value, generator);
@@ -50,10 +52,10 @@ public sealed class TorchModel : IDisposable
     {
         IReadOnlyList<ParameterSpec> specs = ModelSummary.Of(program).Parameters;
         CheckpointWeights.Check(specs, weights, [.. weights.Keys], program.Name);
-        return Build(specs, device, spec => tensor(weights[spec.Name].ToSingles(), [.. weights[spec.Name].Shape]));
+        return Build(program, specs, device, spec => tensor(weights[spec.Name].ToSingles(), [.. weights[spec.Name].Shape]));
     }
 
-    static TorchModel Build(IReadOnlyList<ParameterSpec> specs, Device? device, Func<ParameterSpec, Tensor> make)
+    static TorchModel Build(IProgram program, IReadOnlyList<ParameterSpec> specs, Device? device, Func<ParameterSpec, Tensor> make)
     {
         device ??= CPU;
         using DisposeScope scope = NewDisposeScope();
@@ -61,7 +63,7 @@ public sealed class TorchModel : IDisposable
         var parameters = new Dictionary<string, Parameter>(StringComparer.Ordinal);
         foreach (ParameterSpec spec in specs)
             parameters[spec.Name] = (Parameter)new Parameter(make(spec).to(device), requires_grad: true).DetachFromDisposeScope();
-        return new(specs, parameters, device);
+        return new(program, specs, parameters, device);
     }
 
     /// <summary>Runs a program once, without gradients.</summary>
@@ -73,11 +75,56 @@ public sealed class TorchModel : IDisposable
         using DisposeScope scope = NewDisposeScope();
         using IDisposable noGradients = no_grad();
         var tensors = program.Inputs.ToDictionary(i => i.Name, i => inputs[i.Name].ToTensor().to(Device));
-        return program.Run(new TorchOps(_parameters), tensors).ToDictionary(o => o.Name, o => o.Value.ToTensorData());
+        return program.Run(Ops(), tensors).ToDictionary(o => o.Name, o => o.Value.ToTensorData());
     }
 
-    /// <summary>A copy of the weights as they are now.</summary>
-    public IReadOnlyDictionary<string, TensorData> ToWeights() => Specs.ToDictionary(s => s.Name, s => _parameters[s.Name].ToTensorData());
+    /// <summary>A copy of the weights as they are now, adapters merged into them.</summary>
+    public IReadOnlyDictionary<string, TensorData> ToWeights()
+    {
+        Dictionary<string, TensorData> weights = Specs.ToDictionary(s => s.Name, s => _parameters[s.Name].ToTensorData());
+        return Adapter()?.Merge(weights) ?? weights;
+    }
+
+    /// <summary>Full names of the linear layers that have adapters; empty without <see cref="AddLora"/>.</summary>
+    public IReadOnlyList<string> AdaptedLayers { get; private set; } = [];
+
+    /// <summary>Puts low-rank adapters beside linear layers: A drawn as PEFT does it, B of zeros, so that nothing changes until they
+    /// are trained. The adapters are <see cref="Parameters"/> under the names that <see cref="LoraAdapter.NameOfA"/> gives.</summary>
+    /// <param name="config">Rank, strength, layers.</param>
+    /// <param name="seed">One seed gives one result.</param>
+    /// <exception cref="ArgumentException">No linear layer is meant; the message lists what there is.</exception>
+    /// <exception cref="InvalidOperationException">The model has adapters already.</exception>
+    public void AddLora(LoraConfig config, int seed)
+    {
+        if (_lora is not null) throw new InvalidOperationException("the model has adapters already.");
+        string[] linear = [.. ModelSummary.Of(_program).Layers.Where(l => l.Operation == "Linear").Select(l => l.Layer).Distinct()];
+        string[] adapted = [.. linear.Where(config.Adapts)];
+        if (adapted.Length == 0)
+            throw new ArgumentException($"no linear layer is named {string.Join(", ", config.Targets)}; there are "
+                + $"{string.Join(", ", linear.Select(l => l[(l.LastIndexOf('.') + 1)..]).Distinct())}.", nameof(config));
+        using var generator = new Generator(unchecked((ulong)seed), CPU);
+        using DisposeScope scope = NewDisposeScope();
+        using IDisposable noGradients = no_grad();
+        foreach (string layer in adapted)
+        {
+            long[] shape = _parameters[layer + ".weight"].shape; // [out, in]
+            double bound = 1 / Math.Sqrt(shape[1]);
+            Add(LoraAdapter.NameOfA(layer), (rand([config.Rank, shape[1]], generator: generator) * 2 - 1) * bound);
+            Add(LoraAdapter.NameOfB(layer), zeros(shape[0], config.Rank));
+        }
+        (_lora, AdaptedLayers) = (config, adapted);
+
+        void Add(string name, Tensor value) =>
+            _parameters.Add(name, (Parameter)new Parameter(value.to(Device), requires_grad: true).DetachFromDisposeScope());
+    }
+
+    /// <summary>A copy of the adapters as they are now; null where there are none.</summary>
+    /// <param name="baseModel">The model they belong to, for PEFT; null where it has no name.</param>
+    public LoraAdapter? Adapter(string? baseModel = null) => _lora is null ? null : new(_lora, AdaptedLayers.ToDictionary(l => l,
+        l => (_parameters[LoraAdapter.NameOfA(l)].ToTensorData(), _parameters[LoraAdapter.NameOfB(l)].ToTensorData()), StringComparer.Ordinal), baseModel);
+
+    /// <summary>The engine over these weights.</summary>
+    internal TorchOps Ops(TorchOpsOptions? options = null) => new(_parameters, (options ?? new()) with { Lora = _lora });
 
     /// <summary>Frees the weights.</summary>
     public void Dispose()

@@ -1,3 +1,4 @@
+using MLNetMultimodal.Models.Checkpoints;
 using MLNetMultimodal.Models.Ops;
 using TorchSharp;
 using static TorchSharp.torch;
@@ -22,8 +23,15 @@ public sealed record TorchOpsOptions
         init => field = value is >= 0 and < 1 ? value : throw new ArgumentOutOfRangeException(nameof(value), value, "PatchDropout must be at least 0 and below 1.");
     }
 
-    /// <summary>Source of the randomness of patch dropout; required where that is above 0, and its owner's to dispose.</summary>
+    /// <summary>Source of the randomness of patch dropout and of the adapters' dropout; required where one of them is above 0, and
+    /// its owner's to dispose.</summary>
     public Generator? Generator { get; init; }
+
+    /// <summary>Low-rank adapters beside the linear layers that have them among the weights; null for none.</summary>
+    public LoraConfig? Lora { get; init; }
+
+    /// <summary>True while training: the adapters' inputs are dropped as <see cref="Lora"/> says. Default false.</summary>
+    public bool LoraDropout { get; init; }
 }
 
 /// <summary>The engine that runs a program at once in TorchSharp, with gradients. Results belong to the caller's dispose
@@ -33,8 +41,8 @@ public sealed record TorchOpsOptions
 public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, TorchOpsOptions? options = null) : ITensorOps<Tensor>
 {
     readonly bool _bf16 = options?.BFloat16 ?? false;
-    readonly TorchOpsOptions? _options = options is not { PatchDropout: > 0, Generator: null } ? options
-        : throw new ArgumentException($"PatchDropout {options.PatchDropout} needs a Generator.", nameof(options));
+    readonly TorchOpsOptions? _options = options is not ({ PatchDropout: > 0, Generator: null } or { LoraDropout: true, Lora.Dropout: > 0, Generator: null }) ? options
+        : throw new ArgumentException($"PatchDropout {options.PatchDropout} or Lora's dropout needs a Generator.", nameof(options));
 
     Tensor Weight(Name name) => parameters.TryGetValue(name.ToString(), out Parameter? weight) ? weight
         : throw new KeyNotFoundException($"the model has no weight {name}.");
@@ -48,7 +56,19 @@ public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, 
 
     /// <inheritdoc/>
     public Tensor Linear(Tensor x, Name name, int inWidth, int outWidth, bool bias = true, Init init = default) =>
-        Linear(x, Weight(name / "weight"), bias ? Weight(name / "bias") : null);
+        Adapted(x, name, Linear(x, Weight(name / "weight"), bias ? Weight(name / "bias") : null));
+
+    /// <summary>y + scale B A x, where the layer has an adapter.</summary>
+    Tensor Adapted(Tensor x, Name name, Tensor y)
+    {
+        if (_options?.Lora is not { } lora || !parameters.TryGetValue(LoraAdapter.NameOfA(name.ToString()), out Parameter? a)) return y;
+        if (_options.LoraDropout && lora.Dropout > 0)
+        {
+            using Tensor drawn = rand(x.shape, device: x.device, generator: _options.Generator);
+            x = x * (drawn.ge(lora.Dropout).to(x.dtype) * (1 / (1 - lora.Dropout)));
+        }
+        return y + Linear(Linear(x, a, null), Weight(LoraAdapter.NameOfB(name.ToString())), null) * lora.Scale;
+    }
 
     /// <inheritdoc/>
     public Tensor Linear(Tensor x, Tensor weight, Tensor? bias) => F.linear(Compute(x), Compute(weight), bias is null ? null! : Compute(bias));
