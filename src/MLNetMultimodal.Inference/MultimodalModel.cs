@@ -109,7 +109,8 @@ public sealed class MultimodalModel : IDisposable
     /// scale.</summary>
     public float LogitScale { get; }
 
-    /// <summary>How pictures become <c>pixel_values</c>; read from <c>preprocessor_config.json</c> when first used.</summary>
+    /// <summary>How pictures become <c>pixel_values</c>; read from the model's files when first used
+    /// (<see cref="ImagePreprocessing.TryLoad"/>).</summary>
     /// <exception cref="FileNotFoundException">The model has no such file.</exception>
     /// <exception cref="InvalidDataException">The file is not sound, or makes pictures of another size than the model
     /// takes.</exception>
@@ -254,15 +255,9 @@ public sealed class MultimodalModel : IDisposable
     /// training.</summary>
     static IModelDefinition AtItsSize(IModelDefinition definition, ModelFiles files)
     {
-        if (!definition.Encoders.ContainsKey(Modality.Image) || !files.Contains(PreprocessorFile)) return definition;
-        ImagePreprocessing images = ReadImagePreprocessing(files);
-        return images.Height == images.Width ? definition.WithImageSize(images.Height) : definition;
+        return definition.Encoders.ContainsKey(Modality.Image) && ImagePreprocessing.TryLoad(files.TryRead) is { } images
+            && images.Height == images.Width ? definition.WithImageSize(images.Height) : definition;
     }
-
-    static ImagePreprocessing ReadImagePreprocessing(ModelFiles files) =>
-        !files.Contains(PreprocessorFile) && files.TryRead(OpenClipConfig.FileName) is { } openClip
-            ? ImagePreprocessing.FromOpenClipJson(openClip.Span)
-            : ImagePreprocessing.FromJson(files.Read(PreprocessorFile).Span);
 
     TextTokenizer ReadTokenizer()
     {
@@ -274,7 +269,8 @@ public sealed class MultimodalModel : IDisposable
     ImagePreprocessing ReadImagePreprocessing()
     {
         Require(Modality.Image);
-        ImagePreprocessing images = ReadImagePreprocessing(Files);
+        ImagePreprocessing images = ImagePreprocessing.TryLoad(Files.TryRead) ?? throw new FileNotFoundException(
+            $"'{Name}' has no {PreprocessorFile}; it says how pictures are made for the model.");
         Dim[] wanted = Definition.Encoders[Modality.Image].Inputs[0].Shape;
         return images.Height == wanted[2].Size && images.Width == wanted[3].Size ? images : throw new InvalidDataException(
             $"{PreprocessorFile} of '{Name}' makes pictures of {images.Height}x{images.Width}, "

@@ -5,11 +5,13 @@ namespace MLNetMultimodal.Media.Images;
 
 /// <summary>
 /// From a picture to what an image tower takes: resize, centre crop, scale and normalise. Reads and writes the
-/// <c>preprocessor_config.json</c> of Hugging Face's CLIP, ViT, SigLIP and DeiT image processors. Immutable and thread-safe.
+/// <c>preprocessor_config.json</c> of Hugging Face's image processors. Immutable and thread-safe.
 /// </summary>
 public sealed record ImagePreprocessing
 {
     const string FileName = "preprocessor_config.json";
+    const string ProcessorFileName = "processor_config.json";
+    const string OpenClipFileName = "open_clip_config.json";
     const int MaxSide = 16_384;
 
     /// <summary>
@@ -140,24 +142,50 @@ public sealed record ImagePreprocessing
     /// <param name="destination">[3, <see cref="Height"/>, <see cref="Width"/>], at least that long.</param>
     public void Apply(RgbImage image, Span<float> destination) => Normalize(ResizeAndCrop(image), destination);
 
-    /// <summary>Reads <c>preprocessor_config.json</c>.</summary>
+    /// <summary>
+    /// Finds the preprocessing among a model's files: the <c>image_processor</c> of <c>processor_config.json</c>, as
+    /// transformers 5 writes it, else <c>preprocessor_config.json</c>, else <c>open_clip_config.json</c>.
+    /// </summary>
+    /// <param name="tryRead">The bytes of a file of the model, null where it has none of that name.</param>
+    /// <returns>The preprocessing; null where the model has none of the three.</returns>
+    /// <exception cref="InvalidDataException">A file is not sound, or asks for what is not supported here; the message names it
+    /// and the field.</exception>
+    public static ImagePreprocessing? TryLoad(Func<string, ReadOnlyMemory<byte>?> tryRead)
+    {
+        ArgumentNullException.ThrowIfNull(tryRead);
+        if (tryRead(ProcessorFileName) is { } processor && HasImageProcessor(processor))
+            return FromJson(processor.Span);
+        if (tryRead(FileName) is { } own)
+            return FromJson(own.Span);
+        return tryRead(OpenClipFileName) is { } openClip ? FromOpenClipJson(openClip.Span) : null;
+    }
+
+    /// <summary>
+    /// Reads <c>preprocessor_config.json</c>, or the <c>image_processor</c> of a <c>processor_config.json</c>. What it leaves out
+    /// is as the class that it names has it: CLIP, Chinese CLIP, SigLIP, ViT, DeiT, BiT (DINOv2) or ConvNeXt. Classes whose names
+    /// end in <c>Fast</c> are read as the slow ones, which resize as Pillow does.
+    /// </summary>
     /// <param name="utf8Json">The file's bytes; they may come from anyone.</param>
     /// <returns>The preprocessing.</returns>
     /// <exception cref="InvalidDataException">The bytes are no such file, or ask for what is not supported here; the message
     /// names the field.</exception>
     public static ImagePreprocessing FromJson(ReadOnlySpan<byte> utf8Json)
     {
+        string file = FileName;
         try
         {
             if (utf8Json.StartsWith((ReadOnlySpan<byte>)[0xEF, 0xBB, 0xBF]))
                 utf8Json = utf8Json[3..];
             var reader = new Utf8JsonReader(utf8Json);
             using JsonDocument document = JsonDocument.ParseValue(ref reader);
-            return new PreprocessorConfig(document.RootElement).Read();
+            JsonElement root = document.RootElement;
+            if (Nested(root) is { } nested)
+                (root, file) = (nested, $"image_processor of {ProcessorFileName}");
+            return new PreprocessorConfig(root).Read();
         }
         catch (Exception e) when (e is JsonException or ArgumentException or InvalidOperationException or FormatException)
         {
-            throw new InvalidDataException($"{FileName} cannot be used: {e.Message}", e);
+            throw new InvalidDataException($"{file} cannot be used: {e.Message}", e);
         }
     }
 
@@ -174,9 +202,10 @@ public sealed record ImagePreprocessing
             using JsonDocument document = JsonDocument.ParseValue(ref reader);
             return PreprocessorConfig.ReadOpenClip(document.RootElement);
         }
-        catch (Exception e) when (e is JsonException or ArgumentException or InvalidOperationException or FormatException or KeyNotFoundException)
+        catch (Exception e) when (e is JsonException or ArgumentException or InvalidOperationException or FormatException
+            or KeyNotFoundException)
         {
-            throw new InvalidDataException($"open_clip_config.json cannot be used: {e.Message}", e);
+            throw new InvalidDataException($"{OpenClipFileName} cannot be used: {e.Message}", e);
         }
     }
 
@@ -212,6 +241,23 @@ public sealed record ImagePreprocessing
         }
         return System.Text.Encoding.UTF8.GetString(buffer.WrittenSpan) + "\n";
     }
+
+    static bool HasImageProcessor(ReadOnlyMemory<byte> utf8Json)
+    {
+        try
+        {
+            using JsonDocument document = JsonDocument.Parse(utf8Json);
+            return Nested(document.RootElement) is not null;
+        }
+        catch (JsonException e)
+        {
+            throw new InvalidDataException($"{ProcessorFileName} cannot be used: {e.Message}", e);
+        }
+    }
+
+    static JsonElement? Nested(JsonElement root) => root.ValueKind == JsonValueKind.Object
+        && root.TryGetProperty("image_processor", out JsonElement nested) && nested.ValueKind == JsonValueKind.Object
+        ? nested : null;
 
     (long Height, long Width) ResizedSize(RgbImage image)
     {

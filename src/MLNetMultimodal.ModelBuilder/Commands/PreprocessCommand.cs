@@ -43,8 +43,8 @@ static class PreprocessCommand
         return command;
     }
 
-    static ImagePreprocessing Read(ModelFiles files) => ImagePreprocessing.FromJson((files.TryRead(ConfigFile)
-        ?? throw new FileNotFoundException($"'{files.Name}' has no {ConfigFile}; give --size to preprocess as CLIP does.")).Span);
+    static ImagePreprocessing Read(ModelFiles files) => ImagePreprocessing.TryLoad(files.TryRead)
+        ?? throw new FileNotFoundException($"'{files.Name}' has no {ConfigFile}; give --size to preprocess as CLIP does.");
 
     static TensorData Apply(ImagePreprocessing preprocessing, string file)
     {

@@ -94,7 +94,8 @@ public sealed class ContrastiveTrainer : IEstimator<MultimodalTransformer>
         if (_options.Initialize is { } folder)
         {
             ModelFiles files = ModelFiles.FromFolder(folder);
-            ImagePreprocessing preprocessing = ImagePreprocessing.FromJson(files.Read("preprocessor_config.json").Span);
+            ImagePreprocessing preprocessing = ImagePreprocessing.TryLoad(files.TryRead)
+                ?? throw new FileNotFoundException($"'{folder}' has no preprocessor_config.json; training wants one.");
             IModelDefinition known = ModelFamilies.Create(files);
             if (preprocessing.Height == preprocessing.Width) known = known.WithImageSize(preprocessing.Height);
             if (!known.Encoders.ContainsKey(Modality.Image) || !known.Encoders.ContainsKey(Modality.Text))

@@ -13,7 +13,7 @@ static class ModelContent
 {
     static readonly string[] Wanted =
     [
-        "config.json", "preprocessor_config.json",
+        "config.json", "preprocessor_config.json", "processor_config.json",
         "model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json",
         "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt",
         "vocab.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model",

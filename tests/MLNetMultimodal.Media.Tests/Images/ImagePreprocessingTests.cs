@@ -130,10 +130,110 @@ public sealed class ImagePreprocessingTests
     [InlineData("""{"size": {"height": 9, "width": 9}, "image_mean": [0, 1e99, 0], "image_std": [1, 1, 1]}""", "image_mean")]
     [InlineData("""{"size": {"height": 9, "width": 9}, "do_rescale": "yes"}""", "do_rescale")]
     [InlineData("""{"size": {"shortest_edge": 224}, "crop_pct": 0.875}""", "crop_pct")]
+    [InlineData("""{"image_processor_type": "ConvNextImageProcessor", "crop_pct": 0}""", "crop_pct")]
+    [InlineData("""{"image_processor_type": "ConvNextImageProcessor", "size": {"height": 9, "width": 9}}""", "shortest_edge")]
+    [InlineData("""{"image_processor_type": "Siglip2ImageProcessor"}""", "Siglip2ImageProcessor")]
+    [InlineData("""{"image_processor_type": 7}""", "preprocessor_config.json")]
+    [InlineData("""{"image_processor_type": "ViTImageProcessor", "size": {"shortest_edge": 224}}""", "height")]
+    [InlineData("""{"image_processor_type": "ViTImageProcessor", "do_center_crop": true}""", "does not crop")]
+    [InlineData("""{"image_processor_type": "CLIPImageProcessor", "do_pad": true}""", "do_pad")]
+    [InlineData("""{"image_processor_type": "CLIPImageProcessor", "use_square_size": true}""", "use_square_size")]
+    [InlineData("""{"image_processor_type": "CLIPImageProcessor", "data_format": "channels_last"}""", "data_format")]
+    [InlineData("""{"image_processor": {"do_pad": true}}""", "image_processor of processor_config.json")]
     public void Unusable_json_is_refused_with_its_reason(string json, string reason)
     {
         var error = Assert.Throws<InvalidDataException>(() => ImagePreprocessing.FromJson(Encoding.UTF8.GetBytes(json)));
         Assert.Contains(reason, error.Message, StringComparison.Ordinal);
+    }
+
+    const string ImageNetColors = """ "image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225] """,
+        HalfColors = """ "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5] """;
+
+    static readonly ImagePreprocessing ImageNet = new() { Mean = (0.485f, 0.456f, 0.406f), Std = (0.229f, 0.224f, 0.225f) },
+        Half = new() { Mean = (0.5f, 0.5f, 0.5f), Std = (0.5f, 0.5f, 0.5f) };
+
+    // The fields of published folders, and what their classes make of them.
+    static readonly Dictionary<string, (string Json, ImagePreprocessing Expected)> Published = new()
+    {
+        ["CLIP of 2021"] = ("""
+            {"crop_size": 224, "do_center_crop": true, "do_normalize": true, "do_resize": true, "resample": 3, "size": 224,
+             "feature_extractor_type": "CLIPFeatureExtractor", "image_mean": [0.48145466, 0.4578275, 0.40821073],
+             "image_std": [0.26862954, 0.26130258, 0.27577711]}
+            """, ImagePreprocessing.Clip(224)),
+        ["CLIP, all defaults"] = ("""{"image_processor_type": "CLIPImageProcessor"}""", ImagePreprocessing.Clip(224)),
+        ["CLIP, fast"] = ("""
+            {"image_processor_type": "CLIPImageProcessorFast", "size": {"shortest_edge": 336}, "processor_class": "CLIPProcessor",
+             "crop_size": {"height": 336, "width": 336}, "data_format": "channels_first", "device": null, "do_pad": null,
+             "_valid_processor_keys": ["images", "do_pad"]}
+            """, ImagePreprocessing.Clip(336)),
+        ["CLIP with a longest edge"] = ("""
+            {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 224, "longest_edge": 1000}}
+            """, ImagePreprocessing.Clip(224)),
+        ["CLIP, switches off"] = ("""
+            {"image_processor_type": "CLIPImageProcessor", "do_resize": false, "do_rescale": false, "do_normalize": false}
+            """, new() { Crop = (224, 224), RescaleFactor = null }),
+        ["SigLIP"] = ($$"""
+            {"do_normalize": true, "do_rescale": true, "do_resize": true, "image_processor_type": "SiglipImageProcessor",
+             "processor_class": "SiglipProcessor", "resample": 3, "rescale_factor": 0.00392156862745098, "do_convert_rgb": null,
+             "size": {"height": 384, "width": 384}, {{HalfColors}}}
+            """, Half with { Stretch = (384, 384), RescaleFactor = 0.00392156862745098 }),
+        ["SigLIP 2 of one size"] = ("""
+            {"image_processor_type": "SiglipImageProcessor", "resample": 2, "size": {"height": 224, "width": 224}}
+            """, Half with { Stretch = (224, 224), Filter = ResampleFilter.Bilinear }),
+        ["ViT of 2021"] = ($$"""
+            {"do_normalize": true, "do_resize": true, "feature_extractor_type": "ViTFeatureExtractor",
+             "resample": 2, "size": 384, {{HalfColors}}}
+            """, Half with { Stretch = (384, 384), Filter = ResampleFilter.Bilinear }),
+        ["ViT, all defaults"] = ("""{"image_processor_type": "ViTImageProcessor"}""",
+            Half with { Stretch = (224, 224), Filter = ResampleFilter.Bilinear }),
+        ["DeiT"] = ($$"""
+            {"crop_size": 224, "do_center_crop": true, "do_normalize": true, "do_resize": true, "size": 256,
+             "feature_extractor_type": "DeiTFeatureExtractor", "resample": 3, {{ImageNetColors}}}
+            """, ImageNet with { Stretch = (256, 256), Crop = (224, 224) }),
+        ["DINOv2"] = ($$"""
+            {"crop_size": {"height": 224, "width": 224}, "do_center_crop": true, "do_convert_rgb": true, "do_normalize": true,
+             "do_rescale": true, "do_resize": true, "image_processor_type": "BitImageProcessor", "resample": 3,
+             "rescale_factor": 0.00392156862745098, "size": {"shortest_edge": 256}, {{ImageNetColors}}}
+            """, ImageNet with { ShortestEdge = 256, Crop = (224, 224), RescaleFactor = 0.00392156862745098 }),
+        ["ConvNeXt, 224"] = ($$"""
+            {"crop_pct": 0.875, "do_normalize": true, "do_resize": true, "resample": 3, "size": 224,
+             "feature_extractor_type": "ConvNextFeatureExtractor", {{ImageNetColors}}}
+            """, ImageNet with { ShortestEdge = 256, Crop = (224, 224) }),
+        ["ConvNeXt, 384"] = ($$"""
+            {"crop_pct": 0.875, "image_processor_type": "ConvNextImageProcessor",
+             "size": {"shortest_edge": 384}, {{ImageNetColors}}}
+            """, ImageNet with { Stretch = (384, 384) }),
+        ["processor_config.json"] = ("""
+            {"image_processor": {"image_processor_type": "SiglipImageProcessorFast", "size": {"height": 256, "width": 256}},
+             "processor_class": "SiglipProcessor", "video_processor": {"do_pad": true}}
+            """, Half with { Stretch = (256, 256) }),
+    };
+
+    public static TheoryData<string> PublishedNames() => [.. Published.Keys];
+
+    [Theory, MemberData(nameof(PublishedNames))]
+    public void Published_files_are_read_as_their_classes_read_them(string name)
+    {
+        (string json, ImagePreprocessing expected) = Published[name];
+        Assert.Equal(expected, ImagePreprocessing.FromJson(Encoding.UTF8.GetBytes(json)));
+    }
+
+    [Fact]
+    public void Processor_config_comes_first_where_it_holds_an_image_processor()
+    {
+        var files = new Dictionary<string, string>();
+        ImagePreprocessing? Load() => ImagePreprocessing.TryLoad(name =>
+            files.TryGetValue(name, out string? text) ? Encoding.UTF8.GetBytes(text) : (ReadOnlyMemory<byte>?)null);
+        Assert.Null(Load());
+        files["open_clip_config.json"] = """{"model_cfg": {"vision_cfg": {"image_size": 32}}}""";
+        Assert.Equal(32, Load()!.Height);
+        files["preprocessor_config.json"] = ImagePreprocessing.Clip(48).ToJson();
+        files["processor_config.json"] = """{"processor_class": "CLIPProcessor"}""";
+        Assert.Equal(48, Load()!.Height);
+        files["processor_config.json"] = Published["processor_config.json"].Json;
+        Assert.Equal(256, Load()!.Height);
+        files["processor_config.json"] = "{";
+        Assert.Contains("processor_config.json", Assert.Throws<InvalidDataException>(Load).Message, StringComparison.Ordinal);
     }
 
     [Fact]
