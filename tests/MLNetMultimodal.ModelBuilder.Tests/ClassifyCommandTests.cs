@@ -46,4 +46,18 @@ public sealed class ClassifyCommandTests(ToolFixture fixture)
     [InlineData("'a photo' does not", "--labels", "red,blue", "--template", "a photo")]
     public async Task Labels_that_make_no_sense_are_wrong_usage(string message, params string[] options) =>
         (await Tool.Run(["classify", "--model", fixture.Model, fixture.Picture("red", 0), .. options])).ExpectOneLine(2, message);
+
+    [Fact]
+    public async Task Prompts_beside_the_data_are_used_and_are_not_mixed_with_others()
+    {
+        string folder = fixture.At("prompts");
+        Directory.CreateDirectory(folder);
+        File.WriteAllText(Path.Combine(folder, "classnames.txt"), "red\nblue\n");
+        File.WriteAllText(Path.Combine(folder, "zeroshot_classification_templates.txt"), "a {c} thing\n{c}\n");
+        string[] classify = ["classify", "--model", fixture.Model, "--format", "json", fixture.Picture("red", 0)];
+        string fromFiles = (await Tool.Run([.. classify, "--prompts", folder])).Expect(0).Output;
+        Assert.Equal((await Tool.Run([.. classify, "--labels", "red,blue", "--template", "a {} thing", "--template", "{}"])).Expect(0).Output, fromFiles);
+        ToolResult both = (await Tool.Run([.. classify, "--prompts", folder, "--template", "{}"])).Expect(2);
+        Assert.Contains("not both", both.Errors);
+    }
 }
