@@ -3,6 +3,8 @@ using System.Text.Json;
 using Microsoft.ML;
 using MLNetMultimodal.Models.Checkpoints;
 using MLNetMultimodal.Models.Families;
+using MLNetMultimodal.Models.Ops;
+using TorchSharp;
 
 namespace MLNetMultimodal.Training.Tests;
 
@@ -241,5 +243,31 @@ public sealed class FineTuningTests : IDisposable
         Assert.Throws<ArgumentOutOfRangeException>(() => WeightInterpolation.Between(a, b, 1.1));
         b["y"] = b["x"];
         Assert.Contains("'y'", Assert.Throws<InvalidDataException>(() => WeightInterpolation.Between(a, b, 0.5)).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Adapters_of_convolutions_compute_what_their_merged_weights_compute()
+    {
+        var definition = new ClipModel(ClipConfig.Tiny);
+        using TorchModel model = TorchModel.Create(definition.Full, seed: 1), plain = TorchModel.Create(definition.Full, seed: 1);
+        model.AddLora(new() { Rank = 3, Targets = LoraConfig.PatchTargets }, seed: 2);
+        using (torch.no_grad())
+            foreach (string layer in model.AdaptedLayers)
+                if (model.Parameters[LoraAdapter.NameOfB(layer)] is var b) b.copy_(torch.linspace(-0.1, 0.1, b.numel()).reshape(b.shape));
+        IProgram encoder = definition.Encoders[Modality.Image];
+        int size = encoder.Inputs[0].Shape[2].Size;
+        var random = new Random(3);
+        float[] pixels = [.. Enumerable.Range(0, 2 * 3 * size * size).Select(_ => random.NextSingle() - 0.5f)];
+        var inputs = new Dictionary<string, TensorData> { [encoder.Inputs[0].Name] = TensorData.From(pixels, 2, 3, size, size) };
+        LoraAdapter adapter = LoraAdapter.Load(ModelFiles.FromMemory("adapter", model.Adapter()!.ToFiles()));
+        using TorchModel merged = TorchModel.Load(definition.Full, adapter.Merge(plain.ToWeights()));
+        float[] Embeds(TorchModel of) => of.Run(encoder, inputs).Values.First().ToSingles();
+        float Apart(float[] a, float[] b) => a.Zip(b, (x, y) => Math.Abs(x - y)).Max();
+        Assert.Contains(adapter.Layers.Keys, layer => adapter.Layers[layer].A.Shape.Count == 4);
+        Assert.True(Apart(Embeds(model), Embeds(plain)) > 1e-3f, "the adapter changes nothing.");
+        Assert.True(Apart(Embeds(model), Embeds(merged)) < 1e-5f, $"max |adapted - merged| = {Apart(Embeds(model), Embeds(merged)):g3}");
+        IReadOnlyDictionary<string, TensorData> back = adapter.Unmerge(merged.ToWeights()), before = plain.ToWeights();
+        float worst = before.Max(w => Apart(w.Value.ToSingles(), back[w.Key].ToSingles()));
+        Assert.True(worst < 1e-6f, $"max |before - merged and unmerged| = {worst:g3}");
     }
 }

@@ -4,7 +4,7 @@ using System.Text.Json.Nodes;
 namespace MLNetMultimodal.Models.Checkpoints;
 
 /// <summary>Low-rank adaptation (LoRA: Hu et al. 2021, arXiv:2106.09685, section 4.1): a linear layer W gets W + scale B A beside
-/// it, and only A and B are trained.</summary>
+/// it, and only A and B are trained. For a convolution A is one of r channels, and B goes from these to its own channels.</summary>
 public sealed record LoraConfig
 {
     /// <summary>The projections of attention under the names of every family here.</summary>
@@ -14,6 +14,9 @@ public sealed record LoraConfig
     /// <summary>The layers of the feed-forward parts under the names of every family here.</summary>
     public static IReadOnlyList<string> MlpTargets { get; } =
         ["fc1", "fc2", "intermediate.dense", "output.dense", "weights_in", "weights_out"];
+
+    /// <summary>The convolutions that make patches of pictures, under the names of every family here.</summary>
+    public static IReadOnlyList<string> PatchTargets { get; } = ["patch_embedding", "patch_embeddings.projection", "conv"];
 
     /// <summary>r, rows of A and columns of B, 1 to 4096. Default 8.</summary>
     public int Rank
@@ -67,22 +70,27 @@ public sealed class LoraAdapter
 
     /// <summary>An adapter.</summary>
     /// <param name="config">Rank, strength, targets.</param>
-    /// <param name="layers">A [r, in] and B [out, r] by the full name of the layer.</param>
+    /// <param name="layers">A [r, in] and B [out, r] by the full name of the layer; of a convolution A [r, in, k, k] and B [out, r, 1, 1].</param>
     /// <param name="baseModel">The model it belongs to: a folder or a name on the hub; null where it is not known.</param>
     /// <exception cref="InvalidDataException">A matrix has another shape than the rank asks for.</exception>
     public LoraAdapter(LoraConfig config, IReadOnlyDictionary<string, (TensorData A, TensorData B)> layers, string? baseModel = null)
     {
         foreach (var (layer, (a, b)) in layers)
-            if (a.Shape is not [var rank, _] || b.Shape is not [_, var rows] || rank != config.Rank || rows != rank)
-                throw new InvalidDataException($"the adapter of '{layer}' is [{string.Join(", ", a.Shape)}] and [{string.Join(", ", b.Shape)}], "
-                    + $"wanted [{config.Rank}, in] and [out, {config.Rank}].");
+            if (!Fits(a.Shape, b.Shape, config.Rank))
+                throw new InvalidDataException($"the adapter of '{layer}' is {Text(a.Shape)} and {Text(b.Shape)}, wanted "
+                    + $"[{config.Rank}, in] and [out, {config.Rank}], or [{config.Rank}, in, k, k] and [out, {config.Rank}, 1, 1].");
         (Config, Layers, BaseModel) = (config, layers, baseModel);
     }
+
+    static bool Fits(IReadOnlyList<long> a, IReadOnlyList<long> b, int rank) =>
+        a.Count is 2 or 4 && b.Count == a.Count && a[0] == rank && b[1] == rank && b.Skip(2).All(size => size == 1);
+
+    static string Text(IEnumerable<long> shape) => $"[{string.Join(", ", shape)}]";
 
     /// <summary>Rank, strength, targets.</summary>
     public LoraConfig Config { get; }
 
-    /// <summary>A [r, in] and B [out, r] by the full name of the layer.</summary>
+    /// <summary>A [r, in] and B [out, r] by the full name of the layer; of a convolution A [r, in, k, k] and B [out, r, 1, 1].</summary>
     public IReadOnlyDictionary<string, (TensorData A, TensorData B)> Layers { get; }
 
     /// <summary>The model it belongs to; null where it is not known.</summary>
@@ -113,9 +121,11 @@ public sealed class LoraAdapter
         {
             if (!weights.TryGetValue(layer + Weight, out TensorData? matrix))
                 throw new InvalidDataException($"the adapter is for '{layer}', which the model does not have.");
-            (int rank, int width, int rows) = ((int)a.Shape[0], (int)a.Shape[1], (int)b.Shape[0]);
-            if (!matrix.Shape.SequenceEqual([rows, width]))
-                throw new InvalidDataException($"the adapter of '{layer}' is for [{rows}, {width}], but the model's is [{string.Join(", ", matrix.Shape)}].");
+            long[] shape = [b.Shape[0], .. a.Shape.Skip(1)];
+            if (!matrix.Shape.SequenceEqual(shape))
+                throw new InvalidDataException($"the adapter of '{layer}' is for {Text(shape)}, but the model's is {Text(matrix.Shape)}.");
+            (int rank, int rows) = ((int)a.Shape[0], (int)b.Shape[0]);
+            int width = (int)(a.Count / rank);
             float[] w = matrix.ToSingles(), left = b.ToSingles(), right = a.ToSingles();
             for (int o = 0; o < rows; o++)
                 for (int i = 0; i < width; i++)
@@ -124,7 +134,7 @@ public sealed class LoraAdapter
                     for (int r = 0; r < rank; r++) sum += (double)left[o * rank + r] * right[r * width + i];
                     w[o * width + i] += (float)(scale * sum);
                 }
-            result[layer + Weight] = TensorData.From(w, rows, width);
+            result[layer + Weight] = TensorData.From(w, shape);
         }
         return result;
     }
@@ -146,7 +156,7 @@ public sealed class LoraAdapter
                 throw new InvalidDataException($"'{files.Name}/{WeightsFile}' has '{key}', which does not begin with {Prefix}.");
             string name = key[Prefix.Length..];
             if (!name.EndsWith(NameOfA(""), StringComparison.Ordinal) && !name.EndsWith(NameOfB(""), StringComparison.Ordinal))
-                throw new NotSupportedException($"'{files.Name}/{WeightsFile}' has '{key}', which is no matrix of LoRA on a linear layer.");
+                throw new NotSupportedException($"'{files.Name}/{WeightsFile}' has '{key}', which is no matrix of LoRA on a linear layer or a convolution.");
             found[name] = TensorData.From(tensor.ToSingles(), tensor.Shape);
         }
         var layers = new Dictionary<string, (TensorData, TensorData)>(StringComparer.Ordinal);

@@ -31,6 +31,7 @@ public sealed class Safetensors : IReadOnlyDictionary<string, TensorData>, IDisp
     public static Safetensors Open(string path)
     {
         var info = new FileInfo(path);
+        if (info.ResolveLinkTarget(returnFinalTarget: true) is FileInfo target) info = target; // Length of a link is that of its path
         if (!info.Exists) throw new FileNotFoundException($"the weights '{path}' do not exist.", path);
         if (info.Length < 8) throw new InvalidDataException($"'{path}' is not a safetensors file: it has {info.Length} bytes, the header alone takes more.");
         var map = new MappedFile(path, info.Length);

@@ -86,32 +86,32 @@ public sealed class TorchModel : IDisposable
         return Adapter()?.Merge(weights) ?? weights;
     }
 
-    /// <summary>Full names of the linear layers that have adapters; empty without <see cref="AddLora"/>.</summary>
+    /// <summary>Full names of the linear layers and convolutions that have adapters; empty without <see cref="AddLora"/>.</summary>
     public IReadOnlyList<string> AdaptedLayers { get; private set; } = [];
 
-    /// <summary>Puts low-rank adapters beside linear layers: A drawn as PEFT does it, B of zeros, so that nothing changes until they
-    /// are trained. The adapters are <see cref="Parameters"/> under the names that <see cref="LoraAdapter.NameOfA"/> gives.</summary>
+    /// <summary>Puts low-rank adapters beside linear layers and convolutions: A drawn as PEFT does it, B of zeros, so that nothing
+    /// changes until they are trained. The adapters are <see cref="Parameters"/> under the names that <see cref="LoraAdapter.NameOfA"/> gives.</summary>
     /// <param name="config">Rank, strength, layers.</param>
     /// <param name="seed">One seed gives one result.</param>
-    /// <exception cref="ArgumentException">No linear layer is meant; the message lists what there is.</exception>
+    /// <exception cref="ArgumentException">No such layer is meant; the message lists what there is.</exception>
     /// <exception cref="InvalidOperationException">The model has adapters already.</exception>
     public void AddLora(LoraConfig config, int seed)
     {
         if (_lora is not null) throw new InvalidOperationException("the model has adapters already.");
-        string[] linear = [.. ModelSummary.Of(_program).Layers.Where(l => l.Operation == "Linear").Select(l => l.Layer).Distinct()];
-        string[] adapted = [.. linear.Where(config.Adapts)];
+        string[] layers = [.. ModelSummary.Of(_program).Layers.Where(l => l.Operation is "Linear" or "Conv2d").Select(l => l.Layer).Distinct()];
+        string[] adapted = [.. layers.Where(config.Adapts)];
         if (adapted.Length == 0)
-            throw new ArgumentException($"no linear layer is named {string.Join(", ", config.Targets)}; there are "
-                + $"{string.Join(", ", linear.Select(l => l[(l.LastIndexOf('.') + 1)..]).Distinct())}.", nameof(config));
+            throw new ArgumentException($"no linear layer or convolution is named {string.Join(", ", config.Targets)}; there are "
+                + $"{string.Join(", ", layers.Select(l => l[(l.LastIndexOf('.') + 1)..]).Distinct())}.", nameof(config));
         using var generator = new Generator(unchecked((ulong)seed), CPU);
         using DisposeScope scope = NewDisposeScope();
         using IDisposable noGradients = no_grad();
         foreach (string layer in adapted)
         {
-            long[] shape = _parameters[layer + ".weight"].shape; // [out, in]
-            double bound = 1 / Math.Sqrt(shape[1]);
-            Add(LoraAdapter.NameOfA(layer), (rand([config.Rank, shape[1]], generator: generator) * 2 - 1) * bound);
-            Add(LoraAdapter.NameOfB(layer), zeros(shape[0], config.Rank));
+            Parameter weight = _parameters[layer + ".weight"]; // [out, in] or [out, in, k, k]
+            double bound = 1 / Math.Sqrt(weight.numel() / weight.shape[0]);
+            Add(LoraAdapter.NameOfA(layer), (rand([config.Rank, .. weight.shape[1..]], generator: generator) * 2 - 1) * bound);
+            Add(LoraAdapter.NameOfB(layer), zeros([weight.shape[0], config.Rank, .. weight.shape[2..].Select(_ => 1L)]));
         }
         (_lora, AdaptedLayers) = (config, adapted);
 

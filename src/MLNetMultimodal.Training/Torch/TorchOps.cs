@@ -27,7 +27,7 @@ public sealed record TorchOpsOptions
     /// its owner's to dispose.</summary>
     public Generator? Generator { get; init; }
 
-    /// <summary>Low-rank adapters beside the linear layers that have them among the weights; null for none.</summary>
+    /// <summary>Low-rank adapters beside the layers that have them among the weights; null for none.</summary>
     public LoraConfig? Lora { get; init; }
 
     /// <summary>True while training: the adapters' inputs are dropped as <see cref="Lora"/> says. Default false.</summary>
@@ -56,10 +56,11 @@ public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, 
 
     /// <inheritdoc/>
     public Tensor Linear(Tensor x, Name name, int inWidth, int outWidth, bool bias = true, Init init = default) =>
-        Adapted(x, name, Linear(x, Weight(name / "weight"), bias ? Weight(name / "bias") : null));
+        Adapted(x, name, Linear(x, Weight(name / "weight"), bias ? Weight(name / "bias") : null),
+            (x, a, b) => Linear(Linear(x, a, null), b, null));
 
     /// <summary>y + scale B A x, where the layer has an adapter.</summary>
-    Tensor Adapted(Tensor x, Name name, Tensor y)
+    Tensor Adapted(Tensor x, Name name, Tensor y, Func<Tensor, Tensor, Tensor, Tensor> product)
     {
         if (_options?.Lora is not { } lora || !parameters.TryGetValue(LoraAdapter.NameOfA(name.ToString()), out Parameter? a)) return y;
         if (_options.LoraDropout && lora.Dropout > 0)
@@ -67,7 +68,7 @@ public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, 
             using Tensor drawn = rand(x.shape, device: x.device, generator: _options.Generator);
             x = x * (drawn.ge(lora.Dropout).to(x.dtype) * (1 / (1 - lora.Dropout)));
         }
-        return y + Linear(Linear(x, a, null), Weight(LoraAdapter.NameOfB(name.ToString())), null) * lora.Scale;
+        return y + product(x, a, Weight(LoraAdapter.NameOfB(name.ToString()))) * lora.Scale;
     }
 
     /// <inheritdoc/>
@@ -93,8 +94,15 @@ public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, 
         F.group_norm(Full(x), groups, Weight(name / "weight"), Weight(name / "bias"), epsilon);
 
     /// <inheritdoc/>
-    public Tensor Conv2d(Tensor x, Name name, Conv2dConfig c) => F.conv2d(Compute(x), Compute(Weight(name / "weight")),
-        c.Bias ? Compute(Weight(name / "bias")) : null!, [c.Stride, c.Stride], [c.Padding, c.Padding], [1, 1], c.Groups);
+    public Tensor Conv2d(Tensor x, Name name, Conv2dConfig c)
+    {
+        return Adapted(x, name, Convolve(x, Weight(name / "weight"), c.Bias ? Weight(name / "bias") : null), (x, a, b) => c.Groups == 1
+            ? F.conv2d(Convolve(x, a, null), Compute(b))
+            : throw new NotSupportedException($"{name} is a convolution of {c.Groups} groups, which takes no adapter; leave it out of Targets."));
+
+        Tensor Convolve(Tensor x, Tensor weight, Tensor? bias) => F.conv2d(Compute(x), Compute(weight),
+            bias is null ? null! : Compute(bias), [c.Stride, c.Stride], [c.Padding, c.Padding], [1, 1], c.Groups);
+    }
 
     // In bfloat16 the backward pass of scaled_dot_product_attention is several times slower than batched products on a CPU; in float32 it is faster.
     /// <inheritdoc/>
