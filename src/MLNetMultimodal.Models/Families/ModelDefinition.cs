@@ -96,6 +96,7 @@ public static class ModelFamilies
     public static IReadOnlyList<ModelFamily> BuiltIn { get; } =
     [
         new("clip", json => new ClipModel(ClipConfig.FromJson(json))),
+        new("encodec", json => new EncodecModel(EncodecConfig.FromJson(json))),
         new("siglip", json => new SiglipModel(SiglipConfig.FromJson(json))),
         new("vision-text-dual-encoder", json => new VisionTextDualEncoderModel(VisionTextDualEncoderConfig.FromJson(json))),
         .. VitConfig.ModelTypes.Select(type => new ModelFamily(type, json => new VitModel(VitConfig.FromJson(json)))),
