@@ -93,7 +93,7 @@ public sealed class Operation(string name) : IProgram
     static readonly Dictionary<string, string> InputsOf = new[]
     {
         "Parameter:x", "Linear:x", "Linear without bias:x", "Linear, weights given:x", "Linear, packed weights:x",
-        "Embedding:ids", "LayerNorm:x", "RmsNorm:x", "GroupNorm:image", "GroupNorm, open size:wide", "Conv2d:image",
+        "Embedding:ids", "LayerNorm:x", "LayerNorm without weights:x", "RmsNorm:x", "GroupNorm:image", "GroupNorm, open size:wide", "Conv2d:image",
         "Conv2d, stride and padding:image", "Conv2d, groups without bias:image", "Attention:q k v",
         "Attention, causal:q k v", "Attention, keep:q k v keep", "Attention, keep pairs:q k v keepPairs",
         "Attention, keep heads:q k v keepHeads", "Attention, bias:q k v bias", "Attention, bias of heads:q k v biasHeads",
@@ -165,6 +165,7 @@ public sealed class Operation(string name) : IProgram
         "Embedding" => ops.Embedding(x, "table", Vocabulary, 3),
         "Embedding, table given" => ops.Embedding(x, ops.Parameter("matrix", default, Vocabulary, 3)),
         "LayerNorm" => ops.LayerNorm(x, "norm", 1e-5f),
+        "LayerNorm without weights" => ops.LayerNorm(x, 1e-5f),
         "RmsNorm" => ops.RmsNorm(x, "norm", 1e-6f),
         "GroupNorm" or "GroupNorm, open size" => ops.GroupNorm(x, "norm", 2, 1e-5f),
         "Conv2d" => ops.Conv2d(x, "conv", new(Channels, 6, 3)),

@@ -85,11 +85,13 @@ public sealed class Oracle(IReadOnlyDictionary<string, TensorData> weights) : IT
     public OracleTensor Embedding(OracleTensor ids, OracleTensor table) =>
         OracleTensor.Of([.. ids.Shape, table.Shape[1]], i => table.At((int)ids.At(i[..^1]), i[^1]));
 
-    public OracleTensor LayerNorm(OracleTensor x, Name name, float epsilon)
+    public OracleTensor LayerNorm(OracleTensor x, Name name, float epsilon) =>
+        Add(Multiply(LayerNorm(x, epsilon), Weight(name / "weight")), Weight(name / "bias"));
+
+    public OracleTensor LayerNorm(OracleTensor x, float epsilon)
     {
         OracleTensor centred = Subtract(x, Mean(x, -1, keepDims: true));
-        OracleTensor scale = Map(Mean(Multiply(centred, centred), -1, keepDims: true), v => 1 / Math.Sqrt(v + epsilon));
-        return Add(Multiply(Multiply(centred, scale), Weight(name / "weight")), Weight(name / "bias"));
+        return Multiply(centred, Map(Mean(Multiply(centred, centred), -1, keepDims: true), v => 1 / Math.Sqrt(v + epsilon)));
     }
 
     public OracleTensor RmsNorm(OracleTensor x, Name name, float epsilon) =>

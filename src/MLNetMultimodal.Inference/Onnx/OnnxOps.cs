@@ -48,6 +48,13 @@ sealed class OnnxOps(OnnxGraph graph) : ITensorOps<OnnxValue>
             Attribute("axis", -1), Attribute("epsilon", epsilon));
     }
 
+    public OnnxValue LayerNorm(OnnxValue x, float epsilon)
+    {
+        float[] ones = new float[x.Shape[^1].Size];
+        Array.Fill(ones, 1);
+        return graph.Node("LayerNormalization", [x, graph.Vector(ones)], x.Type, x.Shape, Attribute("axis", -1), Attribute("epsilon", epsilon));
+    }
+
     public OnnxValue RmsNorm(OnnxValue x, Name name, float epsilon)
     {
         OnnxValue rms = graph.Node("Sqrt", [Add(Mean(Broadcast("Pow", x, graph.Scalar(2f)), -1, keepDims: true), epsilon)],

@@ -52,6 +52,9 @@ public interface ITensorOps<T> where T : class
     /// 2016, arXiv:1607.06450).</summary>
     T LayerNorm(T x, Name name, float epsilon);
 
+    /// <summary>Normalises the last axis to mean 0 and variance 1, and no more.</summary>
+    T LayerNorm(T x, float epsilon);
+
     /// <summary>Divides the last axis by its root mean square, times <c>name.weight</c> (Zhang and Sennrich 2019,
     /// arXiv:1910.07467).</summary>
     T RmsNorm(T x, Name name, float epsilon);

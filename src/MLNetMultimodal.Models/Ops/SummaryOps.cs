@@ -103,6 +103,9 @@ public sealed class SummaryOps : ITensorOps<ShapeOnly>
     }
 
     /// <inheritdoc/>
+    public ShapeOnly LayerNorm(ShapeOnly x, float epsilon) => Same(x, 6);
+
+    /// <inheritdoc/>
     public ShapeOnly RmsNorm(ShapeOnly x, Name name, float epsilon)
     {
         Declare(name / "weight", Init.Ones, false, x.Dims[^1].Size);

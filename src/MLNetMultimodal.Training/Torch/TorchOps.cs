@@ -86,6 +86,9 @@ public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, 
         F.layer_norm(Full(x), [x.shape[^1]], Weight(name / "weight"), Weight(name / "bias"), epsilon);
 
     /// <inheritdoc/>
+    public Tensor LayerNorm(Tensor x, float epsilon) => F.layer_norm(Full(x), [x.shape[^1]], null, null, epsilon);
+
+    /// <inheritdoc/>
     public Tensor RmsNorm(Tensor x, Name name, float epsilon)
     {
         Tensor full = Full(x);
