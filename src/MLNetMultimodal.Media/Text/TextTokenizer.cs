@@ -42,14 +42,14 @@ public sealed class TextTokenizer
         (_truncatesLeft, _padsLeft) = (definition.TruncatesLeft, definition.PadsLeft);
     }
 
-    TextTokenizer(TextTokenizer other, int contextLength)
+    TextTokenizer(TextTokenizer other, int contextLength, string prompt)
     {
         _model = other._model;
         _tokens = other._tokens;
         (VocabularySize, BeginId, EndId, PadId) = (other.VocabularySize, other.BeginId, other.EndId, other.PadId);
         (_before, _after, _truncatesLeft, _padsLeft) = (other._before, other._after, other._truncatesLeft, other._padsLeft);
-        ContextLength = contextLength;
-        Files = other.FilesWith(contextLength);
+        (ContextLength, Prompt) = (contextLength, prompt);
+        Files = contextLength == other.ContextLength ? other.Files : other.FilesWith(contextLength);
     }
 
     /// <summary>V, one more than the highest id: the rows that an embedding needs.</summary>
@@ -66,6 +66,9 @@ public sealed class TextTokenizer
 
     /// <summary>The id that ends a text; put after every one, except by the kinds that put none, such as Llama's.</summary>
     public int EndId { get; }
+
+    /// <summary>What is put before every text; empty for nothing.</summary>
+    public string Prompt { get; } = "";
 
     /// <summary>
     /// The tokenizer's own files by name, to be saved beside a model; <see cref="Load(Func{string, ReadOnlyMemory{byte}?},
@@ -220,14 +223,24 @@ public sealed class TextTokenizer
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(contextLength, 2);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(contextLength, TokenizerDefinition.MaxContextLength);
-        return contextLength == ContextLength ? this : new TextTokenizer(this, contextLength);
+        return contextLength == ContextLength ? this : new TextTokenizer(this, contextLength, Prompt);
+    }
+
+    /// <summary>The same tokenizer, which puts a prompt before every text, as models do that were trained to embed
+    /// <c>query: </c> and a question. <see cref="Files"/> do not hold it.</summary>
+    /// <param name="prompt">The prompt, with the space that ends it; empty for none.</param>
+    /// <returns>A tokenizer that shares the vocabulary with this one.</returns>
+    public TextTokenizer WithPrompt(string prompt)
+    {
+        ArgumentNullException.ThrowIfNull(prompt);
+        return new(this, ContextLength, prompt);
     }
 
     List<int> Encode(string text, int length)
     {
         int room = Math.Max(0, length - _before.Length - _after.Length);
         // One token more than fits would do.
-        IReadOnlyList<int> body = _model.Encode(text, _truncatesLeft ? int.MaxValue : room + 1);
+        IReadOnlyList<int> body = _model.Encode(Prompt + text, _truncatesLeft ? int.MaxValue : room + 1);
         List<int> ids = [.. _before, .. _truncatesLeft ? body.TakeLast(room) : body.Take(room), .. _after];
         return ids.Count <= length ? ids : ids[..length];
     }
