@@ -11,7 +11,8 @@ sealed class AddedTokens(IEnumerable<(AddedToken Token, int Id)> tokens)
         .. tokens.Where(t => t.Token.Content.Length > 0).OrderByDescending(t => t.Token.Content.Length),
     ];
 
-    public AddedTokens(TokenizerDefinition definition) : this(definition.SpecialTokens.Select(t => (t, definition.Vocabulary[t.Content])))
+    public AddedTokens(TokenizerDefinition definition)
+        : this(definition.SpecialTokens.Select(t => (t, definition.Vocabulary[t.Content])))
     {
     }
 

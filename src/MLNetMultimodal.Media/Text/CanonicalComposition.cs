@@ -3,8 +3,8 @@ using System.Text;
 
 namespace MLNetMultimodal.Media.Text;
 
-// Unicode normalisation forms C, D, KC and KD. .NET's own does nothing under InvariantGlobalization and needs ICU otherwise; token ids must not
-// depend on that.
+// Unicode normalisation forms C, D, KC and KD. .NET's own does nothing under InvariantGlobalization and needs ICU otherwise; token
+// ids must not depend on that.
 // Tables: CanonicalComposition.txt and CompatibilityDecomposition.txt, embedded resources. Algorithm: Unicode Standard Annex 15.
 static class CanonicalComposition
 {
@@ -40,7 +40,7 @@ static class CanonicalComposition
 
     // Lines are "code = parts", in hexadecimal.
     static Dictionary<int, int[]> ReadCompatible() =>
-        Lines("CompatibilityDecomposition.txt").ToDictionary(fields => Hex(fields[0]), fields => fields[2..].Select(Hex).ToArray());
+        Lines("CompatibilityDecomposition.txt").ToDictionary(f => Hex(f[0]), f => f[2..].Select(Hex).ToArray());
 
     static IEnumerable<string[]> Lines(string resource)
     {
@@ -94,7 +94,8 @@ static class CanonicalComposition
             if (syllable % Trails > 0)
                 target.Add(TrailBase + syllable % Trails);
         }
-        else if ((compatible is not null && compatible.TryGetValue(code, out int[]? parts)) || Decompositions.TryGetValue(code, out parts))
+        else if ((compatible is not null && compatible.TryGetValue(code, out int[]? parts))
+            || Decompositions.TryGetValue(code, out parts))
             foreach (int part in parts)
                 Decompose(part, target, compatible);
         else

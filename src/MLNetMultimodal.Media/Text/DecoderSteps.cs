@@ -25,7 +25,8 @@ static class DecoderSteps
             case "Fuse": return tokens => [string.Concat(tokens)];
             case "Metaspace":
                 (string mark, string scheme) = PreTokenizerSteps.MetaspaceOptions(step);
-                return tokens => [.. tokens.Select((token, i) => token.Replace(mark, i == 0 && scheme != "never" ? "" : " ", StringComparison.Ordinal))];
+                string first = scheme == "never" ? " " : "";
+                return tokens => [.. tokens.Select((token, i) => token.Replace(mark, i == 0 ? first : " ", StringComparison.Ordinal))];
             case "Strip":
                 string content = step.GetProperty("content").GetString()!;
                 (int start, int stop) = (step.GetProperty("start").GetInt32(), step.GetProperty("stop").GetInt32());
@@ -33,8 +34,8 @@ static class DecoderSteps
                     throw new FormatException($"the decoder Strip takes away one character, but its content is '{content}'.");
                 return tokens => [.. tokens.Select(token => Strip(token, content[0], start, stop))];
             default:
-                throw new FormatException($"its decoder {step.GetProperty("type")} is not supported; Metaspace, Replace, ByteFallback, Fuse "
-                    + "and Strip are.");
+                throw new FormatException($"its decoder {step.GetProperty("type")} is not supported; Metaspace, Replace, "
+                    + "ByteFallback, Fuse and Strip are.");
         }
     }
 

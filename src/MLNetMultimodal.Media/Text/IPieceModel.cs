@@ -18,8 +18,10 @@ sealed class PieceLookup
     public PieceLookup(Dictionary<string, int> vocabulary, string? unknown, bool fallsBackToBytes)
     {
         _vocabulary = vocabulary;
-        Unknown = unknown is null ? null
-            : vocabulary.TryGetValue(unknown, out int id) ? id : throw new FormatException($"its vocabulary has no '{unknown}', its unk_token.");
+        int id;
+        if (unknown is not null)
+            Unknown = vocabulary.TryGetValue(unknown, out id) ? id
+                : throw new FormatException($"its vocabulary has no '{unknown}', its unk_token.");
         if (!fallsBackToBytes)
             return;
         _bytes = new int[256];

@@ -30,7 +30,8 @@ static class NormalizerSteps
                 keepsStart &= result.Length == 0 || step.DropsStart?.Invoke(result) != true;
                 result = step.Apply(result);
                 if (result.Length > MaxTextChars && result.Length / MaxGrowth > text.Length)
-                    throw new InvalidDataException($"the tokenizer's normalizer makes {result.Length} characters of {text.Length}.");
+                    throw new InvalidDataException(
+                        $"the tokenizer's normalizer makes {result.Length} characters of {text.Length}.");
             }
             return new(result, keepsStart);
         };
@@ -52,18 +53,20 @@ static class NormalizerSteps
             case "Replace":
                 Regex pattern = TextPattern.Read(step);
                 bool removes = step.GetProperty("content").GetString()!.Length == 0;
-                return new(TextPattern.ReadReplacement(step), text => removes && pattern.Match(text) is { Success: true, Index: 0, Length: > 0 });
+                return new(TextPattern.ReadReplacement(step),
+                    text => removes && pattern.Match(text) is { Success: true, Index: 0, Length: > 0 });
             case "Strip":
                 bool left = step.GetProperty("strip_left").GetBoolean(), right = step.GetProperty("strip_right").GetBoolean();
                 return new(text => (left ? text.TrimStart() : text) is var rest && right ? rest.TrimEnd() : rest,
                     text => left && char.IsWhiteSpace(text[0]));
             case "Prepend":
                 string prefix = step.GetProperty("prepend").GetString()!;
-                return prefix.Length > MaxInsertedChars ? throw new FormatException($"a Prepend puts in {prefix.Length} characters.")
+                return prefix.Length > MaxInsertedChars
+                    ? throw new FormatException($"a Prepend puts in {prefix.Length} characters; {MaxInsertedChars} are allowed.")
                     : new(text => text.Length > 0 ? prefix + text : text);
             default:
-                throw new FormatException($"its normalizer {step.GetProperty("type")} is not supported; Precompiled, NFC, NFD, NFKC, NFKD, "
-                    + "Lowercase, StripAccents, Replace, Strip and Prepend are.");
+                throw new FormatException($"its normalizer {step.GetProperty("type")} is not supported; Precompiled, NFC, NFD, "
+                    + "NFKC, NFKD, Lowercase, StripAccents, Replace, Strip and Prepend are.");
         }
     }
 

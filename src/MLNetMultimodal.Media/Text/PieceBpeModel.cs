@@ -2,15 +2,16 @@ using System.Text;
 
 namespace MLNetMultimodal.Media.Text;
 
-// Byte pair encoding (Sennrich et al. 2016, arXiv:1508.07909) of characters, those without a token as their bytes. Of its own, since
-// Microsoft.ML.Tokenizers' BPE has no bytes to fall back to, and its time grows with the square of a word, which here is a whole text.
+// Byte pair encoding (Sennrich et al. 2016, arXiv:1508.07909) of characters, those without a token as their bytes. Of its own:
+// Microsoft.ML.Tokenizers' has no bytes to fall back to, and its time grows with the square of a word, which here is a whole text.
 sealed class PieceBpeModel : IPieceModel
 {
     readonly PieceLookup _lookup;
     readonly Dictionary<(int Left, int Right), (int Rank, int Id)> _merges = [];
     readonly bool _fusesUnknown, _ignoresMerges;
 
-    public PieceBpeModel(IEnumerable<(string Left, string Right)> merges, PieceLookup lookup, bool fusesUnknown, bool ignoresMerges)
+    public PieceBpeModel(
+        IEnumerable<(string Left, string Right)> merges, PieceLookup lookup, bool fusesUnknown, bool ignoresMerges)
     {
         (_lookup, _fusesUnknown, _ignoresMerges) = (lookup, fusesUnknown, ignoresMerges);
         int rank = 0;

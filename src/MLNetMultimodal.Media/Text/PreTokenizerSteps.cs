@@ -15,7 +15,8 @@ static class PreTokenizerSteps
     {
         Func<TextPart, IEnumerable<TextPart>>[] steps =
             [.. TokenizerDefinition.Steps(preTokenizer, "pretokenizers").Select(ReadStep)];
-        return text => steps.Aggregate((IEnumerable<TextPart>)[text], (parts, step) => parts.SelectMany(step).Where(p => p.Text.Length > 0));
+        return text => steps.Aggregate((IEnumerable<TextPart>)[text],
+            (parts, step) => parts.SelectMany(step).Where(p => p.Text.Length > 0));
     }
 
     static Func<TextPart, IEnumerable<TextPart>> ReadStep(JsonElement step)
@@ -33,8 +34,8 @@ static class PreTokenizerSteps
                     ? part => Split(part, pattern, behavior, inverts)
                     : throw new FormatException($"the behavior {step.GetProperty("behavior")} of a Split is not supported.");
             default:
-                throw new FormatException($"its pre_tokenizer {step.GetProperty("type")} is not supported; Metaspace, WhitespaceSplit "
-                    + "and Split are.");
+                throw new FormatException($"its pre_tokenizer {step.GetProperty("type")} is not supported; Metaspace, "
+                    + "WhitespaceSplit and Split are.");
         }
     }
 
@@ -47,7 +48,8 @@ static class PreTokenizerSteps
         return part =>
         {
             string text = part.Text.Replace(" ", mark, StringComparison.Ordinal);
-            if ((scheme == "always" || (scheme == "first" && part.BeginsText)) && !text.StartsWith(mark, StringComparison.Ordinal))
+            bool prepends = scheme == "always" || (scheme == "first" && part.BeginsText);
+            if (prepends && !text.StartsWith(mark, StringComparison.Ordinal))
                 text = mark + text;
             part = part with { Text = text };
             return splits ? Split(part, pattern, Behavior.MergedWithNext, inverts: false) : [part];

@@ -5,8 +5,8 @@ using System.Text;
 namespace MLNetMultimodal.Media.Text;
 
 // SentencePiece's compiled normalisation (Kudo and Richardson 2018, arXiv:1808.06226, section 3.3): a double-array trie of UTF-8
-// sequences, each with the place of its replacement in a list of texts that end in zero. As Hugging Face's libraries apply it: a whole
-// grapheme of less than 6 bytes is looked up first, then its characters one by one; of several entries the shortest counts.
+// sequences, each with the place of its replacement in a list of texts that end in zero. As Hugging Face's Rust code applies it: a
+// whole grapheme of less than 6 bytes is looked up first, then its characters one by one; of several entries the shortest counts.
 sealed class PrecompiledCharsMap
 {
     const int MaxGraphemeBytes = 5, MaxReplacementBytes = 256;
@@ -17,7 +17,8 @@ sealed class PrecompiledCharsMap
     // A little-endian count of bytes, the trie of that size, the replacements.
     public PrecompiledCharsMap(ReadOnlySpan<byte> map)
     {
-        if (map.Length < 8 || BinaryPrimitives.ReadUInt32LittleEndian(map) is var size && (size % 4 != 0 || size == 0 || size > map.Length - 4))
+        uint size = map.Length < 8 ? 0 : BinaryPrimitives.ReadUInt32LittleEndian(map);
+        if (size == 0 || size % 4 != 0 || size > map.Length - 4)
             throw new FormatException("its precompiled_charsmap is cut off.");
         _trie = new uint[size / 4];
         for (int i = 0; i < _trie.Length; i++)
@@ -27,7 +28,8 @@ sealed class PrecompiledCharsMap
             throw new FormatException("the replacements of its precompiled_charsmap do not end in zero.");
         for (int start = 0, end; start < _replacements.Length; start = end + 1)
             if ((end = _replacements.AsSpan(start).IndexOf((byte)0) + start) - start > MaxReplacementBytes)
-                throw new FormatException($"its precompiled_charsmap has a replacement of {end - start} bytes; {MaxReplacementBytes} are allowed.");
+                throw new FormatException(
+                    $"its precompiled_charsmap has a replacement of {end - start} bytes; {MaxReplacementBytes} are allowed.");
     }
 
     public string Normalize(string text)
@@ -50,8 +52,8 @@ sealed class PrecompiledCharsMap
         return result.ToString();
     }
 
-    // A unit holds the byte that leads to it (or a value), whether a value follows, and how far away its children are; a place outside
-    // the array is no match, so that a damaged trie finds too little and never reads elsewhere.
+    // A unit holds the byte that leads to it (or a value), whether a value follows, and how far away its children are; a place
+    // outside the array is no match, so that a damaged trie finds too little and never reads elsewhere.
     string? Find(ReadOnlySpan<byte> key)
     {
         uint unit = _trie[0], place = Offset(unit);

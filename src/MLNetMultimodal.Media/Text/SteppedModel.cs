@@ -3,8 +3,8 @@ using System.Text.Json;
 
 namespace MLNetMultimodal.Media.Text;
 
-// A tokenizer.json that spells out its steps, as those made from SentencePiece's models do (XLM-R, T5, Llama, Gemma): normalise, cut into
-// words, look the pieces up, and back.
+// A tokenizer.json that spells out its steps, as those made from SentencePiece's models do (XLM-R, T5, Llama, Gemma): normalise,
+// cut into words, look the pieces up, and back.
 sealed class SteppedModel : ITokenModel
 {
     readonly IPieceModel _pieces;
@@ -24,12 +24,24 @@ sealed class SteppedModel : ITokenModel
         _decode = DecoderSteps.Read(TokenizerDefinition.Find(root, "decoder"));
         (AddedToken Token, int Id)[] added = [.. definition.SpecialTokens.Select(t => (t, definition.Vocabulary[t.Content]))];
         _raw = new(added.Where(t => !t.Token.IsNormalized));
-        _normalized = new(added.Where(t => t.Token.IsNormalized).Select(t => (t.Token with { Content = _normalize(t.Token.Content).Text }, t.Id)));
+        _normalized = new(added.Where(t => t.Token.IsNormalized)
+            .Select(t => (t.Token with { Content = _normalize(t.Token.Content).Text }, t.Id)));
     }
 
-    public static bool Fits(JsonElement root) => TokenizerDefinition.Find(root, "model") is { } model
-        && TokenizerDefinition.Find(model, "type")?.GetString() is var type && (type == "Unigram" || (type is "BPE" or null
-            && (IsOn(model, "byte_fallback") || IsOn(model, "fuse_unk"))));
+    // Byte-level BPE, which has a token for everything, is another kind, whatever it says of unknown ones.
+    public static bool Fits(JsonElement root)
+    {
+        if (TokenizerDefinition.Find(root, "model") is not { } model)
+            return false;
+        return TokenizerDefinition.Find(model, "type")?.GetString() switch
+        {
+            "Unigram" => true,
+            "BPE" or null => IsOn(model, "byte_fallback") || (IsOn(model, "fuse_unk")
+                && !TokenizerDefinition.Steps(TokenizerDefinition.Find(root, "pre_tokenizer"), "pretokenizers")
+                    .Any(step => step.GetProperty("type").ValueEquals("ByteLevel"))),
+            _ => false,
+        };
+    }
 
     static bool IsOn(JsonElement model, string option) => TokenizerDefinition.Find(model, option)?.GetBoolean() == true;
 
@@ -44,7 +56,8 @@ sealed class SteppedModel : ITokenModel
             definition.AddToken(piece, pieces.Count);
             pieces.Add((piece, score));
         }
-        int unknown = TokenizerDefinition.Find(model, "unk_id")?.GetInt32() ?? throw new FormatException("its model has no unk_id.");
+        int unknown = TokenizerDefinition.Find(model, "unk_id")?.GetInt32()
+            ?? throw new FormatException("its model has no unk_id.");
         if (unknown < 0 || unknown >= pieces.Count)
             throw new FormatException($"unk_id is {unknown}, but there are {pieces.Count} pieces.");
         return new(pieces, unknown, new(new(definition.Vocabulary), pieces[unknown].Piece, IsOn(model, "byte_fallback")));
@@ -53,25 +66,29 @@ sealed class SteppedModel : ITokenModel
     static PieceBpeModel ReadBpe(JsonElement model, TokenizerDefinition definition)
     {
         foreach (string option in new[] { "dropout", "continuing_subword_prefix", "end_of_word_suffix" })
-            if (TokenizerDefinition.Find(model, option) is { } value && !(value.ValueKind == JsonValueKind.String && value.GetString()!.Length == 0))
-                throw new FormatException($"its model uses {option}, which is not supported where unknown characters are fused or made of bytes.");
+            if (TokenizerDefinition.Find(model, option) is { } value
+                && !(value.ValueKind == JsonValueKind.String && value.GetString()!.Length == 0))
+                throw new FormatException($"its model uses {option}, which is not supported beside byte_fallback and fuse_unk.");
         definition.ReadVocabulary(model.GetProperty("vocab"));
         string? unknown = TokenizerDefinition.Find(model, "unk_token")?.GetString();
-        return new(model.GetProperty("merges").EnumerateArray().Select(ReadMerge),
-            new(new(definition.Vocabulary), unknown, IsOn(model, "byte_fallback")), IsOn(model, "fuse_unk"), IsOn(model, "ignore_merges"));
+        var lookup = new PieceLookup(new(definition.Vocabulary), unknown, IsOn(model, "byte_fallback"));
+        return new(model.GetProperty("merges").EnumerateArray().Select(ReadMerge), lookup,
+            IsOn(model, "fuse_unk"), IsOn(model, "ignore_merges"));
     }
 
     static (string, string) ReadMerge(JsonElement merge)
     {
         string[] parts = merge.ValueKind == JsonValueKind.Array ? [.. merge.EnumerateArray().Select(p => p.GetString()!)]
             : merge.GetString()!.Split(' ');
-        return parts.Length == 2 ? (parts[0], parts[1]) : throw new FormatException($"a merge must have two parts, but '{merge}' has {parts.Length}.");
+        return parts.Length == 2 ? (parts[0], parts[1])
+            : throw new FormatException($"a merge must have two parts, but '{merge}' has {parts.Length}.");
     }
 
     public IReadOnlyList<int> Encode(string text, int max) => _raw.Encode(WellFormed(text), max, (part, at, rest) =>
     {
         (string normalized, bool keepsStart) = _normalize(part);
-        return _normalized.Encode(normalized, rest, (piece, pieceAt, wanted) => Cut(new(piece, keepsStart && at + pieceAt == 0), wanted));
+        return _normalized.Encode(normalized, rest,
+            (piece, pieceAt, wanted) => Cut(new(piece, keepsStart && at + pieceAt == 0), wanted));
     });
 
     List<int> Cut(TextPart part, int max)

@@ -3,7 +3,8 @@ using System.Text.RegularExpressions;
 
 namespace MLNetMultimodal.Media.Text;
 
-// A pattern of a tokenizer.json, {"String": …} or {"Regex": …}. Matched without backtracking, so that none takes more than linear time.
+// A pattern of a tokenizer.json, {"String": …} or {"Regex": …}. Matched without backtracking, so that none takes more than linear
+// time.
 static class TextPattern
 {
     const int MaxChars = 1024;
@@ -33,6 +34,7 @@ static class TextPattern
         string content = step.GetProperty("content").GetString()!;
         return content.Length <= NormalizerSteps.MaxInsertedChars
             ? text => pattern.Replace(text, _ => content)
-            : throw new FormatException($"a Replace puts in {content.Length} characters; {NormalizerSteps.MaxInsertedChars} are allowed.");
+            : throw new FormatException(
+                $"a Replace puts in {content.Length} characters; {NormalizerSteps.MaxInsertedChars} are allowed.");
     }
 }

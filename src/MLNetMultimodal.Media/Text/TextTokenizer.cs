@@ -200,8 +200,8 @@ public sealed class TextTokenizer
         }
     }
 
-    /// <summary>Puts the ids of one text into a row of a batch. The rest is filled with <see cref="PadId"/>: after them, or before
-    /// them where <c>tokenizer_config.json</c> has the padding_side left.</summary>
+    /// <summary>Puts the ids of one text into a row of a batch. The rest is filled with <see cref="PadId"/>: after them, or
+    /// before them where <c>tokenizer_config.json</c> has the padding_side left.</summary>
     /// <param name="ids">What <see cref="Encode(string)"/> gave.</param>
     /// <param name="row">[L], at least as long as the ids.</param>
     /// <exception cref="ArgumentException">The row is too short.</exception>
@@ -209,7 +209,8 @@ public sealed class TextTokenizer
     {
         ArgumentNullException.ThrowIfNull(ids);
         if (row.Length < ids.Count)
-            throw new ArgumentException($"row must have a place for each of the {ids.Count} ids, but has {row.Length}.", nameof(row));
+            throw new ArgumentException(
+                $"row must have a place for each of the {ids.Count} ids, but has {row.Length}.", nameof(row));
         row.Fill(PadId);
         int first = _padsLeft ? row.Length - ids.Count : 0;
         for (int i = 0; i < ids.Count; i++)

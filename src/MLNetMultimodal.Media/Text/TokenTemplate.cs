@@ -21,11 +21,12 @@ sealed record TokenTemplate(IReadOnlyList<string> Before, IReadOnlyList<string> 
                     ReadSingle(step, before, after);
                     break;
                 default:
-                    throw new FormatException($"its post_processor {step.GetProperty("type")} is not supported; TemplateProcessing, "
-                        + "RobertaProcessing and BertProcessing are.");
+                    throw new FormatException($"its post_processor {step.GetProperty("type")} is not supported; "
+                        + "TemplateProcessing, RobertaProcessing and BertProcessing are.");
             }
         return before.Count + after.Count <= MaxTokens ? new(before, after)
-            : throw new FormatException($"its post_processor puts {before.Count + after.Count} tokens around a text; {MaxTokens} are allowed.");
+            : throw new FormatException(
+                $"its post_processor puts {before.Count + after.Count} tokens around a text; {MaxTokens} are allowed.");
     }
 
     // The template of one text; that of a pair is not needed.
@@ -39,7 +40,8 @@ sealed record TokenTemplate(IReadOnlyList<string> Before, IReadOnlyList<string> 
             else
             {
                 string id = item.GetProperty("SpecialToken").GetProperty("id").GetString()!;
-                foreach (JsonElement token in step.GetProperty("special_tokens").GetProperty(id).GetProperty("tokens").EnumerateArray())
+                JsonElement special = step.GetProperty("special_tokens").GetProperty(id);
+                foreach (JsonElement token in special.GetProperty("tokens").EnumerateArray())
                     if (isAfter)
                         after.Add(token.GetString()!);
                     else

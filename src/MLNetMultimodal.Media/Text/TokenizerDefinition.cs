@@ -285,7 +285,8 @@ sealed class TokenizerDefinition
     TokenTemplate ReadTemplate(JsonElement? processor)
     {
         TokenTemplate template = TokenTemplate.Read(processor);
-        if (_class is null || !(_class.StartsWith("Llama", StringComparison.Ordinal) || _class.StartsWith("Gemma", StringComparison.Ordinal)))
+        bool Is(string family) => _class?.StartsWith(family, StringComparison.Ordinal) == true;
+        if (!Is("Llama") && !Is("Gemma"))
             return template;
         if (_addsBegin is { } addsBegin && Begin is not null)
             template = template with { Before = addsBegin ? [Begin] : [] };
@@ -309,7 +310,8 @@ sealed class TokenizerDefinition
             return;
         }
         if (type != "BPE")
-            throw new FormatException($"its model is {type}; supported are WordPiece, Unigram, byte-level BPE and BPE with byte_fallback.");
+            throw new FormatException(
+                $"its model is {type}; supported are WordPiece, Unigram, byte-level BPE and BPE with byte_fallback.");
         string suffix = Find(model, "end_of_word_suffix")?.GetString() ?? "";
         Kind = suffix == WordEnd ? TokenizerKind.ClipBpe : TokenizerKind.ByteLevelBpe;
         if (suffix is not ("" or WordEnd) || Find(model, "continuing_subword_prefix")?.GetString() is { Length: > 0 })
@@ -394,8 +396,8 @@ sealed class TokenizerDefinition
     }
 
     public static IEnumerable<JsonElement> Steps(JsonElement? whole, string list) => whole is not { } step ? []
-        : step.GetProperty("type").GetString() == "Sequence" ? step.GetProperty(list).EnumerateArray().SelectMany(inner => Steps(inner, list))
-        : [step];
+        : step.GetProperty("type").GetString() != "Sequence" ? [step]
+        : step.GetProperty(list).EnumerateArray().SelectMany(inner => Steps(inner, list));
 
     void ReadPostProcessor(JsonElement? processor)
     {
@@ -454,7 +456,8 @@ sealed class TokenizerDefinition
         Pad ??= Vocabulary.ContainsKey("<pad>") ? "<pad>" : End;
         foreach (string token in (string[])[.. Before, .. After, End, Pad])
             if (!Vocabulary.ContainsKey(token))
-                throw new FormatException($"its vocabulary of {Vocabulary.Count} tokens has no '{token}', which its post_processor or {Config} names.");
+                throw new FormatException($"its vocabulary of {Vocabulary.Count} tokens has no '{token}', which its post_processor "
+                    + $"or {Config} names.");
     }
 
     public static JsonElement? Find(JsonElement parent, string name) =>

@@ -2,8 +2,8 @@ using System.Text;
 
 namespace MLNetMultimodal.Media.Text;
 
-// The likeliest cut of a word into pieces (Kudo 2018, arXiv:1804.10959, section 3.2) by Viterbi's algorithm. Of Microsoft.ML.Tokenizers' own
-// only SentencePiece's file can be read, and it adds probabilities in single precision, which cuts ties in other places.
+// The likeliest cut of a word into pieces (Kudo 2018, arXiv:1804.10959, section 3.2) by Viterbi's algorithm. Of its own:
+// Microsoft.ML.Tokenizers' reads only SentencePiece's file, and breaks ties of equally likely cuts in another way.
 sealed class UnigramModel : IPieceModel
 {
     const double UnknownPenalty = 10;

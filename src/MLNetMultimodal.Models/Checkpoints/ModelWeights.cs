@@ -43,7 +43,8 @@ public sealed class ModelWeights : IReadOnlyDictionary<string, TensorData>, IDis
                 shards.Add(module);
                 foreach (var (name, tensor) in module)
                     if (!tensors.TryAdd($"{folder}.{name}", tensor))
-                        throw new InvalidDataException($"'{files.Name}/{file}' has '{name}', which stands as '{folder}.{name}' in the model's own weights too.");
+                        throw new InvalidDataException(
+                            $"'{files.Name}/{file}' has '{name}', which stands as '{folder}.{name}' in the model's own weights too.");
             }
             return new(shards, tensors);
         }

@@ -192,7 +192,8 @@ public sealed class BertModel : IModelDefinition
     public bool PoolsPrompt => _head.PoolsPrompt;
 
     /// <inheritdoc/>
-    public IModelDefinition WithPromptTokens(int tokens) => new BertModel(Config, _head with { SkippedTokens = tokens }, _contextLength);
+    public IModelDefinition WithPromptTokens(int tokens) =>
+        new BertModel(Config, _head with { SkippedTokens = tokens }, _contextLength);
 
     /// <inheritdoc/>
     public string? LogitScale => null;

@@ -9,13 +9,14 @@ namespace MLNetMultimodal.Models.Families;
 /// <param name="OutWidth">Width of what it gives.</param>
 /// <param name="HasBias">Whether the Linear has a bias.</param>
 /// <param name="Activation">After the Linear; null for none.</param>
-sealed record SentenceLayer(string? Path = null, int InWidth = 0, int OutWidth = 0, bool HasBias = false, Activation? Activation = null)
+sealed record SentenceLayer(
+    string? Path = null, int InWidth = 0, int OutWidth = 0, bool HasBias = false, Activation? Activation = null)
 {
     public static readonly SentenceLayer Normalize = new();
 }
 
-/// <summary>What makes one vector of a text's tokens (Reimers and Gurevych 2019, arXiv:1908.10084, section 3): poolings, joined in this
-/// order, and layers.</summary>
+/// <summary>What makes one vector of a text's tokens (Reimers and Gurevych 2019, arXiv:1908.10084, section 3): poolings, joined in
+/// this order, and layers.</summary>
 sealed record SentenceHead
 {
     const float Never = -1e9f; // what sentence-transformers give a token that is left out of a maximum
@@ -55,7 +56,8 @@ sealed record SentenceHead
         T zero = ops.Multiply(ops.Slice(Bert.FirstToken(ops, tokens), 1, 0, 1), 0), one = ops.Add(zero, 1);   // [B, 1]
         T weights = ops.Where(keep, one, zero);                                                           // [B, L]
         if (SkippedTokens > 0)
-            weights = ops.Concat(1, ops.Multiply(ops.Slice(weights, 1, 0, SkippedTokens), 0), ops.Slice(weights, 1, SkippedTokens, int.MaxValue));
+            weights = ops.Concat(1,
+                ops.Multiply(ops.Slice(weights, 1, 0, SkippedTokens), 0), ops.Slice(weights, 1, SkippedTokens, int.MaxValue));
         switch (pooling)
         {
             case BertPooling.Max:

@@ -8,15 +8,18 @@ namespace MLNetMultimodal.Models.Families;
 /// <c>modules.json</c>, which says how its tokens are pooled and what follows.</summary>
 static class SentenceTransformer
 {
-    public const string ModulesFile = "modules.json", LengthFile = "sentence_bert_config.json", PromptsFile = "config_sentence_transformers.json";
+    public const string ModulesFile = "modules.json", LengthFile = "sentence_bert_config.json",
+        PromptsFile = "config_sentence_transformers.json";
     const string Known = "Transformer, Pooling, Dense, Normalize, Dropout";
 
     // In the order in which they are joined.
     static readonly (string Field, BertPooling Pooling, bool Default)[] Modes =
     [
         ("pooling_mode_cls_token", BertPooling.FirstToken, false), ("pooling_mode_max_tokens", BertPooling.Max, false),
-        ("pooling_mode_mean_tokens", BertPooling.Mean, true), ("pooling_mode_mean_sqrt_len_tokens", BertPooling.MeanSqrtLength, false),
-        ("pooling_mode_weightedmean_tokens", BertPooling.WeightedMean, false), ("pooling_mode_lasttoken", BertPooling.LastToken, false),
+        ("pooling_mode_mean_tokens", BertPooling.Mean, true),
+        ("pooling_mode_mean_sqrt_len_tokens", BertPooling.MeanSqrtLength, false),
+        ("pooling_mode_weightedmean_tokens", BertPooling.WeightedMean, false),
+        ("pooling_mode_lasttoken", BertPooling.LastToken, false),
     ];
 
     /// <summary>The model with the modules of the folder.</summary>
@@ -50,7 +53,7 @@ static class SentenceTransformer
 
     /// <summary>Folders of the modules that have weights of their own; empty for any other model.</summary>
     public static IReadOnlyList<string> WeightFolders(ModelFiles files) =>
-        files.Contains(ModulesFile) ? [.. Modules(files).Where(m => m.Type == "Dense" && m.Path.Length > 0).Select(m => m.Path)] : [];
+        files.Contains(ModulesFile) ? [.. from m in Modules(files) where m.Type == "Dense" && m.Path.Length > 0 select m.Path] : [];
 
     static string Config(string path) => path.Length == 0 ? "config.json" : $"{path}/config.json";
 
@@ -77,7 +80,8 @@ static class SentenceTransformer
             throw new InvalidDataException($"word_embedding_dimension is {given}, but the encoder's tokens have width {width}.");
         BertPooling[] on = [.. Modes.Where(m => config.Flag(m.Field, m.Default)).Select(m => m.Pooling)];
         return on.Length > 0 ? new SentenceHead { Poolings = on, PoolsPrompt = config.Flag("include_prompt", true) }
-            : throw new NotSupportedException($"'{files.Name}/{file}' pools by nothing; it wants one or more of {string.Join(", ", Modes.Select(m => m.Field))}.");
+            : throw new NotSupportedException(
+                $"'{files.Name}/{file}' pools by nothing; it wants one or more of {string.Join(", ", Modes.Select(m => m.Field))}.");
     });
 
     static SentenceLayer ReadDense(ModelFiles files, string path, int width) => Read(files, Config(path), root =>

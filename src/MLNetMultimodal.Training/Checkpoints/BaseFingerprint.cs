@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.IO.Hashing;
 using System.Text;
 using MLNetMultimodal.Media.Images;
@@ -8,12 +7,14 @@ using MLNetMultimodal.Models.Families;
 
 namespace MLNetMultimodal.Training;
 
-/// <summary>Tells whether a fine-tuning goes on from the model it began with: its checkpoints hold only what is trained.</summary>
+/// <summary>Tells whether a fine-tuning goes on from the model it began with, since its checkpoints hold only what is
+/// trained.</summary>
 static class BaseFingerprint
 {
-    /// <summary>XXH128 of the model's config, preprocessing, tokenizer and weights, in hexadecimal. A weight is read once, where it
-    /// is mapped.</summary>
-    public static string Of(IModelDefinition definition, ImagePreprocessing images, TextTokenizer texts, IReadOnlyDictionary<string, TensorData> weights)
+    /// <summary>XXH128 of the model's config, preprocessing, tokenizer and weights, in hexadecimal. A weight is read once, where
+    /// it is mapped.</summary>
+    public static string Of(
+        IModelDefinition definition, ImagePreprocessing images, TextTokenizer texts, IReadOnlyDictionary<string, TensorData> weights)
     {
         var hash = new XxHash128();
         Append(hash, definition.ToConfigJson());
@@ -25,7 +26,7 @@ static class BaseFingerprint
         }
         foreach (var (name, tensor) in weights.OrderBy(w => w.Key, StringComparer.Ordinal))
         {
-            Append(hash, string.Create(CultureInfo.InvariantCulture, $"{name} {tensor.Type} [{string.Join(", ", tensor.Shape)}]"));
+            Append(hash, $"{name} {tensor.Type} [{string.Join(", ", tensor.Shape)}]");
             hash.Append(tensor.Bytes.Span);
         }
         return Convert.ToHexStringLower(hash.GetCurrentHash());

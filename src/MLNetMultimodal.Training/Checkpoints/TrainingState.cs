@@ -79,9 +79,9 @@ sealed record TrainingState
     public void CheckBase(string? now, string folder, string name)
     {
         if (Base != now)
-            throw new InvalidOperationException($"the checkpoint '{name}' goes on from another model than '{folder}' now holds: its config, preprocessing, "
-                + $"tokenizer and weights had the fingerprint {Base ?? "none"}, and have {now ?? "none"}. Put the folder back as it was, or use another "
-                + "folder for Checkpoints to begin anew.");
+            throw new InvalidOperationException($"the checkpoint '{name}' goes on from another model than '{folder}' now holds: its "
+                + $"config, preprocessing, tokenizer and weights had the fingerprint {Base ?? "none"}, and have {now ?? "none"}. "
+                + "Put the folder back as it was, or use another folder for Checkpoints to begin anew.");
     }
 
     /// <summary>Checks that a training with these options may go on from this state.</summary>

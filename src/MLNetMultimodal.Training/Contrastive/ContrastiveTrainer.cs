@@ -72,7 +72,8 @@ public sealed class ContrastiveTrainer : IEstimator<MultimodalTransformer>
         TorchNative.EnsureLoaded();
         if (_options.Threads > 0) set_num_threads(_options.Threads);
         var reader = new PairReader(_options);
-        (IModelDefinition definition, ImagePreprocessing images, TextTokenizer texts, TorchModel model, string? fingerprint) = Start(reader, train);
+        (IModelDefinition definition, ImagePreprocessing images, TextTokenizer texts, TorchModel model, string? fingerprint) =
+            Start(reader, train);
         using (model)
         {
             if (_options.FineTuning.Lora is { } lora) model.AddLora(lora, _options.Seed);
@@ -88,7 +89,8 @@ public sealed class ContrastiveTrainer : IEstimator<MultimodalTransformer>
         }
     }
 
-    (IModelDefinition, ImagePreprocessing, TextTokenizer, TorchModel, string? Fingerprint) Start(PairReader reader, IDataView train)
+    (IModelDefinition, ImagePreprocessing, TextTokenizer, TorchModel, string? Fingerprint) Start(
+        PairReader reader, IDataView train)
     {
         Device device = torch.device(_options.Device);
         if (_options.Initialize is { } folder)

@@ -154,6 +154,15 @@ public sealed class SteppedTokenizerTests
         }
     }
 
+    [Fact]
+    public void Byte_level_stays_its_own_kind_whatever_it_says_of_unknown_tokens()
+    {
+        JsonObject json = Read("bytelevel", "tokenizer.json");
+        json["model"]!["fuse_unk"] = true;
+        TextTokenizer plain = TextTokenizer.Load(Path.Combine(Data, "bytelevel"));
+        Assert.Equal(plain.Encode("a photo of a cat"), Load(json).Encode("a photo of a cat"));
+    }
+
     static string Charsmap(params uint[] units)
     {
         byte[] bytes = [.. BitConverter.GetBytes(units.Length * 4), .. units.SelectMany(BitConverter.GetBytes), (byte)'x', 0];
