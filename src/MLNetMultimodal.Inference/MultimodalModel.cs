@@ -75,7 +75,7 @@ public sealed class MultimodalModel : IDisposable
     public static MultimodalModel Load(ModelFiles files, InferenceOptions? options = null)
     {
         options ??= new();
-        IModelDefinition definition = AtItsSize(ModelFamilies.Create(files, options.Families), files);
+        IModelDefinition definition = WithoutPrompt(AtItsSize(ModelFamilies.Create(files, options.Families), files), files);
         ModelWeights weights = files.OpenWeights();
         try
         {
@@ -259,11 +259,17 @@ public sealed class MultimodalModel : IDisposable
             && images.Height == images.Width ? definition.WithImageSize(images.Height) : definition;
     }
 
+    /// <summary>The model that knows how many tokens its prompt has, where those are not pooled: all but the end token.</summary>
+    static IModelDefinition WithoutPrompt(IModelDefinition definition, ModelFiles files) =>
+        definition is { TextPrompt: { } prompt, PoolsPrompt: false }
+            ? definition.WithPromptTokens(TextTokenizer.Load(files.TryRead, files.Name).Encode(prompt).Count - 1) : definition;
+
     TextTokenizer ReadTokenizer()
     {
         Require(Modality.Text);
         TextTokenizer texts = TextTokenizer.Load(Files.TryRead, Files.Name);
-        return texts.WithContextLength(Math.Min(texts.ContextLength, Definition.ContextLength ?? int.MaxValue));
+        texts = texts.WithContextLength(Math.Min(texts.ContextLength, Definition.ContextLength ?? int.MaxValue));
+        return Definition.TextPrompt is { Length: > 0 } prompt ? texts.WithPrompt(prompt) : texts;
     }
 
     ImagePreprocessing ReadImagePreprocessing()

@@ -307,6 +307,14 @@ public sealed class Oracle(IReadOnlyDictionary<string, TensorData> weights) : IT
 
     public OracleTensor Sum(OracleTensor x, int axis, bool keepDims = false) => Reduced(x, axis, keepDims, v => v.Sum());
 
+    public OracleTensor Max(OracleTensor x, int axis) => Reduce(x, axis, v => v.Max());
+
+    public OracleTensor CumulativeSum(OracleTensor x, int axis)
+    {
+        int at = axis < 0 ? axis + x.Shape.Length : axis;
+        return OracleTensor.Of(x.Shape, i => Enumerable.Range(0, i[at] + 1).Sum(k => x.At([.. i[..at], k, .. i[(at + 1)..]])));
+    }
+
     static OracleTensor Reduced(OracleTensor x, int axis, bool keepDims, Func<double[], double> f) =>
         keepDims ? KeepAxis(x, axis, Reduce(x, axis, f)) : Reduce(x, axis, f);
 

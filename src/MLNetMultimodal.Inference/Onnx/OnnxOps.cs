@@ -262,6 +262,11 @@ sealed class OnnxOps(OnnxGraph graph) : ITensorOps<OnnxValue>
         graph.Node("ReduceSum", [x, graph.Vector((long)axis)], x.Type, Shapes.Reduce(x.Shape, axis, keepDims),
             Attribute("keepdims", keepDims ? 1 : 0));
 
+    public OnnxValue Max(OnnxValue x, int axis) => graph.Node("ReduceMax", [x], x.Type,
+        Shapes.Reduce(x.Shape, axis, keepDims: false), Attribute("axes", [(long)axis]), Attribute("keepdims", 0));
+
+    public OnnxValue CumulativeSum(OnnxValue x, int axis) => graph.Node("CumSum", [x, graph.Scalar((long)axis)], x.Type, x.Shape);
+
     public OnnxValue ArgMax(OnnxValue x, int axis)
     {
         if (x.Type == ElementType.Bool)

@@ -55,6 +55,18 @@ public interface IModelDefinition
     /// the model as it is.</summary>
     /// <param name="size">Edge of the picture in pixels.</param>
     IModelDefinition WithImageSize(int size) => this;
+
+    /// <summary>What stands before every text that is embedded, for example <c>query: </c>; null for nothing.</summary>
+    string? TextPrompt => null;
+
+    /// <summary>False for a model that reads the prompt's tokens and leaves them out of the embedding: it is to be told their
+    /// number by <see cref="WithPromptTokens"/>.</summary>
+    bool PoolsPrompt => true;
+
+    /// <summary>The same model, which leaves the first tokens of every text out of its embedding; by default the model as it
+    /// is.</summary>
+    /// <param name="tokens">Tokens of the prompt, with the begin token.</param>
+    IModelDefinition WithPromptTokens(int tokens) => this;
 }
 
 /// <summary>Published graphs that several families share.</summary>

@@ -177,6 +177,12 @@ public interface ITensorOps<T> where T : class
     /// <summary>Sum over one axis.</summary>
     T Sum(T x, int axis, bool keepDims = false);
 
+    /// <summary>Largest element over one axis, which disappears.</summary>
+    T Max(T x, int axis);
+
+    /// <summary>Sum of each element and all before it along the axis.</summary>
+    T CumulativeSum(T x, int axis);
+
     /// <summary>Int64 position of the largest element along the axis, which disappears; the first of equals.</summary>
     T ArgMax(T x, int axis);
 

@@ -234,6 +234,12 @@ public sealed class SummaryOps : ITensorOps<ShapeOnly>
     public ShapeOnly Sum(ShapeOnly x, int axis, bool keepDims = false) => Out(Shapes.Reduce(x.Dims, axis, keepDims), x.Count);
 
     /// <inheritdoc/>
+    public ShapeOnly Max(ShapeOnly x, int axis) => Out(Shapes.Reduce(x.Dims, axis, false), x.Count);
+
+    /// <inheritdoc/>
+    public ShapeOnly CumulativeSum(ShapeOnly x, int axis) => Same(x, 1);
+
+    /// <inheritdoc/>
     public ShapeOnly ArgMax(ShapeOnly x, int axis) => Out(Shapes.Reduce(x.Dims, axis, false), x.Count);
 
     /// <inheritdoc/>

@@ -101,9 +101,7 @@ sealed class PairBatcher(PairSet set, IModelDefinition definition, ImagePreproce
         IReadOnlyList<int>[] tokens = [.. distinct.Keys.Select(Tokens)];
         int length = definition.PaddedLength(tokens.Max(t => t.Count));
         var ids = new long[tokens.Length * length];
-        Array.Fill(ids, texts.PadId);
-        for (int i = 0; i < tokens.Length; i++)
-            for (int j = 0; j < tokens[i].Count; j++) ids[i * length + j] = tokens[i][j];
+        for (int i = 0; i < tokens.Length; i++) texts.Pad(tokens[i], ids.AsSpan(i * length, length));
         return new(pixels, ids, length, caption, groups);
     }
 

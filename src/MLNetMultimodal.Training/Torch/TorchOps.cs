@@ -248,6 +248,12 @@ public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, 
     public Tensor Sum(Tensor x, int axis, bool keepDims = false) => x.sum(axis, keepDims);
 
     /// <inheritdoc/>
+    public Tensor Max(Tensor x, int axis) => x.amax([axis]);
+
+    /// <inheritdoc/>
+    public Tensor CumulativeSum(Tensor x, int axis) => x.cumsum(axis);
+
+    /// <inheritdoc/>
     public Tensor ArgMax(Tensor x, int axis) => (x.dtype == ScalarType.Bool ? x.to(ScalarType.Int64) : x).argmax(axis);
 
     /// <inheritdoc/>

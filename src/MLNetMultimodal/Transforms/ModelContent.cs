@@ -17,7 +17,9 @@ static class ModelContent
         "model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json",
         "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt",
         "vocab.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model",
-        "modules.json", "sentence_bert_config.json", "*_Pooling/config.json", "open_clip_config.json", "open_clip_model.safetensors",
+        "modules.json", "sentence_bert_config.json", "config_sentence_transformers.json",
+        "*_Pooling/config.json", "*_Dense/config.json", "*_Dense/model.safetensors",
+        "open_clip_config.json", "open_clip_model.safetensors",
     ];
 
     sealed record Header<TOptions>(string ModelName, TOptions Options, IReadOnlyList<FileEntry> Files);

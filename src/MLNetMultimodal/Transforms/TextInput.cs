@@ -59,9 +59,7 @@ sealed class TextInput(MultimodalModel model, string column)
         int length = model.Definition.PaddedLength(part.Tokens.Take(count).Max(t => t.Count));
         if (part.Ids.Length < count * length) part.Ids = new long[part.Tokens.Length * length];
         Span<long> ids = part.Ids.AsSpan(0, count * length);
-        ids.Fill(model.Texts.PadId);
-        for (int slot = 0; slot < count; slot++)
-            for (int i = 0; i < part.Tokens[slot].Count; i++) ids[slot * length + i] = part.Tokens[slot][i];
+        for (int slot = 0; slot < count; slot++) model.Texts.Pad(part.Tokens[slot], ids.Slice(slot * length, length));
         model.EmbedIds(part.Ids.AsMemory(0, count * length), count, length, part.Embeds.AsSpan(0, count * model.EmbeddingWidth));
     }
 }

@@ -203,6 +203,18 @@ public sealed class ImagePreprocessingTests
             {"crop_pct": 0.875, "image_processor_type": "ConvNextImageProcessor",
              "size": {"shortest_edge": 384}, {{ImageNetColors}}}
             """, ImageNet with { Stretch = (384, 384) }),
+        // What the constructors of huggingface/transformers' slow classes have, src/transformers/models/*/image_processing_*.py.
+        ["Chinese CLIP, all defaults"] = ("""{"image_processor_type": "ChineseCLIPImageProcessor"}""", ImagePreprocessing.Clip(224)),
+        ["Chinese CLIP of one size"] = ("""
+            {"image_processor_type": "ChineseCLIPImageProcessor", "do_center_crop": false, "size": {"height": 240, "width": 224}}
+            """, ImagePreprocessing.Clip(224) with { ShortestEdge = null, Crop = null, Stretch = (240, 224) }),
+        ["BiT, all defaults"] = ("""{"image_processor_type": "BitImageProcessor"}""", ImagePreprocessing.Clip(224)),
+        ["SigLIP, all defaults"] = ("""{"image_processor_type": "SiglipImageProcessor"}""", Half with { Stretch = (224, 224) }),
+        ["DeiT, all defaults"] = ("""{"image_processor_type": "DeiTImageProcessor"}""", Half with { Stretch = (256, 256), Crop = (224, 224) }),
+        ["ConvNeXt, all defaults"] = ("""{"image_processor_type": "ConvNextImageProcessor"}""", Half with { Stretch = (384, 384) }),
+        ["ConvNeXt below 384"] = ("""
+            {"image_processor_type": "ConvNextImageProcessor", "crop_pct": null, "size": {"shortest_edge": 288}}
+            """, Half with { ShortestEdge = 329, Crop = (288, 288) }),
         ["processor_config.json"] = ("""
             {"image_processor": {"image_processor_type": "SiglipImageProcessorFast", "size": {"height": 256, "width": 256}},
              "processor_class": "SiglipProcessor", "video_processor": {"do_pad": true}}
