@@ -19,6 +19,7 @@ sealed class HubClient(HubSettings settings, HubReference reference)
     const int MaxRedirects = 8;
     const string LinkedEtag = "X-Linked-Etag", LinkedSize = "X-Linked-Size", RepoCommit = "X-Repo-Commit";
     static readonly TimeSpan FirstWait = TimeSpan.FromSeconds(1), LongestWait = TimeSpan.FromSeconds(30);
+    static readonly TimeSpan LongestRetryAfter = TimeSpan.FromMinutes(6); // the hub counts requests in windows of five
 
     static readonly HttpClient Http = new(new SocketsHttpHandler
     {
@@ -37,7 +38,7 @@ sealed class HubClient(HubSettings settings, HubReference reference)
         if (options.MaxRetries == 0) return ResiliencePipeline.Empty;
         return new ResiliencePipelineBuilder { TimeProvider = options.Time }.AddRetry(new RetryStrategyOptions
         {
-            ShouldHandle = new PredicateBuilder().Handle<TransientHubException>(),
+            ShouldHandle = new PredicateBuilder().Handle<TransientHubException>(e => !(e.RetryAfter > LongestRetryAfter)),
             MaxRetryAttempts = options.MaxRetries,
             BackoffType = DelayBackoffType.Exponential,
             UseJitter = true,

@@ -6,7 +6,6 @@ namespace MLNetMultimodal.Models.Hub;
 sealed class HubErrors(HubSettings settings, HubReference reference)
 {
     const int MaxReason = 200;
-    static readonly TimeSpan LongestRetryAfter = TimeSpan.FromMinutes(6); // the hub counts requests in windows of five
 
     /// <summary>The error.</summary>
     /// <param name="response">An answer that is no success.</param>
@@ -43,10 +42,8 @@ sealed class HubErrors(HubSettings settings, HubReference reference)
             _ => null,
         };
         if (wait < TimeSpan.Zero) wait = TimeSpan.Zero;
-        string text = $"the hub does not give {what} now ({Answer(response)})";
-        return wait > LongestRetryAfter
-            ? new($"{text}; it asks to come back in {wait.Value.TotalMinutes:n0} minutes.", response.StatusCode)
-            : new TransientHubException($"{text}; try again later.", response.StatusCode, wait);
+        string later = wait is { } asked ? $"it asks to wait {asked.TotalSeconds:n0} s" : "try again later";
+        return new TransientHubException($"the hub does not give {what} now ({Answer(response)}); {later}.", response.StatusCode, wait);
     }
 
     /// <summary>Status and the server's own words, which are untrusted.</summary>
