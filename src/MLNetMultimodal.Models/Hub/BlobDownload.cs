@@ -31,7 +31,8 @@ sealed class BlobDownload(HubClient client, HubCache cache, string repository, P
         if (!resumes && !await IsSoundAsync(file, incomplete, cancellation).ConfigureAwait(false))
         {
             File.Delete(incomplete);
-            throw new InvalidDataException($"{file.Name} of '{repository}' came with other content than its hash {file.Etag} says; it was thrown away. Try again later.");
+            throw new InvalidDataException($"{file.Name} of '{repository}' came with other content than its hash {file.Etag} "
+                + "says; it was thrown away. Try again later.");
         }
         File.Move(incomplete, blob, overwrite: true);
     }
@@ -54,7 +55,14 @@ sealed class BlobDownload(HubClient client, HubCache cache, string repository, P
 
     async ValueTask AttemptAsync(HubFile file, string incomplete, CancellationToken cancellation)
     {
-        await using var target = new FileStream(incomplete, FileMode.OpenOrCreate, FileAccess.Write, FileShare.None, bufferSize: 0, FileOptions.Asynchronous);
+        await using var target = new FileStream(incomplete, new FileStreamOptions
+        {
+            Mode = FileMode.OpenOrCreate,
+            Access = FileAccess.Write,
+            BufferSize = 0,
+            Options = FileOptions.Asynchronous,
+            Share = FileShare.None,
+        });
         if (target.Length > file.Size) target.SetLength(0);
         if (target.Length < file.Size)
             await client.AppendAsync(file, target, bytes => tally.Report(file, bytes), cancellation).ConfigureAwait(false);

@@ -3,11 +3,13 @@ using MLNetMultimodal.Models.Checkpoints;
 namespace MLNetMultimodal.Models.Hub;
 
 /// <summary>Where files of one repository lie in the cache, in the layout of Python's <c>huggingface_hub</c>: contents by hash in
-/// <c>blobs</c>, commits by branch and tag in <c>refs</c>, and in <c>snapshots</c> a folder per commit with links to the blobs.</summary>
+/// <c>blobs</c>, commits by branch and tag in <c>refs</c>, and in <c>snapshots</c> a folder per commit with links to the
+/// blobs.</summary>
 sealed class HubCache(HubSettings settings, string repository)
 {
     const string TagName = "CACHEDIR.TAG";
-    const string Tag = "Signature: 8a477f597d28d172789f06886806bc55\n# A cache of models; backups may leave it out (https://bford.info/cachedir/).\n";
+    const string Tag = "Signature: 8a477f597d28d172789f06886806bc55\n"
+        + "# A cache of models; backups may leave it out (https://bford.info/cachedir/).\n";
     const int MaxRefBytes = 1024;
 
     readonly string _folder = Path.Combine(settings.CacheFolder, Name(repository));

@@ -35,9 +35,15 @@ sealed class HubEnvironment(Func<string, string?> variable)
 
     public bool UsesSymlinks => !IsTrue("HF_HUB_DISABLE_SYMLINKS");
 
-    public TimeSpan Timeout => TimeSpan.FromSeconds(
-        int.TryParse(Get("HF_HUB_DOWNLOAD_TIMEOUT"), NumberStyles.None, CultureInfo.InvariantCulture, out int seconds) && seconds > 0
-            ? seconds : DefaultTimeoutSeconds);
+    public TimeSpan Timeout
+    {
+        get
+        {
+            string? text = Get("HF_HUB_DOWNLOAD_TIMEOUT");
+            bool isGiven = int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int seconds) && seconds > 0;
+            return TimeSpan.FromSeconds(isGiven ? seconds : DefaultTimeoutSeconds);
+        }
+    }
 
     string Home => Expand(Get("HF_HOME") ?? Path.Combine(Get("XDG_CACHE_HOME") ?? Path.Combine("~", ".cache"), "huggingface"));
 

@@ -6,6 +6,7 @@ namespace MLNetMultimodal.Models.Hub;
 sealed class HubErrors(HubSettings settings, HubReference reference)
 {
     const int MaxReason = 200;
+    const string SetToken = "give a token of an account that may read it: HF_TOKEN, HubOptions.Token or 'hf auth login'";
 
     /// <summary>The error.</summary>
     /// <param name="response">An answer that is no success.</param>
@@ -13,27 +14,30 @@ sealed class HubErrors(HubSettings settings, HubReference reference)
     public HubException Of(HttpResponseMessage response, string? file = null)
     {
         HttpStatusCode status = response.StatusCode;
-        string code = Header(response, "X-Error-Code"), what = file is null ? $"'{reference.Repository}'" : $"{file} of '{reference.Repository}'";
+        string repository = $"'{reference.Repository}'", what = file is null ? repository : $"{file} of {repository}";
         if ((int)status is 408 or 429 or 500 or 502 or 503 or 504) return Busy(response, what);
-        string text = (status, code) switch
+        string revision = $"revision '{reference.Revision ?? ModelHub.DefaultRevision}'";
+        bool hasToken = settings.Token is not null;
+        string text = (status, HubTransport.Header(response, "X-Error-Code")) switch
         {
-            (_, "GatedRepo") => $"'{reference.Repository}' is gated: accept its conditions at {settings.Address(reference.Repository)} and {SetToken}",
-            (HttpStatusCode.Unauthorized, _) when settings.Token is null => $"'{reference.Repository}' does not exist, or is private or gated; in the latter cases {SetToken}",
-            (HttpStatusCode.Unauthorized, _) => $"'{reference.Repository}' does not exist, or the token may not read it; {SetToken}",
-            (HttpStatusCode.Forbidden, _) => $"{what} may not be read{(settings.Token is null ? "" : " with this token")}: {SetToken}",
-            (HttpStatusCode.NotFound, "RevisionNotFound") => $"'{reference.Repository}' has no revision '{reference.Revision ?? ModelHub.DefaultRevision}'",
-            (HttpStatusCode.NotFound, "EntryNotFound") => $"'{reference.Repository}' has no file {file}",
-            (HttpStatusCode.NotFound, _) when file is null => $"'{reference.Repository}' does not exist at {settings.Endpoint}, or not in the revision "
-                + $"'{reference.Revision ?? ModelHub.DefaultRevision}', or is private",
+            (_, "GatedRepo") =>
+                $"{repository} is gated: accept its conditions at {settings.Address(reference.Repository)} and {SetToken}",
+            (HttpStatusCode.Unauthorized, _) when hasToken =>
+                $"{repository} does not exist, or the token may not read it; {SetToken}",
+            (HttpStatusCode.Unauthorized, _) =>
+                $"{repository} does not exist, or is private or gated; in the latter cases {SetToken}",
+            (HttpStatusCode.Forbidden, _) => $"{what} may not be read{(hasToken ? " with this token" : "")}: {SetToken}",
+            (HttpStatusCode.NotFound, "RevisionNotFound") => $"{repository} has no {revision}",
+            (HttpStatusCode.NotFound, "EntryNotFound") => $"{repository} has no file {file}",
+            (HttpStatusCode.NotFound, _) when file is null =>
+                $"{repository} does not exist at {settings.Endpoint}, or not in the {revision}, or is private",
             (HttpStatusCode.NotFound, _) => $"{what} is not there",
             _ => $"{what} is not given",
         };
         return new($"{text} ({Answer(response)}).", status);
     }
 
-    static string SetToken => "give a token of an account that may read it: HF_TOKEN, HubOptions.Token or 'hf auth login'";
-
-    HubException Busy(HttpResponseMessage response, string what)
+    TransientHubException Busy(HttpResponseMessage response, string what)
     {
         TimeSpan? wait = response.Headers.RetryAfter switch
         {
@@ -43,16 +47,16 @@ sealed class HubErrors(HubSettings settings, HubReference reference)
         };
         if (wait < TimeSpan.Zero) wait = TimeSpan.Zero;
         string later = wait is { } asked ? $"it asks to wait {asked.TotalSeconds:n0} s" : "try again later";
-        return new TransientHubException($"the hub does not give {what} now ({Answer(response)}); {later}.", response.StatusCode, wait);
+        return new($"the hub does not give {what} now ({Answer(response)}); {later}.", response.StatusCode, wait);
     }
 
     /// <summary>Status and the server's own words, which are untrusted.</summary>
     static string Answer(HttpResponseMessage response)
     {
-        string said = string.Concat(Header(response, "X-Error-Message").Where(c => !char.IsControl(c)).Take(MaxReason));
-        return $"{response.RequestMessage!.RequestUri!.Authority} answers {(int)response.StatusCode} {response.StatusCode}{(said.Length > 0 ? $": {said}" : "")}";
+        string said = HubTransport.Header(response, "X-Error-Message") ?? "";
+        string shown = string.Concat(said.Where(c => !char.IsControl(c)).Take(MaxReason));
+        string host = response.RequestMessage!.RequestUri!.Authority;
+        string status = $"{host} answers {(int)response.StatusCode} {response.StatusCode}";
+        return shown.Length > 0 ? $"{status}: {shown}" : status;
     }
-
-    static string Header(HttpResponseMessage response, string name) =>
-        response.Headers.TryGetValues(name, out IEnumerable<string>? values) ? values.First() : "";
 }

@@ -10,7 +10,8 @@ public class HubException : IOException
     /// <param name="message">What happened and what to do.</param>
     /// <param name="status">The server's answer; null where there was none.</param>
     /// <param name="inner">Its cause.</param>
-    public HubException(string message, HttpStatusCode? status = null, Exception? inner = null) : base(message, inner) => Status = status;
+    public HubException(string message, HttpStatusCode? status = null, Exception? inner = null) : base(message, inner) =>
+        Status = status;
 
     /// <summary>The server's answer: 401 and 403 mean a token is missing or may not read it, 404 that it is not there; null
     /// where there was no answer.</summary>
@@ -22,7 +23,8 @@ public class HubException : IOException
 /// <param name="status">The server's answer; null where there was none.</param>
 /// <param name="retryAfter">How long the server asks to wait; null where it does not say.</param>
 /// <param name="inner">Its cause.</param>
-sealed class TransientHubException(string message, HttpStatusCode? status = null, TimeSpan? retryAfter = null, Exception? inner = null)
+sealed class TransientHubException(
+    string message, HttpStatusCode? status = null, TimeSpan? retryAfter = null, Exception? inner = null)
     : HubException(message, status, inner)
 {
     public TimeSpan? RetryAfter { get; } = retryAfter;

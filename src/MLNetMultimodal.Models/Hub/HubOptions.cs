@@ -14,8 +14,8 @@ public sealed record HubOptions
     public Uri? Endpoint { get; init; }
 
     /// <summary>Access token for private and gated repositories, sent to <see cref="Endpoint"/> only and never to a host that it
-    /// redirects to; null, the default, for <c>HF_TOKEN</c> or the file that <c>hf auth login</c> writes; empty for none. Not shown
-    /// by <see cref="ToString"/>.</summary>
+    /// redirects to; null, the default, for <c>HF_TOKEN</c> or the file that <c>hf auth login</c> writes; empty for none. Not
+    /// shown by <see cref="ToString"/>.</summary>
     public string? Token { get; init; }
 
     /// <summary>True: only what the cache holds, without any request; null, the default, for <c>HF_HUB_OFFLINE</c>.</summary>
@@ -43,7 +43,8 @@ public sealed record HubOptions
     }
 
     /// <summary>Attempts after the first, at least 0, before a failing request is given up; a download that makes headway starts
-    /// to count anew. Waits double from one second, with jitter, or are as long as the server's Retry-After asks. Default 5.</summary>
+    /// to count anew. Waits double from one second, with jitter, or are as long as the server's Retry-After asks. Default
+    /// 5.</summary>
     /// <exception cref="ArgumentOutOfRangeException">Less than 0.</exception>
     public int MaxRetries
     {
@@ -72,7 +73,8 @@ public sealed record HubOptions
 
     bool PrintMembers(StringBuilder text)
     {
-        text.Append($"CacheFolder = {CacheFolder}, Endpoint = {Endpoint}, Token = {(Token is null ? "" : "***")}, Offline = {Offline}");
+        string token = Token is null ? "" : "***";
+        text.Append($"CacheFolder = {CacheFolder}, Endpoint = {Endpoint}, Token = {token}, Offline = {Offline}");
         return true;
     }
 }
@@ -83,5 +85,6 @@ public sealed record HubOptions
 /// <param name="FileLength">All its bytes.</param>
 /// <param name="Bytes">Bytes of all files of this download that are there.</param>
 /// <param name="TotalBytes">All their bytes; grows once where an index names further files.</param>
-/// <param name="Note">What a user should know, such as that the hub cannot be reached and the cache is used; null for none.</param>
+/// <param name="Note">What a user should know, such as that the hub cannot be reached and the cache is used; null for
+/// none.</param>
 public sealed record HubProgress(string File, long FileBytes, long FileLength, long Bytes, long TotalBytes, string? Note = null);

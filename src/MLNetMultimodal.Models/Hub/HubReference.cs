@@ -17,14 +17,16 @@ readonly record struct HubReference(string Repository, string? Revision)
         string? revision = at < 0 ? null : name[(at + 1)..];
         string[] parts = repository.Split('/');
         if (parts.Length > 2 || !parts.All(IsName) || repository.Contains("--", StringComparison.Ordinal))
-            throw new ArgumentException($"'{text}' names no repository; wanted is owner/name or owner/name@revision, of letters, digits, '-', '_' and '.'.");
+            throw new ArgumentException($"'{text}' names no repository; wanted is owner/name or owner/name@revision, of letters, "
+                + "digits, '-', '_' and '.'.");
         return new(repository, CheckRevision(revision));
     }
 
     /// <exception cref="ArgumentException">It cannot be a revision.</exception>
     public static string? CheckRevision(string? revision) =>
         revision is null || (revision.Length <= MaxRevisionLength && RepositoryPath.Objection(revision) is null) ? revision
-            : throw new ArgumentException($"'{revision}' names no revision; wanted is a branch, a tag or a commit.", nameof(revision));
+            : throw new ArgumentException(
+                $"'{revision}' names no revision; wanted is a branch, a tag or a commit.", nameof(revision));
 
     static bool IsName(string part) =>
         part.Length is >= 1 and <= MaxNameLength && part.All(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '_' or '.')

@@ -35,7 +35,8 @@ sealed record HubSettings
             throw new ArgumentException($"the hub's address must be an absolute http or https address, but is '{endpoint}'.");
         var settings = new HubSettings(options, environment, endpoint);
         return settings.Token is null || settings.Token.All(c => c is > ' ' and <= '~') ? settings
-            : throw new ArgumentException("the hub's token must be ASCII without spaces; look at HubOptions.Token, HF_TOKEN or the token's file.");
+            : throw new ArgumentException(
+                "the hub's token must be ASCII without spaces; look at HubOptions.Token, HF_TOKEN or the token's file.");
     }
 
     /// <summary>An address below the endpoint.</summary>

@@ -16,21 +16,23 @@ public static class ModelHub
 
     /// <summary>Downloads the files that a model is loaded from: configs, weights as safetensors (of shards, those that the index
     /// names), tokenizer, preprocessing, modules of sentence-transformers; graphs of <c>onnx/</c> only where there are no
-    /// safetensors; never pickles. Files that the cache has are not downloaded again, a download that was cut off goes on where it
-    /// ended, and each file is checked against its hash before it is seen. Processes that want the same file wait for each
-    /// other.</summary>
+    /// safetensors; never pickles. Files that the cache has are not downloaded again, a download that was cut off goes on where
+    /// it ended, and each file is checked against its hash before it is seen. Processes that want the same file wait for each
+    /// other. Where the hub cannot be reached, what the cache has of the revision is used, if it is complete, and
+    /// <see cref="HubProgress.Note"/> says so.</summary>
     /// <param name="repository"><c>owner/name</c>, <c>owner/name@revision</c>, or the same after <c>hub:</c>.</param>
     /// <param name="revision">A branch, a tag or a commit (40 hexadecimal digits, which never changes); null for the one after
     /// <c>@</c>, or <see cref="DefaultRevision"/>.</param>
     /// <param name="options">Cache, token, files, progress; null for the environment's.</param>
     /// <param name="cancellation">Ends the download; what is there of it is gone on from later.</param>
-    /// <returns>The full path of the snapshot's folder, whose name is the commit. The files in it must not be written to.</returns>
-    /// <exception cref="ArgumentException">No repository or revision is named, or two revisions; or the token or the endpoint make
-    /// no sense.</exception>
+    /// <returns>The full path of the snapshot's folder, whose name is the commit. The files in it must not be written
+    /// to.</returns>
+    /// <exception cref="ArgumentException">No repository or revision is named, or two revisions; or the token or the endpoint
+    /// make no sense.</exception>
     /// <exception cref="HubException">It does not exist, may not be read, cannot be reached, or is not in the cache while
     /// offline.</exception>
-    /// <exception cref="InvalidDataException">What the server gives is not sound: another hash, a name that leaves the folder, too
-    /// many bytes.</exception>
+    /// <exception cref="InvalidDataException">What the server gives is not sound: another hash, a name that leaves the folder,
+    /// too many bytes.</exception>
     /// <exception cref="NotSupportedException">The repository has its weights only as pickles.</exception>
     /// <exception cref="OperationCanceledException">Cancelled.</exception>
     public static async Task<string> DownloadAsync(string repository, string? revision = null, HubOptions? options = null,

@@ -8,7 +8,8 @@ namespace MLNetMultimodal.Models.Hub;
 /// <param name="Sha256">Hash of the content where it is stored outside of git.</param>
 sealed record ListedFile(long? Size, string? BlobId, string? Sha256);
 
-/// <summary>The files of a commit, from the server's answer or from the <c>trees</c> folder of the cache. Both are untrusted.</summary>
+/// <summary>The files of a commit, from the server's answer or from the cache's folder <c>trees</c>. Both are
+/// untrusted.</summary>
 sealed record RepositoryListing(string Commit, SortedDictionary<string, ListedFile> Files)
 {
     /// <summary>Largest answer that is read.</summary>
@@ -95,6 +96,6 @@ sealed record RepositoryListing(string Commit, SortedDictionary<string, ListedFi
         e.TryGetProperty(field, out JsonElement value) && value.ValueKind == JsonValueKind.String ? value.GetString() : null;
 
     static long? Number(JsonElement e, string field) =>
-        e.TryGetProperty(field, out JsonElement value) && value.ValueKind == JsonValueKind.Number && value.TryGetInt64(out long number)
-            ? number : null;
+        e.TryGetProperty(field, out JsonElement value) && value.ValueKind == JsonValueKind.Number
+            && value.TryGetInt64(out long number) ? number : null;
 }

@@ -28,7 +28,8 @@ static class RepositoryPath
         if (Escape(name) is { } escape) return escape;
         foreach (string segment in name.Split('/'))
         {
-            if (Encoding.UTF8.GetByteCount(segment) > MaxSegmentBytes) return $"a part of it is longer than {MaxSegmentBytes} bytes";
+            if (Encoding.UTF8.GetByteCount(segment) > MaxSegmentBytes)
+                return $"a part of it is longer than {MaxSegmentBytes} bytes";
             if (segment.AsSpan().ContainsAny("<>:\"|?*")) return "it has one of <>:\"|?*";
             if (segment[^1] is '.' or ' ') return "a part of it ends in a dot or a space";
             if (IsDevice(segment.Split('.')[0].TrimEnd())) return "it names a device";

@@ -88,7 +88,7 @@ public sealed class HubCacheTests : HubFixture
     [Fact]
     public async Task Offline_shards_that_are_missing_are_named()
     {
-        Dictionary<string, byte[]> files = HubServer.Files();
+        Dictionary<string, byte[]> files = Files();
         files.Remove(Weights);
         files["model.safetensors.index.json"] = """{"weight_map":{"a":"model-1-of-2.safetensors","b":"model-2-of-2.safetensors"}}"""u8.ToArray();
         files["model-1-of-2.safetensors"] = files["model-2-of-2.safetensors"] = [1];

@@ -29,7 +29,15 @@ public abstract class HubFixture : IAsyncLifetime
         Time = _time,
     };
 
-    public async Task InitializeAsync() => Server = await HubServer.StartAsync(HubServer.Files());
+    /// <summary>The files of a tiny CLIP, and what of a repository is not needed.</summary>
+    protected static Dictionary<string, byte[]> Files()
+    {
+        Dictionary<string, byte[]> files = Tiny.Files().ToDictionary(f => f.Key, f => f.Value.ToArray());
+        files["README.md"] = files["pytorch_model.bin"] = files["flax_model.msgpack"] = files["onnx/model.onnx"] = "not needed"u8.ToArray();
+        return files;
+    }
+
+    public async Task InitializeAsync() => Server = await HubServer.StartAsync(Files());
 
     public async Task DisposeAsync()
     {

@@ -140,7 +140,7 @@ public sealed class HubHostileTests : HubFixture
     [Fact]
     public async Task An_index_that_names_files_elsewhere_is_refused()
     {
-        Dictionary<string, byte[]> files = HubServer.Files();
+        Dictionary<string, byte[]> files = Files();
         files.Remove(Weights);
         files["model.safetensors.index.json"] = """{"weight_map":{"a":"../../x.safetensors"}}"""u8.ToArray();
         Server.Push("main", files);
@@ -182,7 +182,7 @@ public sealed class HubHostileTests : HubFixture
     [Fact]
     public async Task Escaped_names_are_asked_for_as_they_are()
     {
-        Dictionary<string, byte[]> files = HubServer.Files();
+        Dictionary<string, byte[]> files = Files();
         files["ä b#1%_Pooling/config.json"] = "{}"u8.ToArray();
         Server.Push("main", files);
         AssertSound(await Download(), [.. Needed, "ä b#1%_Pooling/config.json"]);

@@ -66,14 +66,6 @@ public sealed class HubServer : IAsyncDisposable
         return server;
     }
 
-    /// <summary>The files of a tiny CLIP, and what of a repository is not needed.</summary>
-    public static Dictionary<string, byte[]> Files()
-    {
-        Dictionary<string, byte[]> files = Tiny.Files().ToDictionary(f => f.Key, f => f.Value.ToArray());
-        files["README.md"] = files["pytorch_model.bin"] = files["flax_model.msgpack"] = files["onnx/model.onnx"] = "not needed"u8.ToArray();
-        return files;
-    }
-
     /// <summary>A new commit.</summary>
     public string Push(string revision, IReadOnlyDictionary<string, byte[]> files)
     {
@@ -137,24 +129,28 @@ public sealed class HubServer : IAsyncDisposable
             Refuse(context, 404, "RevisionNotFound", $"Invalid rev id: {revision}");
             return;
         }
+        bool describes = context.Request.Query["blobs"] == "true";
         context.Response.ContentType = "application/json";
         await context.Response.WriteAsync(List(JsonSerializer.Serialize(new
         {
             id = Repository,
             sha = commit,
-            siblings = _commits[commit].Select(f => new
-            {
-                rfilename = f.Key,
-                size = f.Value.Length,
-                blobId = GitHash(f.Value),
-                lfs = IsLarge(f.Key) ? new { sha256 = Hash(SHA256.HashData(f.Value)), size = f.Value.Length } : null,
-            }),
+            siblings = _commits[commit].Select(f => describes ? Describe(f.Key, f.Value) : new { rfilename = f.Key }),
         })));
     }
 
+    static object Describe(string name, byte[] content) => new
+    {
+        rfilename = name,
+        size = content.Length,
+        blobId = GitHash(content),
+        lfs = IsLarge(name) ? new { sha256 = Hash(SHA256.HashData(content)), size = content.Length, pointerSize = 130 } : null,
+    };
+
     async Task ResolveAsync(HttpContext context, string rest)
     {
-        string commit = rest[..40], name = rest[41..];
+        int end = rest.IndexOf('/');
+        string name = rest[(end + 1)..], commit = _revisions.GetValueOrDefault(rest[..end], rest[..end]);
         HttpResponse response = context.Response;
         response.Headers["X-Repo-Commit"] = commit;
         if (!_commits[commit].TryGetValue(name, out byte[]? content)) Refuse(context, 404, "EntryNotFound");

@@ -39,6 +39,16 @@ public sealed class ModelHubTests : HubFixture
     }
 
     [Fact]
+    public async Task A_list_of_names_alone_is_enough()
+    {
+        Server.List = json => System.Text.RegularExpressions.Regex.Replace(json, "\"(size|blobId)\":[^,}]*,?", "");
+        string folder = await Download();
+        AssertSound(folder, Needed);
+        Assert.False(Directory.Exists(Path.Combine(Stored, "trees")));
+        Assert.Equal(folder, await Download(Options with { Offline = true }));
+    }
+
+    [Fact]
     public async Task A_second_download_asks_for_the_commit_only_and_a_commit_for_nothing()
     {
         string folder = await Download();
@@ -54,7 +64,7 @@ public sealed class ModelHubTests : HubFixture
     public async Task A_branch_that_moved_gives_the_new_files_and_sends_only_those()
     {
         string old = await Download(), commit = Server.Commit;
-        Dictionary<string, byte[]> files = HubServer.Files();
+        Dictionary<string, byte[]> files = Files();
         files[Config] = [.. files[Config], (byte)'\n'];
         Server.Push("main", files);
         Server.Requests.Clear();
@@ -69,7 +79,7 @@ public sealed class ModelHubTests : HubFixture
     [Fact]
     public async Task A_revision_may_be_a_pull_request()
     {
-        Server.Push("refs/pr/1", HubServer.Files());
+        Server.Push("refs/pr/1", Files());
         string folder = await ModelHub.DownloadAsync($"{HubServer.Repository}@refs/pr/1", options: Options);
         Assert.Equal(Path.GetFileName(folder), File.ReadAllText(Path.Combine(Stored, "refs", "refs", "pr", "1")));
         await Assert.ThrowsAsync<ArgumentException>(() => ModelHub.DownloadAsync($"{HubServer.Repository}@main", "main", Options));
@@ -78,7 +88,7 @@ public sealed class ModelHubTests : HubFixture
     [Fact]
     public async Task Of_shards_those_that_the_index_names_are_taken()
     {
-        Dictionary<string, byte[]> files = HubServer.Files();
+        Dictionary<string, byte[]> files = Files();
         files.Remove(Weights);
         files["model-00001-of-00002.safetensors"] = [1];
         files["model-00002-of-00002.safetensors"] = [2, 2];
@@ -122,7 +132,7 @@ public sealed class ModelHubTests : HubFixture
     [Fact]
     public async Task Pickles_are_refused()
     {
-        Dictionary<string, byte[]> files = HubServer.Files();
+        Dictionary<string, byte[]> files = Files();
         files.Remove(Weights);
         files.Remove("onnx/model.onnx");
         Server.Push("main", files);
