@@ -1,6 +1,6 @@
 // A process of its own that wants a model of the hub, which the environment names: download REPOSITORY prints the bytes that are
-// there, then the folder, and may be killed at any time; load MODEL opens it where a folder is wanted, from a thread that must not
-// be waited for.
+// there, then the folder, and may be killed at any time; load MODEL opens it where a folder is wanted, from a thread that must
+// not be waited for.
 using MLNetMultimodal.Inference;
 using MLNetMultimodal.Models.Hub;
 

@@ -21,8 +21,11 @@ public sealed class HubModelTests(ToolFixture fixture) : IAsyncLifetime
         Directory.Delete(_cache, recursive: true);
     }
 
-    Task<ToolResult> Run(params string[] arguments) => Tool.Run(
-        [("HF_ENDPOINT", _server.Endpoint.AbsoluteUri), ("HF_HOME", _cache), ("HF_TOKEN", "hf_secret"), ("HF_HUB_OFFLINE", "0")], arguments);
+    Task<ToolResult> Run(params string[] arguments)
+    {
+        string endpoint = _server.Endpoint.AbsoluteUri;
+        return Tool.Run([("HF_ENDPOINT", endpoint), ("HF_HOME", _cache), ("HF_TOKEN", "hf_secret"), ("HF_HUB_OFFLINE", "0")], arguments);
+    }
 
     [Fact]
     public async Task A_model_of_the_hub_is_downloaded_once_and_gives_what_its_folder_gives()
@@ -33,7 +36,8 @@ public sealed class HubModelTests(ToolFixture fixture) : IAsyncLifetime
             Assert.Single(result.Rows).GetProperty("input_ids").EnumerateArray().Select(i => i.GetInt32()));
         long bytes = Directory.GetFiles(fixture.Model).Sum(f => new FileInfo(f).Length);
         string line = Assert.Single(result.Errors.Split('\n', StringSplitOptions.RemoveEmptyEntries));
-        Assert.StartsWith($"downloaded {bytes / 1e6:n1} MB of {Model} to '{Path.Combine(_cache, "hub")}", line, StringComparison.Ordinal);
+        string hub = Path.Combine(_cache, "hub");
+        Assert.StartsWith($"downloaded {bytes / 1e6:n1} MB of {Model} to '{hub}", line, StringComparison.Ordinal);
         Assert.Single(_server.Transfers("model.safetensors"));
 
         ToolResult second = (await Run(["embed", "--model", Model, "--text", .. texts])).Expect(0);
@@ -45,19 +49,22 @@ public sealed class HubModelTests(ToolFixture fixture) : IAsyncLifetime
     [Fact]
     public async Task The_transforms_and_the_trainer_take_it_too()
     {
-        ToolResult evaluated = (await Run("evaluate", "--model", $"{Model}@main", "--data", fixture.Pictures, "--format", "json")).Expect(0);
-        ToolResult expected = (await Tool.Run("evaluate", "--model", fixture.Model, "--data", fixture.Pictures, "--format", "json")).Expect(0);
-        Assert.Equal(expected.Output, evaluated.Output);
+        string[] evaluate = ["evaluate", "--data", fixture.Pictures, "--format", "json", "--model"];
+        ToolResult evaluated = (await Run([.. evaluate, $"{Model}@main"])).Expect(0);
+        Assert.Equal((await Tool.Run([.. evaluate, fixture.Model])).Expect(0).Output, evaluated.Output);
         string output = fixture.At("tuned-from-hub");
-        (await Run("finetune", "--model", Model, "--data", fixture.Pictures, "--output", output, "--epochs", "1", "--batch-size", "4")).Expect(0);
+        string[] finetune = ["finetune", "--data", fixture.Pictures, "--output", output, "--epochs", "1", "--batch-size", "4"];
+        (await Run([.. finetune, "--model", Model])).Expect(0);
         Assert.Contains($"from {Model}.", File.ReadAllText(Path.Combine(output, "README.md")), StringComparison.Ordinal);
     }
 
     [Fact]
     public async Task What_the_hub_does_not_give_is_one_line()
     {
-        (await Run("tokenize", "--model", "hub:no/body", "--text", "a")).ExpectOneLine(1, "error: 'no/body' does not exist, or the token may not read it");
-        (await Run("tokenize", "--model", "hub:no body", "--text", "a")).ExpectOneLine(2, "error: 'hub:no body' names no repository");
+        ToolResult unknown = await Run("tokenize", "--model", "hub:no/body", "--text", "a");
+        unknown.ExpectOneLine(1, "error: 'no/body' does not exist, or the token may not read it");
+        ToolResult wrong = await Run("tokenize", "--model", "hub:no body", "--text", "a");
+        wrong.ExpectOneLine(2, "error: 'hub:no body' names no repository");
         ToolResult offline = await Tool.Run([("HF_HOME", _cache), ("HF_HUB_OFFLINE", "1")], "summary", "--model", Model);
         offline.ExpectOneLine(1, "cannot be had offline", "lacks the revision 'main'");
     }

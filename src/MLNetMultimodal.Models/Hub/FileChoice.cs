@@ -43,9 +43,9 @@ static class FileChoice
         string? weights = WeightsFile(names);
         string[] graphs = weights is null || options.IncludeOnnx ? [.. names.Where(IsGraph)] : [];
         if (weights is null && graphs.Length == 0 && names.FirstOrDefault(ModelWeights.IsPickle) is { } pickle)
-            throw new NotSupportedException($"'{repository}' has its weights only as PyTorch pickles ({pickle}), which can run any "
-                + "code when they are read, and are refused; where a pull request there adds model.safetensors, give its revision, "
-                + "such as refs/pr/1.");
+            throw new NotSupportedException($"'{repository}' has its weights only as PyTorch pickles ({pickle}), which can run "
+                + "any code when they are read, and are refused; where a pull request there adds model.safetensors, give its "
+                + "revision, such as refs/pr/1.");
         return weights is null ? graphs : [weights, .. graphs];
     }
 

@@ -96,8 +96,8 @@ sealed class HubTransport(HubSettings settings)
         Uri address = response.RequestMessage!.RequestUri!;
         await using Stream stream = await guard.RunAsync(response.Content.ReadAsStreamAsync, address).ConfigureAwait(false);
         var buffer = new byte[BufferBytes];
-        int read;
-        while ((read = await guard.RunAsync(token => stream.ReadAsync(buffer, token).AsTask(), address).ConfigureAwait(false)) > 0)
+        Task<int> ReadAsync(CancellationToken cancellation) => stream.ReadAsync(buffer, cancellation).AsTask();
+        while (await guard.RunAsync(ReadAsync, address).ConfigureAwait(false) is > 0 and var read)
             yield return buffer.AsMemory(0, read);
     }
 

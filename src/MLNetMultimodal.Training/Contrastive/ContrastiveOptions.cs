@@ -31,8 +31,9 @@ public sealed record ContrastiveOptions
     /// <summary>Folder that relative picture paths start from; null for the working folder.</summary>
     public string? ImageFolder { get; init; }
 
-    /// <summary>A model to start from, with its tokenizer and preprocessing: a folder, or one of the hub, <c>hub:owner/name</c> or
-    /// <c>hub:owner/name@revision</c> (<see cref="ModelFiles.FromFolder"/>); null, the default, starts from random weights.</summary>
+    /// <summary>A model to start from, with its tokenizer and preprocessing: a folder, or one of the hub, <c>hub:owner/name</c>
+    /// or <c>hub:owner/name@revision</c> (<see cref="ModelFiles.FromFolder"/>); null, the default, starts from random
+    /// weights.</summary>
     public string? Initialize { get; init; }
 
     /// <summary>Which weights are trained: towers frozen, last layers, layer-wise rates, low-rank adapters. Default: all of

@@ -58,8 +58,8 @@ public sealed record ZeroShotClassifyOptions
     } = 5;
 
     /// <summary>The model: a folder in the Hugging Face layout, or one of the hub, <c>hub:owner/name</c> or
-    /// <c>hub:owner/name@revision</c>, which is downloaded where the cache does not have it (<see cref="ModelFiles.FromFolder"/>).
-    /// </summary>
+    /// <c>hub:owner/name@revision</c>, which is downloaded where the cache does not have it
+    /// (<see cref="ModelFiles.FromFolder"/>).</summary>
     public string? Model { get; init; }
 
     /// <summary>A model that was loaded elsewhere, in place of a folder. The caller disposes it, after all transformers that use

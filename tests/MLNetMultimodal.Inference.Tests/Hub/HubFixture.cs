@@ -33,7 +33,8 @@ public abstract class HubFixture : IAsyncLifetime
     protected static Dictionary<string, byte[]> Files()
     {
         Dictionary<string, byte[]> files = Tiny.Files().ToDictionary(f => f.Key, f => f.Value.ToArray());
-        files["README.md"] = files["pytorch_model.bin"] = files["flax_model.msgpack"] = files["onnx/model.onnx"] = "not needed"u8.ToArray();
+        foreach (string name in new[] { "README.md", "pytorch_model.bin", "flax_model.msgpack", "onnx/model.onnx" })
+            files[name] = "not needed"u8.ToArray();
         return files;
     }
 
@@ -45,30 +46,40 @@ public abstract class HubFixture : IAsyncLifetime
         _folder.Dispose();
     }
 
-    protected Task<string> Download(HubOptions? options = null, string? revision = null, CancellationToken cancellation = default) =>
+    protected Task<string> Download(
+        HubOptions? options = null, string? revision = null, CancellationToken cancellation = default) =>
         ModelHub.DownloadAsync(HubServer.Repository, revision, options ?? Options, cancellation);
 
-    /// <summary>Each file that the cache shows has all the bytes of the server's, and there is nothing half done beside them.</summary>
+    /// <summary>The download ends with an error that says so.</summary>
+    protected async Task<T> Fails<T>(string expected, HubOptions? options = null, string? revision = null) where T : Exception
+    {
+        T e = await Assert.ThrowsAnyAsync<T>(() => Download(options, revision));
+        Assert.Contains(expected, e.Message, StringComparison.Ordinal);
+        return e;
+    }
+
+    /// <summary>Each file that the cache shows has all the bytes of the server's, and there is nothing half done beside
+    /// them.</summary>
     protected void AssertSound(string folder, params string[] files)
     {
         Assert.Equal(files.Order(StringComparer.Ordinal), Directory.EnumerateFiles(folder, "*", SearchOption.AllDirectories)
             .Select(f => Path.GetRelativePath(folder, f)).Order(StringComparer.Ordinal));
-        foreach (string file in files) Assert.True(File.ReadAllBytes(Path.Combine(folder, file)).AsSpan().SequenceEqual(Server.Content(file)), file);
+        foreach (string file in files) Assert.Equal(Server.Content(file), File.ReadAllBytes(Path.Combine(folder, file)));
         Assert.Empty(Directory.GetFiles(Stored, "*.incomplete", SearchOption.AllDirectories));
         Assert.Empty(Directory.GetFiles(Stored, "*.tmp", SearchOption.AllDirectories));
     }
 
     /// <summary>No snapshot shows the file.</summary>
     protected void AssertNotShown(string file) =>
-        Assert.False(Directory.Exists(Stored) && Directory.EnumerateFiles(Stored, file, SearchOption.AllDirectories).Any(), $"{file} is there");
+        Assert.Empty(Directory.Exists(Stored) ? Directory.GetFiles(Stored, file, SearchOption.AllDirectories) : []);
 
     /// <summary>The files of the tiny CLIP that are needed.</summary>
     protected string[] Needed => [.. Tiny.Files().Keys];
 
     /// <summary>Answers requests for the bytes of the weights.</summary>
     protected void OnWeights(Func<Microsoft.AspNetCore.Http.HttpContext, HubRequest, int, Task<bool>> answer) =>
-        Server.Intercept = (context, request, count) =>
-            request.IsStore && request.Path.Contains(Weights, StringComparison.Ordinal) ? answer(context, request, count) : Task.FromResult(false);
+        Server.Intercept = (context, request, count) => request.IsStore && request.Path.Contains(Weights, StringComparison.Ordinal)
+            ? answer(context, request, count) : Task.FromResult(false);
 }
 
 /// <summary>Progress that is told at once.</summary>

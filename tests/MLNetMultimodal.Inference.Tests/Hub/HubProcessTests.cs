@@ -9,9 +9,13 @@ public sealed class HubProcessTests : HubFixture
     Process Start(params string[] arguments)
     {
         string here = AppContext.BaseDirectory.TrimEnd(Path.DirectorySeparatorChar); // tests/X/bin/Debug/net10.0
-        string program = Path.Combine(here.Replace("MLNetMultimodal.Inference.Tests", "MLNetMultimodal.HubChild", StringComparison.Ordinal),
-            "MLNetMultimodal.HubChild.dll");
-        var start = new ProcessStartInfo("dotnet", [program, .. arguments]) { RedirectStandardOutput = true, RedirectStandardError = true };
+        const string Name = "MLNetMultimodal.HubChild";
+        string folder = here.Replace("MLNetMultimodal.Inference.Tests", Name, StringComparison.Ordinal);
+        var start = new ProcessStartInfo("dotnet", [Path.Combine(folder, $"{Name}.dll"), .. arguments])
+        {
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        };
         start.Environment["HF_ENDPOINT"] = Server.Endpoint.AbsoluteUri;
         start.Environment["HF_HUB_CACHE"] = Cache;
         start.Environment["HF_TOKEN"] = "hf_secret";
@@ -45,7 +49,7 @@ public sealed class HubProcessTests : HubFixture
         string[] folders = await Task.WhenAll(FinishAsync(first), FinishAsync(second));
         Assert.Equal(folders[0], folders[1]);
         AssertSound(folders[0], Needed);
-        foreach (string file in Needed) Assert.True(Server.Transfers(file).Length == 1, $"{file} was sent {Server.Transfers(file).Length} times");
+        Assert.All(Needed, file => Assert.Single(Server.Transfers(file)));
         Assert.Equal(2 * Needed.Length, described);
     }
 
@@ -55,8 +59,7 @@ public sealed class HubProcessTests : HubFixture
         const int Half = 3000;
         OnWeights(async (context, _, count) =>
         {
-            if (count == 1) await HubServer.CutAsync(context, Server.Content(Weights), Half, Task.Delay(Timeout.Infinite, context.RequestAborted)
-                .ContinueWith(_ => { }, TaskScheduler.Default));
+            if (count == 1) await HubServer.CutAsync(context, Server.Content(Weights), Half, HubServer.ClientIsGone(context));
             return count == 1;
         });
         using Process killed = Start("download", HubServer.Repository);

@@ -52,7 +52,8 @@ public sealed class HubServer : IAsyncDisposable
     /// <summary>The commit of main.</summary>
     public string Commit => _revisions["main"];
 
-    /// <summary>Answers in place of the hub or the store, where it returns true. The number counts equal requests, from 1.</summary>
+    /// <summary>Answers in place of the hub or the store, where it returns true. The number counts equal requests, from
+    /// 1.</summary>
     public Func<HttpContext, HubRequest, int, Task<bool>> Intercept { get; set; } = (_, _, _) => Task.FromResult(false);
 
     /// <summary>Changes the list of files before it is sent.</summary>
@@ -78,9 +79,10 @@ public sealed class HubServer : IAsyncDisposable
     /// <summary>Name of a content.</summary>
     public static string Etag(string name, byte[] content) => IsLarge(name) ? Hash(SHA256.HashData(content)) : GitHash(content);
 
-    static bool IsLarge(string name) => name.EndsWith(".safetensors", StringComparison.Ordinal) || name.EndsWith(".data", StringComparison.Ordinal);
+    static bool IsLarge(string name) => Path.GetExtension(name) is ".safetensors" or ".data";
 
-    static string GitHash(byte[] content) => Hash(SHA1.HashData([.. Encoding.ASCII.GetBytes($"blob {content.Length}\0"), .. content]));
+    static string GitHash(byte[] content) =>
+        Hash(SHA1.HashData([.. Encoding.ASCII.GetBytes($"blob {content.Length}\0"), .. content]));
 
     static string Hash(byte[] hash) => Convert.ToHexStringLower(hash);
 
@@ -108,9 +110,10 @@ public sealed class HubServer : IAsyncDisposable
     async Task OnHubAsync(HttpContext context)
     {
         if (await IsAnsweredAsync(context, isStore: false)) return;
-        string path = context.Request.Path.Value!, api = $"/api/models/{Repository}/revision/", resolve = $"/{Repository}/resolve/";
-        if (path.StartsWith(api, StringComparison.Ordinal)) await ListAsync(context, Uri.UnescapeDataString(path[api.Length..]));
-        else if (path.StartsWith(resolve, StringComparison.Ordinal)) await ResolveAsync(context, path[resolve.Length..]);
+        const string Api = $"/api/models/{Repository}/revision/", Resolve = $"/{Repository}/resolve/";
+        string path = context.Request.Path.Value!;
+        if (path.StartsWith(Api, StringComparison.Ordinal)) await ListAsync(context, Uri.UnescapeDataString(path[Api.Length..]));
+        else if (path.StartsWith(Resolve, StringComparison.Ordinal)) await ResolveAsync(context, path[Resolve.Length..]);
         else Refuse(context, 401, "RepoNotFound");
     }
 
@@ -187,6 +190,14 @@ public sealed class HubServer : IAsyncDisposable
         }
         context.Response.ContentLength = content.Length;
         if (context.Request.Method != "HEAD") await context.Response.Body.WriteAsync(content);
+    }
+
+    /// <summary>Done when the client has closed the connection.</summary>
+    public static async Task ClientIsGone(HttpContext context)
+    {
+        var gone = new TaskCompletionSource();
+        await using CancellationTokenRegistration registration = context.RequestAborted.Register(gone.SetResult);
+        await gone.Task;
     }
 
     /// <summary>Sends the first bytes of what is asked for, waits, and cuts the connection.</summary>
