@@ -49,8 +49,8 @@ static class FileChoice
         return weights is null ? graphs : [weights, .. graphs];
     }
 
-    static bool IsSmall(string name) =>
-        name == LoraAdapter.ConfigFile || (Matches(name, ModelFiles.Patterns) && !ModelWeights.IsWeights(name));
+    static bool IsSmall(string name) => name == LoraAdapter.ConfigFile || (Matches(name, ModelFiles.Patterns)
+        && !ModelWeights.IsWeights(name) && !name.StartsWith(Graphs, StringComparison.Ordinal));
 
     static bool IsGraph(string name)
     {

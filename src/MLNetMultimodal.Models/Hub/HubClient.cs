@@ -62,7 +62,8 @@ sealed class HubClient(HubSettings settings, HubReference reference)
         return await _transport.Retries.ExecuteAsync(async token =>
         {
             using StallGuard guard = _transport.Guard(token);
-            using HttpResponseMessage response = await _transport.HeadAsync(address, IsLinked, guard).ConfigureAwait(false);
+            using HttpResponseMessage response = await _transport.HeadAsync(
+                address, r => BlobHash.IsHash(Hash(r)) && IsLinked(r), guard).ConfigureAwait(false);
             return Describe(response, commit, file, address);
         }, cancellation).ConfigureAwait(false);
     }
@@ -76,8 +77,7 @@ sealed class HubClient(HubSettings settings, HubReference reference)
         if (HubTransport.Header(response, RepoCommit) != commit)
             throw new HubException($"{address} is answered by something that is no hub, or by one that has another commit than "
                 + $"{commit} there; look at HF_ENDPOINT, proxies and firewalls.", response.StatusCode);
-        string quoted = HubTransport.Header(response, IsLinked(response) ? LinkedEtag : "ETag") ?? "";
-        string etag = quoted.Replace("W/", "", StringComparison.Ordinal).Trim('"');
+        string etag = Hash(response);
         if (!BlobHash.IsHash(etag))
             throw new InvalidDataException(
                 $"the hub gives no hash of {file} of '{_repository}'; without one it cannot be checked.");
@@ -86,6 +86,11 @@ sealed class HubClient(HubSettings settings, HubReference reference)
             $"{file} of '{_repository}' has {size:n0} bytes, but at most {settings.Options.MaxFileBytes:n0} are accepted; "
             + "raise HubOptions.MaxFileBytes.");
     }
+
+    /// <summary>The etag without what HTTP puts around it.</summary>
+    static string Hash(HttpResponseMessage response) =>
+        (HubTransport.Header(response, LinkedEtag) ?? HubTransport.Header(response, "ETag") ?? "")
+            .Replace("W/", "", StringComparison.Ordinal).Trim('"');
 
     static long? Size(HttpResponseMessage response)
     {

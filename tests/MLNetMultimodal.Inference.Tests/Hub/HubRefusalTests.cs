@@ -45,7 +45,7 @@ public sealed class HubRefusalTests : HubFixture
 
     [Fact]
     public async Task An_unknown_revision_is_named() =>
-        Assert.Contains("no revision 'nowhere'", await Refused(HttpStatusCode.NotFound, revision: "nowhere"), StringComparison.Ordinal);
+        Assert.Contains("no revision 'other'", await Refused(HttpStatusCode.NotFound, revision: "other"), StringComparison.Ordinal);
 
     [Fact]
     public async Task A_file_that_is_not_there_is_named()
@@ -87,6 +87,34 @@ public sealed class HubRefusalTests : HubFixture
         };
         string folder = await ModelHub.DownloadAsync("old/name", options: Options);
         Assert.Equal(Server.Content(Weights), File.ReadAllBytes(Path.Combine(folder, Weights)));
+        Assert.All(Server.Requests.Where(r => !r.IsStore), r => Assert.Equal("Bearer hf_secret", r.Token));
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task A_hub_that_redirects_small_files_within_itself_is_followed(bool isLinked)
+    {
+        byte[] config = Server.Content(Config);
+        Server.Intercept = async (context, request, _) =>
+        {
+            if (!request.Path.Contains($"/{Config}", StringComparison.Ordinal)) return false;
+            context.Response.Headers["X-Repo-Commit"] = Server.Commit;
+            string etag = $"\"{HubServer.Etag(Config, config)}\"";
+            if (request.Path.StartsWith("/api/resolve-cache", StringComparison.Ordinal))
+            {
+                context.Response.Headers.ETag = $"W/{etag}";
+                await HubServer.SendAsync(context, config);
+                return true;
+            }
+            context.Response.StatusCode = 307;
+            context.Response.Headers.Location = $"/api/resolve-cache/{Config}?etag=1";
+            if (!isLinked) return true;
+            context.Response.Headers["X-Linked-Etag"] = etag;
+            context.Response.Headers["X-Linked-Size"] = $"{config.Length}";
+            return true;
+        };
+        AssertSound(await Download(), Needed);
         Assert.All(Server.Requests.Where(r => !r.IsStore), r => Assert.Equal("Bearer hf_secret", r.Token));
     }
 
