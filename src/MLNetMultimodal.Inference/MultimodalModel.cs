@@ -58,13 +58,15 @@ public sealed class MultimodalModel : IDisposable
     /// <summary>Loads a model folder in the Hugging Face layout: <c>config.json</c> and <c>model.safetensors</c>, and
     /// <c>preprocessor_config.json</c> and a tokenizer where pictures and texts are embedded. The weights stay mapped to the file
     /// until <see cref="Dispose"/>.</summary>
-    /// <param name="folder">The folder.</param>
+    /// <param name="folder">The folder, or a model of the hub, <c>hub:owner/name</c> or <c>hub:owner/name@revision</c>, which is
+    /// downloaded where the cache does not have it (<see cref="ModelFiles.FromFolder"/>).</param>
     /// <param name="options">Threads and families; null for the defaults.</param>
     /// <exception cref="DirectoryNotFoundException">There is no such folder.</exception>
     /// <exception cref="FileNotFoundException">config.json or model.safetensors is missing.</exception>
     /// <exception cref="InvalidDataException">A file is not sound, or weights are missing, surplus or of another shape: one
     /// message names them all.</exception>
     /// <exception cref="NotSupportedException">The family is unknown; the message lists those known.</exception>
+    /// <exception cref="IOException">The hub does not give the model.</exception>
     public static MultimodalModel Load(string folder, InferenceOptions? options = null) =>
         Load(ModelFiles.FromFolder(folder), options);
 
@@ -88,7 +90,7 @@ public sealed class MultimodalModel : IDisposable
         }
     }
 
-    /// <summary>The folder's path, or the name that files in memory have.</summary>
+    /// <summary>The folder's path or the name on the hub, as given, or the name that files in memory have.</summary>
     public string Name => Files.Name;
 
     /// <summary>The files it was loaded from.</summary>

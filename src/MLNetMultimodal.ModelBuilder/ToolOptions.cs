@@ -5,7 +5,11 @@ namespace MLNetMultimodal.ModelBuilder;
 /// <summary>Options that several verbs have. Each verb gets its own.</summary>
 static class ToolOptions
 {
-    public static Option<string> Model() => Required<string>("--model", "DIR", "The model folder, in the Hugging Face layout.");
+    /// <summary>Names of the options that take a model: a folder, or one of the hub.</summary>
+    public const string ModelName = "--model", InitializeName = "--initialize";
+
+    public static Option<string> Model() => Required<string>(ModelName, "DIR",
+        "The model folder, in the Hugging Face layout, or a model of the hub: hub:owner/name or hub:owner/name@revision.");
 
     /// <param name="formats">What there is; the first is the default.</param>
     public static Option<string> Format(params string[] formats) =>

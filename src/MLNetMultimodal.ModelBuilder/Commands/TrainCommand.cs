@@ -116,8 +116,10 @@ static class TrainCommand
     {
         readonly Option<string> _output = ToolOptions.Required<string>("--output", "DIR", "The model folder to write.");
         readonly Option<string?> _initialize = tunes
-            ? ToolOptions.Required<string?>("--model", "DIR", "The model folder to start from.")
-            : ToolOptions.Of<string?>("--initialize", "DIR", "A model folder to start from; without it, random weights.");
+            ? ToolOptions.Required<string?>(
+                ToolOptions.ModelName, "DIR", "The model to start from: a folder, or hub:owner/name[@revision].")
+            : ToolOptions.Of<string?>(ToolOptions.InitializeName, "DIR",
+                "A model to start from, a folder or hub:owner/name[@revision]; without it, random weights.");
         readonly Option<int> _epochs = ToolOptions.Defaulting("--epochs", "Times that each row is seen.", Defaults.Epochs);
         readonly Option<int> _batchSize =
             ToolOptions.Defaulting("--batch-size", "Rows that are compared with each other in a step.", Defaults.BatchSize);

@@ -10,8 +10,8 @@ namespace MLNetMultimodal.Models.Checkpoints;
 public sealed class ModelWeights : IReadOnlyDictionary<string, TensorData>, IDisposable
 {
     /// <summary>Names that a file of weights has, in the order in which they are looked for.</summary>
-    static readonly string[] FileNames = ["model.safetensors", IndexName, "open_clip_model.safetensors"];
-    const string IndexName = "model.safetensors.index.json";
+    internal static readonly string[] FileNames = ["model.safetensors", IndexName, "open_clip_model.safetensors"];
+    internal const string IndexName = "model.safetensors.index.json";
     const int MaxIndexBytes = 64 << 20, MaxShards = 10_000;
     static readonly string[] PickleEndings = [".bin", ".pt", ".pth", ".ckpt", ".pkl"];
 
@@ -78,7 +78,7 @@ public sealed class ModelWeights : IReadOnlyDictionary<string, TensorData>, IDis
         }
     }
 
-    static Dictionary<string, string> ReadIndex(ModelFiles files)
+    internal static Dictionary<string, string> ReadIndex(ModelFiles files)
     {
         ReadOnlyMemory<byte> json = files.Read(IndexName);
         if (json.Length > MaxIndexBytes) throw Wrong(files, $"it has {json.Length} bytes, but may have at most {MaxIndexBytes}");
@@ -123,7 +123,9 @@ public sealed class ModelWeights : IReadOnlyDictionary<string, TensorData>, IDis
             + "its weights and its preprocessing.", FileNames[0]);
     }
 
-    static bool IsPickle(string file) => PickleEndings.Any(ending => file.EndsWith(ending, StringComparison.OrdinalIgnoreCase));
+    internal static bool IsWeights(string file) => file == IndexName || file.EndsWith(".safetensors", StringComparison.Ordinal);
+
+    internal static bool IsPickle(string file) => PickleEndings.Any(ending => file.EndsWith(ending, StringComparison.OrdinalIgnoreCase));
 
     static void RefusePickle(ModelFiles files, string file)
     {

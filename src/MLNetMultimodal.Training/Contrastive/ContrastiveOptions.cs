@@ -1,4 +1,5 @@
 using MLNetMultimodal.Media.Text;
+using MLNetMultimodal.Models.Checkpoints;
 using MLNetMultimodal.Models.Families;
 
 namespace MLNetMultimodal.Training;
@@ -30,7 +31,8 @@ public sealed record ContrastiveOptions
     /// <summary>Folder that relative picture paths start from; null for the working folder.</summary>
     public string? ImageFolder { get; init; }
 
-    /// <summary>Folder of a model to start from, with its tokenizer and preprocessing; null, the default, starts from random
+    /// <summary>A model to start from, with its tokenizer and preprocessing: a folder, or one of the hub, <c>hub:owner/name</c>
+    /// or <c>hub:owner/name@revision</c> (<see cref="ModelFiles.FromFolder"/>); null, the default, starts from random
     /// weights.</summary>
     public string? Initialize { get; init; }
 

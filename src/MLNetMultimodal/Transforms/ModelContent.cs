@@ -11,17 +11,6 @@ namespace MLNetMultimodal.Transforms;
 /// own.</summary>
 static class ModelContent
 {
-    static readonly string[] Wanted =
-    [
-        "config.json", "preprocessor_config.json", "processor_config.json",
-        "model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json",
-        "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt",
-        "vocab.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model",
-        "modules.json", "sentence_bert_config.json", "config_sentence_transformers.json",
-        "*_Pooling/config.json", "*_Dense/config.json", "*_Dense/model.safetensors",
-        "open_clip_config.json", "open_clip_model.safetensors",
-    ];
-
     sealed record Header<TOptions>(string ModelName, TOptions Options, IReadOnlyList<FileEntry> Files);
 
     sealed record FileEntry(string Name, long Bytes);
@@ -32,7 +21,7 @@ static class ModelContent
 
     /// <summary>The files that a model is loaded from; no recorded graphs, cards or training states.</summary>
     public static IReadOnlyList<string> Names(ModelFiles files) =>
-        [.. files.List().Where(name => Wanted.Any(w => FileSystemName.MatchesSimpleExpression(w, name, ignoreCase: false)))];
+        [.. files.List().Where(name => ModelFiles.Patterns.Any(w => FileSystemName.MatchesSimpleExpression(w, name, ignoreCase: false)))];
 
     public static void Save<TOptions>(ModelEntry entry, ModelSaveContext context, MultimodalModel model, TOptions options)
     {

@@ -5,6 +5,7 @@ using Microsoft.ML.Runtime;
 using MLNetMultimodal.Batching;
 using MLNetMultimodal.Inference;
 using MLNetMultimodal.Interop;
+using MLNetMultimodal.Models.Checkpoints;
 using MLNetMultimodal.Models.Families;
 using MLNetMultimodal.Transforms;
 using VectorKind = Microsoft.ML.SchemaShape.Column.VectorKind;
@@ -47,7 +48,9 @@ public sealed record MultimodalEmbedOptions
     /// other.</summary>
     public string? Text { get; init => field = value is null ? null : Name(value, nameof(Text)); }
 
-    /// <summary>The model folder, in the Hugging Face layout.</summary>
+    /// <summary>The model: a folder in the Hugging Face layout, or one of the hub, <c>hub:owner/name</c> or
+    /// <c>hub:owner/name@revision</c>, which is downloaded where the cache does not have it
+    /// (<see cref="ModelFiles.FromFolder"/>).</summary>
     public string? Model { get; init; }
 
     /// <summary>A model that was loaded elsewhere, in place of a folder. The caller disposes it, after all transformers that use

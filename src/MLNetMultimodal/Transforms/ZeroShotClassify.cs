@@ -5,6 +5,7 @@ using Microsoft.ML.Runtime;
 using MLNetMultimodal.Batching;
 using MLNetMultimodal.Inference;
 using MLNetMultimodal.Interop;
+using MLNetMultimodal.Models.Checkpoints;
 using MLNetMultimodal.Transforms;
 using VectorKind = Microsoft.ML.SchemaShape.Column.VectorKind;
 
@@ -56,7 +57,9 @@ public sealed record ZeroShotClassifyOptions
             : throw new ArgumentOutOfRangeException(nameof(TopK), value, "TopK must be at least 0.");
     } = 5;
 
-    /// <summary>The model folder, in the Hugging Face layout.</summary>
+    /// <summary>The model: a folder in the Hugging Face layout, or one of the hub, <c>hub:owner/name</c> or
+    /// <c>hub:owner/name@revision</c>, which is downloaded where the cache does not have it
+    /// (<see cref="ModelFiles.FromFolder"/>).</summary>
     public string? Model { get; init; }
 
     /// <summary>A model that was loaded elsewhere, in place of a folder. The caller disposes it, after all transformers that use
