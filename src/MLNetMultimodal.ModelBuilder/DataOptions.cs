@@ -58,6 +58,13 @@ sealed class DataOptions
         });
     }
 
+    /// <summary>The folder that the data lies in, which may hold prompts for it.</summary>
+    public string Folder(ParseResult parsed)
+    {
+        string path = Path.GetFullPath(parsed.GetValue(_idxLabels) ?? parsed.GetRequiredValue(_data)!);
+        return Directory.Exists(path) ? path : Path.GetDirectoryName(path)!;
+    }
+
     /// <summary>The rows.</summary>
     /// <param name="ml">Its environment.</param>
     /// <param name="parsed">The command line.</param>

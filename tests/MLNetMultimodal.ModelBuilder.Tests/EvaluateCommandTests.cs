@@ -21,6 +21,34 @@ public sealed class EvaluateCommandTests(ToolFixture fixture)
     }
 
     [Fact]
+    public async Task Prompts_in_the_folder_of_the_data_are_used_and_json_has_the_tool_s_names()
+    {
+        string folder = fixture.At("with-prompts");
+        foreach (string name in (string[])["red", "blue"])
+        {
+            Directory.CreateDirectory(Path.Combine(folder, name));
+            File.Copy(fixture.Picture(name, 0), Path.Combine(folder, name, "0.png"));
+        }
+        File.WriteAllText(Path.Combine(folder, "classnames.txt"), "red\nblue\n");
+        File.WriteAllText(Path.Combine(folder, "zeroshot_classification_templates.txt"), "the {c} one\n");
+        string[] arguments = ["evaluate", "--model", fixture.Model, "--data", folder];
+        JsonElement metrics = Assert.Single((await Tool.Run([.. arguments, "--format", "json"])).Expect(0).Rows);
+        Assert.Equal(["the red one", "the blue one"], metrics.GetProperty("prompts").EnumerateArray().Select(p => p.GetString()));
+        Assert.Equal(folder, metrics.GetProperty("prompt_source").GetString());
+        Assert.All(Names(metrics), name => Assert.Matches("^[a-z0-9_]+$", name));
+        Assert.Contains("macro_accuracy", Names(metrics));
+        string own = (await Tool.Run([.. arguments, "--template", "a {}"])).Expect(0).Output;
+        Assert.Contains("prompts (options): a {}", own);
+    }
+
+    static IEnumerable<string> Names(JsonElement value) => value.ValueKind switch
+    {
+        JsonValueKind.Object => value.EnumerateObject().SelectMany(p => Names(p.Value).Prepend(p.Name)),
+        JsonValueKind.Array => value.EnumerateArray().SelectMany(Names),
+        _ => [],
+    };
+
+    [Fact]
     public async Task Data_without_classes_is_wrong_usage_and_the_way_out_is_named()
     {
         string manifest = fixture.At("captions.jsonl");

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Text.Json.Nodes;
 using Microsoft.ML;
+using MLNetMultimodal.Inference;
 
 namespace MLNetMultimodal.ModelBuilder.Commands;
 
@@ -23,22 +24,21 @@ static class EvaluateCommand
         command.SetAction(async (parsed, cancellation) =>
         {
             var ml = new MLContext(seed: 1);
-            IReadOnlyList<string> templates = prompts.Templates(parsed);
-            PictureData pictures = data.Load(ml, parsed, templates[0]);
+            ZeroShotPrompts words = prompts.Read(parsed, data.Folder(parsed));
+            PictureData pictures = data.Load(ml, parsed, words.Templates[0]);
             string folder = parsed.GetRequiredValue(model);
             // The pass itself takes no token: it is left behind where it is when the process ends.
-            (string table, string json, IReadOnlyList<string> used) = await Task.Run(() => parsed.GetValue(retrieval)
-                ? Retrieve(ml, folder, pictures, pictures.ClassText is null ? [] : [templates[0]])
-                : Classify(ml, folder, pictures, prompts.Labels(parsed), templates), cancellation).WaitAsync(cancellation);
-            if (parsed.GetValue(format) == ResultWriter.Json) ResultWriter.WriteJson([WithPrompts(json, used)]);
+            (string table, JsonObject json) = await Task.Run(() => parsed.GetValue(retrieval)
+                ? Retrieve(ml, folder, pictures, pictures.ClassText is null ? [] : [words.Templates[0]])
+                : Classify(ml, folder, pictures, words), cancellation).WaitAsync(cancellation);
+            if (parsed.GetValue(format) == ResultWriter.Json) ResultWriter.WriteJson([json]);
             else Console.Write(table);
             return ExitCode.Done;
         });
         return command;
     }
 
-    static (string, string, IReadOnlyList<string>) Classify(
-        MLContext ml, string folder, PictureData pictures, IReadOnlyList<string>? labels, IReadOnlyList<string> templates)
+    static (string, JsonObject) Classify(MLContext ml, string folder, PictureData pictures, ZeroShotPrompts words)
     {
         string label = pictures.Label ?? throw new WrongUsageException(
             "the manifest's pictures have no classes; name their field with --label-field, or use --retrieval.");
@@ -46,17 +46,15 @@ static class EvaluateCommand
         {
             Model = folder,
             Image = pictures.Image,
-            Labels = labels ?? pictures.Labels(),
-            Templates = templates,
+            LoadedPrompts = words.Labels is null ? words.Choose(pictures.Labels()) : words,
             TopK = 0,
         });
         using ZeroShotTransformer classifier = WrongUsageException.Check(() => estimator.Fit(pictures.View));
         ZeroShotMetrics metrics = ml.Multimodal.EvaluateZeroShot(classifier.Transform(pictures.View), new() { Label = label });
-        return (metrics.ToString(), metrics.ToJson(), classifier.Classifier.Prompts);
+        return (metrics.ToString(), WithPrompts(ResultWriter.ToJson(metrics), classifier.Classifier.Prompts));
     }
 
-    static (string, string, IReadOnlyList<string>) Retrieve(
-        MLContext ml, string folder, PictureData pictures, IReadOnlyList<string> templates)
+    static (string, JsonObject) Retrieve(MLContext ml, string folder, PictureData pictures, IReadOnlyList<string> templates)
     {
         var columns = new RetrievalOptions { Group = pictures.Label ?? pictures.Image };
         using MultimodalTransformer embedder = ml.Transforms.MultimodalEmbed(new()
@@ -69,12 +67,11 @@ static class EvaluateCommand
         }).Fit(pictures.View);
         RetrievalMetrics metrics = ml.Multimodal.EvaluateRetrieval(embedder.Transform(pictures.View), columns);
         string captions = templates.Count > 0 ? $"captions: {templates[0]}\n" : "";
-        return (captions + metrics, metrics.ToJson(), templates);
+        return (captions + metrics, WithPrompts(ResultWriter.ToJson(metrics), templates));
     }
 
-    static JsonObject WithPrompts(string json, IReadOnlyList<string> prompts)
+    static JsonObject WithPrompts(JsonObject metrics, IReadOnlyList<string> prompts)
     {
-        JsonObject metrics = JsonNode.Parse(json)!.AsObject();
         metrics["prompts"] = new JsonArray([.. prompts.Select(p => JsonValue.Create(p))]);
         return metrics;
     }
