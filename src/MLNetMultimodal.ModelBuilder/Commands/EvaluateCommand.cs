@@ -5,7 +5,8 @@ using MLNetMultimodal.Inference;
 
 namespace MLNetMultimodal.ModelBuilder.Commands;
 
-/// <summary><c>evaluate</c>: how well a model classifies pictures, or finds texts for pictures and pictures for texts.</summary>
+/// <summary><c>evaluate</c>: how well a model classifies pictures, by words or by a linear probe, or finds texts for pictures and
+/// pictures for texts.</summary>
 static class EvaluateCommand
 {
     public static Command Create()
@@ -15,12 +16,14 @@ static class EvaluateCommand
             ToolOptions.Flag("--retrieval", "Search captions by pictures and pictures by captions, instead of classifying.");
         var data = new DataOptions();
         var prompts = new PromptOptions();
-        var command = new Command("evaluate", "Measure a model on labelled pictures, zero-shot, or on captioned ones.")
+        var probe = new ProbeOptions();
+        var command = new Command("evaluate", "Measure a model on labelled pictures, zero-shot or by a linear probe, or on captioned ones.")
         {
             model, retrieval, format,
         };
         data.AddTo(command);
         prompts.AddTo(command);
+        probe.AddTo(command, retrieval, data);
         command.SetAction(async (parsed, cancellation) =>
         {
             var ml = new MLContext(seed: 1);
@@ -28,11 +31,13 @@ static class EvaluateCommand
             PictureData pictures = data.Load(ml, parsed, words.Templates[0]);
             string folder = parsed.GetRequiredValue(model);
             // The pass itself takes no token: it is left behind where it is when the process ends.
-            (string table, JsonObject json) = await Task.Run(() => parsed.GetValue(retrieval)
-                ? Retrieve(ml, folder, pictures, pictures.ClassText is null ? [] : [words.Templates[0]])
-                : Classify(ml, folder, pictures, words), cancellation).WaitAsync(cancellation);
-            if (parsed.GetValue(format) == ResultWriter.Json) ResultWriter.WriteJson([json]);
-            else Console.Write(table);
+            (string Table, JsonObject Json)[] results = await Task.Run(() => probe.IsGivenIn(parsed)
+                ? Probe(ml, folder, probe.LoadTrain(ml, parsed, data), pictures, probe.Read(parsed))
+                : [parsed.GetValue(retrieval)
+                    ? Retrieve(ml, folder, pictures, pictures.ClassText is null ? [] : [words.Templates[0]])
+                    : Classify(ml, folder, pictures, words)], cancellation).WaitAsync(cancellation);
+            if (parsed.GetValue(format) == ResultWriter.Json) ResultWriter.WriteJson(results.Select(r => r.Json));
+            else Console.Write(string.Join('\n', results.Select(r => r.Table)));
             return ExitCode.Done;
         });
         return command;
@@ -40,8 +45,7 @@ static class EvaluateCommand
 
     static (string, JsonObject) Classify(MLContext ml, string folder, PictureData pictures, ZeroShotPrompts words)
     {
-        string label = pictures.Label ?? throw new WrongUsageException(
-            "the manifest's pictures have no classes; name their field with --label-field, or use --retrieval.");
+        string label = LabelOf(pictures);
         ZeroShotClassifyEstimator estimator = ml.Transforms.ZeroShotClassify(new()
         {
             Model = folder,
@@ -53,6 +57,21 @@ static class EvaluateCommand
         ZeroShotMetrics metrics = ml.Multimodal.EvaluateZeroShot(classifier.Transform(pictures.View), new() { Label = label });
         return (metrics.ToString(), WithPrompts(ResultWriter.ToJson(metrics), classifier.Classifier.Prompts));
     }
+
+    static (string, JsonObject)[] Probe(
+        MLContext ml, string folder, PictureData train, PictureData test, IReadOnlyList<LinearProbeOptions> probes)
+    {
+        string label = LabelOf(train);
+        using MultimodalTransformer embedder =
+            ml.Transforms.MultimodalEmbed(new() { Model = folder, Image = train.Image, Output = probes[0].Features }).Fit(train.View);
+        IDataView Embed(PictureData pictures) => ml.Data.Cache(embedder.Transform(pictures.View), label, probes[0].Features);
+        IDataView learned = Embed(train), measured = Embed(test); // once, however many probes there are
+        return [.. probes.Select(p => ml.Multimodal.EvaluateLinearProbe(learned, measured, p with { Label = label }))
+            .Select(metrics => (metrics.ToString(), ResultWriter.ToJson(metrics)))];
+    }
+
+    static string LabelOf(PictureData pictures) => pictures.Label ?? throw new WrongUsageException(
+        "the manifest's pictures have no classes; name their field with --label-field, or use --retrieval.");
 
     static (string, JsonObject) Retrieve(MLContext ml, string folder, PictureData pictures, IReadOnlyList<string> templates)
     {
