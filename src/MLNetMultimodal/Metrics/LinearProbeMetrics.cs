@@ -64,6 +64,7 @@ public sealed record LinearProbeMetrics(string? Model, string Features, int? Sho
             text.Append(CultureInfo.InvariantCulture,
                 $"seed {run.Seed}: top-1 {run.Top1:P2}, learned from {run.TrainRows}, L2 {run.L2:G3} {chosen}\n");
         }
+        if (Runs.Count > 1) text.Append(CultureInfo.InvariantCulture, $"over all {Runs.Count} runs:\n");
         ClassMetrics.AppendTable(text, Classes);
         return text.ToString();
     }
