@@ -1,5 +1,5 @@
-// Learns linear classifiers on embeddings from few labelled pictures, and compares them with the same classifiers on pixels and with
-// zero-shot classification.
+// Learns linear classifiers on embeddings from few labelled pictures, and compares them with the same classifiers on pixels and
+// with zero-shot classification.
 // Needs: the Debian package dataset-fashion-mnist (or the four IDX files elsewhere: --data FOLDER). Takes about 15 seconds on
 // two cores.
 //

@@ -32,7 +32,8 @@ public sealed class ZeroShotPrompts
 
     /// <summary>Prompts of texts that a program has. They are checked where they are used.</summary>
     /// <param name="labels">The classes; null where another place says them.</param>
-    /// <param name="templates">Texts with <c>{}</c> in place of the class; null or none for <see cref="DefaultTemplate"/>.</param>
+    /// <param name="templates">Texts with <c>{}</c> in place of the class; null or none for
+    /// <see cref="DefaultTemplate"/>.</param>
     public static ZeroShotPrompts Of(IReadOnlyList<string>? labels, IReadOnlyList<string>? templates = null) =>
         new(labels is null ? null : [.. labels], templates is { Count: > 0 } ? [.. templates] : [DefaultTemplate], OptionsSource);
 

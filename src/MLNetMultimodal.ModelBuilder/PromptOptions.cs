@@ -28,7 +28,8 @@ sealed class PromptOptions
         });
     }
 
-    /// <summary>The prompts: of <c>--prompts</c>, of the command line, or, where that has no templates, of the data's folder.</summary>
+    /// <summary>The prompts: of <c>--prompts</c>, of the command line, or, where that has no templates, of the data's
+    /// folder.</summary>
     /// <param name="parsed">The command line.</param>
     /// <param name="dataFolder">A folder that may hold templates; null for none.</param>
     /// <exception cref="WrongUsageException">A label is none of the folder's classes.</exception>

@@ -17,7 +17,8 @@ static class EvaluateCommand
         var data = new DataOptions();
         var prompts = new PromptOptions();
         var probe = new ProbeOptions();
-        var command = new Command("evaluate", "Measure a model on labelled pictures, zero-shot or by a linear probe, or on captioned ones.")
+        var command = new Command(
+            "evaluate", "Measure a model on labelled pictures, zero-shot or by a linear probe, or on captioned ones.")
         {
             model, retrieval, format,
         };
@@ -62,9 +63,9 @@ static class EvaluateCommand
         MLContext ml, string folder, PictureData train, PictureData test, IReadOnlyList<LinearProbeOptions> probes)
     {
         string label = LabelOf(train);
-        using MultimodalTransformer embedder =
-            ml.Transforms.MultimodalEmbed(new() { Model = folder, Image = train.Image, Output = probes[0].Features }).Fit(train.View);
-        IDataView Embed(PictureData pictures) => ml.Data.Cache(embedder.Transform(pictures.View), label, probes[0].Features);
+        var columns = new MultimodalEmbedOptions { Model = folder, Image = train.Image, Output = probes[0].Features };
+        using MultimodalTransformer embedder = ml.Transforms.MultimodalEmbed(columns).Fit(train.View);
+        IDataView Embed(PictureData pictures) => ml.Data.Cache(embedder.Transform(pictures.View), label, columns.Output);
         IDataView learned = Embed(train), measured = Embed(test); // once, however many probes there are
         return [.. probes.Select(p => ml.Multimodal.EvaluateLinearProbe(learned, measured, p with { Label = label }))
             .Select(metrics => (metrics.ToString(), ResultWriter.ToJson(metrics)))];

@@ -11,10 +11,12 @@ sealed class ProbeOptions
         "Learn a linear classifier on the embeddings of --train, and measure it on the data, instead of classifying by words.");
     readonly Option<string?> _train = ToolOptions.Of<string?>("--train", "PATH",
         "What a probe learns from: a folder, a manifest, or, with --train-labels, an IDX file.");
-    readonly Option<string?> _trainLabels = ToolOptions.Of<string?>("--train-labels", "F", "The IDX file of the classes of --train.");
+    readonly Option<string?> _trainLabels =
+        ToolOptions.Of<string?>("--train-labels", "F", "The IDX file of the classes of --train.");
     readonly Option<int[]> _shots = ToolOptions.Several<int>("--shots", "K",
         "Labelled pictures of each class that a probe may use, one result for each number, such as 1 2 4 8 16; default all.");
-    readonly Option<int[]> _seeds = ToolOptions.Several<int>("--seeds", "N", "Runs of each probe; default 1 2 3 with --shots, else 1.");
+    readonly Option<int[]> _seeds =
+        ToolOptions.Several<int>("--seeds", "N", "Runs of each probe; default 1 2 3 with --shots, else 1.");
 
     public void AddTo(Command command, Option<bool> retrieval, DataOptions data)
     {
@@ -29,7 +31,8 @@ sealed class ProbeOptions
             }
             else if (result.GetValue(retrieval)) result.AddError("Give --probe or --retrieval, not both.");
             else if (!Given(_train)) result.AddError("Give --train with --probe: what the probe learns from.");
-            else if (Given(_trainLabels) != data.IsIdxIn(result)) result.AddError("Give --idx-labels and --train-labels together, for IDX files.");
+            else if (Given(_trainLabels) != data.IsIdxIn(result))
+                result.AddError("Give --idx-labels and --train-labels together, for IDX files.");
         });
     }
 

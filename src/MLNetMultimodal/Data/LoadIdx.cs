@@ -11,8 +11,8 @@ namespace MLNetMultimodal;
 /// <summary>Options of <see cref="IdxCatalog.LoadIdx"/>.</summary>
 public sealed record IdxOptions
 {
-    /// <summary>Names of the classes: label n is <c>ClassNames[n]</c>; null for the lines of <c>classnames.txt</c> where that lies
-    /// beside the labels, else for the numbers <c>0</c>, <c>1</c>, … up to the highest label of the file.</summary>
+    /// <summary>Names of the classes: label n is <c>ClassNames[n]</c>; null for the lines of <c>classnames.txt</c> where that
+    /// lies beside the labels, else for the numbers <c>0</c>, <c>1</c>, … up to the highest label of the file.</summary>
     public IReadOnlyList<string>? ClassNames { get; init; }
 
     /// <summary>Caption of a row, with <c>{}</c> in place of its class name; default <c>a photo of a {}.</c></summary>

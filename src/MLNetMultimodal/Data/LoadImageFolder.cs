@@ -25,7 +25,8 @@ public static class ImageFolderCatalog
         /// class's folder belong to it.
         /// Rows are in ordinal order of paths. No picture is opened. The view can be shuffled.
         /// Where <c>classnames.txt</c> lies in the folder, its lines are the key values in their order: either the class folders
-        /// have these names (a class may have no folder), or none has and line n names the n-th folder in ordinal order.</summary>
+        /// have these names (a class may have no folder), or none has and line n names the n-th folder in ordinal
+        /// order.</summary>
         /// <param name="folder">The folder.</param>
         /// <param name="options">Endings and caption; null for the defaults.</param>
         /// <exception cref="DirectoryNotFoundException">There is no such folder.</exception>
@@ -64,7 +65,7 @@ public static class ImageFolderCatalog
         if (!found.Contains(-1)) return (names, found);
         if (found.All(i => i < 0) && names.Count == folders.Length) return (names, inOrder);
         string strange = folders[Array.IndexOf(found, -1)];
-        throw new InvalidDataException($"'{Path.Combine(folder, ZeroShotPrompts.LabelsFile)}' has {names.Count} classes, but not that of "
-            + $"the folder '{strange}'; it must name all {folders.Length} folders, or none and have as many lines.");
+        throw new InvalidDataException($"'{Path.Combine(folder, ZeroShotPrompts.LabelsFile)}' has {names.Count} classes, but not "
+            + $"that of the folder '{strange}'; it must name all {folders.Length} folders, or none and have as many lines.");
     }
 }

@@ -25,8 +25,8 @@ sealed record LabelledFeatures(
 {
     /// <param name="data">The view; read once.</param>
     /// <param name="options">Columns.</param>
-    /// <param name="known">The classes there may be, for test data: then rows without features are kept. Null for training: those of
-    /// the rows, in the order of the key values or else in ordinal order.</param>
+    /// <param name="known">The classes there may be, for test data: then rows without features are kept. Null for training: those
+    /// of the rows, in the order of the key values or else in ordinal order.</param>
     public static LabelledFeatures Read(IDataView data, LinearProbeOptions options, IReadOnlyList<string>? known)
     {
         DataViewSchema.Column label = Columns.Find(data.Schema, options.Label),
@@ -47,21 +47,23 @@ sealed record LabelledFeatures(
                 continue;
             }
             if (known is not null && !known.Contains(name, StringComparer.Ordinal))
-                throw new InvalidDataException($"row {cursor.Position} of the test data: the label '{name}' does not occur in training, "
-                    + $"whose classes are {string.Join(", ", known)}.");
+                throw new InvalidDataException($"row {cursor.Position} of the test data: the label '{name}' does not occur in "
+                    + $"training, whose classes are {string.Join(", ", known)}.");
             featuresOf(ref buffer);
             float[] values = [.. buffer.DenseValues()];
             bool isThere = Array.TrueForAll(values, float.IsFinite);
             if (!isThere) missing++;
             if (!isThere && known is null) continue;
-            if (options.UnitLength && TensorPrimitives.Norm<float>(values) is > 0 and var length) TensorPrimitives.Divide(values, length, values);
+            if (options.UnitLength && TensorPrimitives.Norm<float>(values) is > 0 and var length)
+                TensorPrimitives.Divide(values, length, values);
             idOf(ref id);
             rows.Add((id, name, isThere ? values : null));
         }
         IReadOnlyList<string> classes = known ?? Order(label, [.. rows.Select(r => r.Label)]);
         var index = classes.Select((name, i) => (name, i)).ToDictionary(c => c.name, c => c.i, StringComparer.Ordinal);
         return new([.. rows.Select(r => new LabelledRow(r.Id, index[r.Label], r.Features))], classes,
-            ((VectorDataViewType)features.Type).Size, missing, unlabelled, ColumnReader.Annotation(features, EmbedComputation.ModelAnnotation));
+            ((VectorDataViewType)features.Type).Size, missing, unlabelled,
+            ColumnReader.Annotation(features, EmbedComputation.ModelAnnotation));
     }
 
     /// <summary>The rows of a run, in an order that the seed says.</summary>
@@ -91,7 +93,8 @@ sealed record LabelledFeatures(
     }
 
     static IReadOnlyList<string> Order(DataViewSchema.Column label, HashSet<string> names) =>
-        ColumnReader.Names(label, Columns.KeyValues) is { } keys ? [.. keys.Where(names.Contains)] : [.. names.Order(StringComparer.Ordinal)];
+        ColumnReader.Names(label, Columns.KeyValues) is { } keys
+            ? [.. keys.Where(names.Contains)] : [.. names.Order(StringComparer.Ordinal)];
 
     /// <summary>Where a seed puts a row: the same place in every order of reading.</summary>
     static ulong Place(DataViewRowId id, int seed)

@@ -12,8 +12,8 @@ public sealed record LinearProbeOptions
     /// model.</summary>
     public string Features { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Features)); } = "Embedding";
 
-    /// <summary>Column of the class: text, a key with text key values, or a whole number; default <c>Label</c>. Classes are compared
-    /// by name.</summary>
+    /// <summary>Column of the class: text, a key with text key values, or a whole number; default <c>Label</c>. Classes are
+    /// compared by name.</summary>
     public string Label { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Label)); } = "Label";
 
     /// <summary>Column of pictures to embed first; null, the default, where <see cref="Features"/> is there already. To probe one
@@ -26,8 +26,8 @@ public sealed record LinearProbeOptions
     /// <summary>A model that was loaded elsewhere, in place of a folder; it stays open.</summary>
     public MultimodalModel? LoadedModel { get; init; }
 
-    /// <summary>k, labelled rows of each class that the probe may learn and choose from, at least 1; null, the default, for all. The
-    /// usual ones are 1, 2, 4, 8 and 16.</summary>
+    /// <summary>k, labelled rows of each class that the probe may learn and choose from, at least 1; null, the default, for all.
+    /// The usual ones are 1, 2, 4, 8 and 16.</summary>
     public int? ShotsPerClass
     {
         get;
@@ -45,8 +45,8 @@ public sealed record LinearProbeOptions
     } = [];
 
     /// <summary>Lambda, the strength of the L2 penalty: the probe minimises the sum of the rows' cross entropies plus
-    /// lambda / 2 * |weights|^2, biases excepted (scikit-learn's C is 1 / lambda); above 0. Null, the default, sweeps 1e-6 to 1e6;
-    /// where no class has two rows there is nothing to sweep with, and it is 1.</summary>
+    /// lambda / 2 * |weights|^2, biases excepted (scikit-learn's C is 1 / lambda); above 0. Null, the default, sweeps 1e-6 to
+    /// 1e6; where no class has two rows there is nothing to sweep with, and it is 1.</summary>
     public double? L2
     {
         get;
@@ -60,11 +60,12 @@ public sealed record LinearProbeOptions
     {
         get;
         init => field = value is > 0 and < 1 ? value
-            : throw new ArgumentOutOfRangeException(nameof(ValidationShare), value, "ValidationShare must be above 0 and below 1.");
+            : throw new ArgumentOutOfRangeException(
+                nameof(ValidationShare), value, "ValidationShare must be above 0 and below 1.");
     } = 0.2;
 
-    /// <summary>True: features are brought to length 1 first, as LAION's CLIP_benchmark does. Default false: they are taken as they
-    /// are; those of <c>MultimodalEmbed</c> have length 1.</summary>
+    /// <summary>True: features are brought to length 1 first, as LAION's CLIP_benchmark does. Default false: they are taken as
+    /// they are; those of <c>MultimodalEmbed</c> have length 1.</summary>
     public bool UnitLength { get; init; }
 
     /// <summary>The most iterations of L-BFGS, at least 1; default 1,000. It ends earlier where the objective hardly falls any
@@ -90,19 +91,20 @@ public static class LinearProbeEvaluation
 {
     extension(MultimodalCatalog catalog)
     {
-        /// <summary>How well a linear classifier on frozen features tells the classes apart: logistic regression by ML.NET's L-BFGS,
-        /// with the strength of its L2 penalty chosen on rows held out from training (Radford et al. 2021, arXiv:2103.00020, appendix
-        /// A.3: seven strengths from 1e-6 to 1e6, then halved intervals around the best to eight steps a decade; of equal accuracies
-        /// the one with the lower cross entropy). With <see cref="LinearProbeOptions.ShotsPerClass"/>, few-shot: k rows of each class
-        /// are drawn by the seed, and nothing else of the training data is used. Rows are drawn by their ids, so a shuffled view gives
-        /// the same result. Both views are read once, and held in memory.</summary>
+        /// <summary>How well a linear classifier on frozen features tells the classes apart: logistic regression by ML.NET's
+        /// L-BFGS, with the strength of its L2 penalty chosen on rows held out from training (Radford et al. 2021,
+        /// arXiv:2103.00020, appendix A.3: seven strengths from 1e-6 to 1e6, then halved intervals around the best to eight steps
+        /// a decade; of equal accuracies the one with the lower cross entropy). With
+        /// <see cref="LinearProbeOptions.ShotsPerClass"/>, few-shot: k rows of each class are drawn by the seed, and nothing else
+        /// of the training data is used. Rows are drawn by their ids, so a shuffled view gives the same result. Both views are
+        /// read once, and held in memory.</summary>
         /// <param name="train">Rows to learn from.</param>
         /// <param name="test">Other rows, to measure on.</param>
         /// <param name="options">Columns and protocol; null for the defaults.</param>
         /// <exception cref="ArgumentException">A column is missing or of the wrong type, the two views' features have different
         /// widths, or a class has fewer rows than <see cref="LinearProbeOptions.ShotsPerClass"/>.</exception>
-        /// <exception cref="InvalidDataException">A test row's label does not occur in training (the message names the row), or there
-        /// are fewer than two classes.</exception>
+        /// <exception cref="InvalidDataException">A test row's label does not occur in training (the message names the row), or
+        /// there are fewer than two classes.</exception>
         public LinearProbeMetrics EvaluateLinearProbe(IDataView train, IDataView test, LinearProbeOptions? options = null)
         {
             ArgumentNullException.ThrowIfNull(catalog);
@@ -125,11 +127,14 @@ public static class LinearProbeEvaluation
 
     static LinearProbeMetrics Evaluate(IDataView train, IDataView test, LinearProbeOptions options)
     {
-        LabelledFeatures learned = LabelledFeatures.Read(train, options, known: null), measured = LabelledFeatures.Read(test, options, learned.Classes);
+        LabelledFeatures learned = LabelledFeatures.Read(train, options, known: null),
+            measured = LabelledFeatures.Read(test, options, learned.Classes);
         if (learned.Width != measured.Width)
-            throw new ArgumentException($"column '{options.Features}' has {learned.Width} values in training, but {measured.Width} in the test data.");
+            throw new ArgumentException(
+                $"column '{options.Features}' has {learned.Width} values in training, but {measured.Width} in the test data.");
         if (learned.Classes.Count < 2)
-            throw new InvalidDataException($"training has {learned.Classes.Count} classes with features; a probe needs at least two.");
+            throw new InvalidDataException(
+                $"training has {learned.Classes.Count} classes with features; a probe needs at least two.");
         var counter = new ClassCounter(learned.Classes.Count);
         var runs = new List<LinearProbeRun>();
         foreach (int seed in options.SeedsOrDefault)

@@ -11,14 +11,14 @@ namespace MLNetMultimodal;
 /// <param name="ValidationTop1">Accuracy on the held-out rows that chose it, 0 to 1; null where it was given or no class had
 /// two rows.</param>
 /// <param name="Top1">Part of the test rows whose class has the highest score, 0 to 1; NaN without rows.</param>
-/// <param name="Top5">Part of the test rows whose class is among the five highest, 0 to 1; null for five classes or fewer, where it
-/// says nothing.</param>
+/// <param name="Top5">Part of the test rows whose class is among the five highest, 0 to 1; null for five classes or fewer, where
+/// it says nothing.</param>
 public sealed record LinearProbeRun(int Seed, int TrainRows, double L2, double? ValidationTop1, double Top1, double? Top5);
 
 /// <summary>Rows of a view.</summary>
 /// <param name="Rows">Rows with a label; in training with features too.</param>
-/// <param name="Missing">Rows with a label whose features are missing (NaN or infinite): left out of training, wrong in every number
-/// of a test.</param>
+/// <param name="Missing">Rows with a label whose features are missing (NaN or infinite): left out of training, wrong in every
+/// number of a test.</param>
 /// <param name="Unlabelled">Rows without a label, which count nowhere.</param>
 public sealed record LinearProbeRows(long Rows, long Missing, long Unlabelled);
 
@@ -39,7 +39,8 @@ public sealed record LinearProbeMetrics(string? Model, string Features, int? Sho
     /// <summary>Mean over the runs of <see cref="LinearProbeRun.Top1"/>.</summary>
     public double Top1 => Runs.Average(r => r.Top1);
 
-    /// <summary>Standard deviation of a run's <see cref="LinearProbeRun.Top1"/>, with runs - 1 below the line; NaN for one run.</summary>
+    /// <summary>Standard deviation of a run's <see cref="LinearProbeRun.Top1"/>, with runs - 1 below the line; NaN for one
+    /// run.</summary>
     public double Top1Deviation => Math.Sqrt(Runs.Sum(r => (r.Top1 - Top1) * (r.Top1 - Top1)) / (Runs.Count - 1));
 
     /// <summary>Mean over the runs of <see cref="LinearProbeRun.Top5"/>; null for five classes or fewer.</summary>

@@ -29,7 +29,8 @@ sealed class ProbeFitter(int width, IReadOnlyList<string> classes, LinearProbeOp
             Parallel.For(0, open.Length, i => results[i] = Measure(held, Score(fit, Strength(open[i]), held)));
             for (int i = 0; i < open.Length; i++) tried.Add(open[i], results[i]);
         }
-        int Best() => tried.OrderByDescending(t => t.Value.Accuracy).ThenBy(t => t.Value.Loss).ThenByDescending(t => t.Key).First().Key;
+        int Best() =>
+            tried.OrderByDescending(t => t.Value.Accuracy).ThenBy(t => t.Value.Loss).ThenByDescending(t => t.Key).First().Key;
 
         int step = 2 * FinestPart;
         Try([.. Enumerable.Range(-Decades / 2, Decades + 1).Select(i => i * step)]);
@@ -59,7 +60,8 @@ sealed class ProbeFitter(int width, IReadOnlyList<string> classes, LinearProbeOp
         var view = new RowsDataView(rows.Count,
         [
             new(Features, new VectorDataViewType(NumberDataViewType.Single, width), row =>
-                (ValueGetter<VBuffer<float>>)((ref VBuffer<float> value) => Columns.Fill<float>(ref value, rows[row()].Features))),
+                (ValueGetter<VBuffer<float>>)((ref VBuffer<float> value) =>
+                    Columns.Fill<float>(ref value, rows[row()].Features))),
             RowsDataView.Key(Label, classes, row => rows[row].Label),
         ]);
         // An environment of its own, one thread, a start from zeros: the same bits every time.

@@ -97,7 +97,8 @@ public sealed record ZeroShotMetrics(long Rows, long Unlabelled, long Missing, d
         text.Append(CultureInfo.InvariantCulture,
             $"top-1 {Top1:P2}  top-5 {Top5:P2}  macro {MacroAccuracy:P2}  rows {Rows}  missing {Missing}\n");
         if (Templates.Count > 0)
-            text.Append(CultureInfo.InvariantCulture, $"prompts ({PromptSource ?? "unknown source"}): {string.Join(" | ", Templates)}\n");
+            text.Append(CultureInfo.InvariantCulture,
+                $"prompts ({PromptSource ?? "unknown source"}): {string.Join(" | ", Templates)}\n");
         ClassMetrics.AppendTable(text, Classes);
         return text.ToString();
     }

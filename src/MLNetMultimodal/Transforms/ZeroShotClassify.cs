@@ -11,8 +11,8 @@ using VectorKind = Microsoft.ML.SchemaShape.Column.VectorKind;
 namespace MLNetMultimodal;
 
 /// <summary>Options of <see cref="ZeroShotClassifyCatalog.ZeroShotClassify"/>. Exactly one of <see cref="Model"/> and <see
-/// cref="LoadedModel"/> is set. The words come from <see cref="Labels"/> and <see cref="Templates"/>, or from a folder beside the data:
-/// <see cref="Prompts"/> or <see cref="LoadedPrompts"/>.</summary>
+/// cref="LoadedModel"/> is set. The words come from <see cref="Labels"/> and <see
+/// cref="Templates"/>, or from a folder beside the data: <see cref="Prompts"/> or <see cref="LoadedPrompts"/>.</summary>
 public sealed record ZeroShotClassifyOptions
 {
     /// <summary>Column that is added: the most probable label as a key whose key values are <see cref="Labels"/>, as ML.NET's own
@@ -41,8 +41,8 @@ public sealed record ZeroShotClassifyOptions
     /// <summary>Column of pictures: MLImage, a path as text, or the bytes of a picture file as Vector&lt;Byte&gt;.</summary>
     public required string Image { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Image)); }
 
-    /// <summary>The classes: at least one, distinct, none empty. Beside prompts that name classes: none, for all of those, or some
-    /// of them.</summary>
+    /// <summary>The classes: at least one, distinct, none empty. Beside prompts that name classes: none, for all of those, or
+    /// some of them.</summary>
     public IReadOnlyList<string> Labels { get; init; } = [];
 
     /// <summary>Texts with <c>{}</c> in place of the label; a class is the mean over them (Radford et al. 2021, section 3.1.4);
@@ -50,8 +50,8 @@ public sealed record ZeroShotClassifyOptions
     public IReadOnlyList<string> Templates { get; init; } = [];
 
     /// <summary>A folder with <c>zeroshot_classification_templates.txt</c> and, where it has the classes too,
-    /// <c>classnames.txt</c>, as LAION's CLIP_benchmark keeps them beside the data; null for none. Read in <c>Fit</c>; a saved model
-    /// holds the texts and the folder's name.</summary>
+    /// <c>classnames.txt</c>, as LAION's CLIP_benchmark keeps them beside the data; null for none. Read in <c>Fit</c>; a saved
+    /// model holds the texts and the folder's name.</summary>
     public string? Prompts { get; init; }
 
     /// <summary>Prompts that were loaded elsewhere, in place of a folder.</summary>
@@ -106,7 +106,8 @@ public sealed record ZeroShotClassifyOptions
             LoadedPrompts is null ? null : nameof(LoadedPrompts),
         }.OfType<string>()];
         if (templates.Length > 1)
-            throw new ArgumentException($"{string.Join(" and ", templates)} are set, but templates come from one place; set one of them.");
+            throw new ArgumentException(
+                $"{string.Join(" and ", templates)} are set, but templates come from one place; set one of them.");
     }
 
     internal ZeroShotPrompts ReadPrompts()
@@ -246,7 +247,8 @@ public sealed class ZeroShotTransformer : ITransformer, IDisposable
     /// <see cref="ZeroShotClassifyOptions.Templates"/> are the texts that were used, wherever they came from.</summary>
     public ZeroShotClassifyOptions Options { get; }
 
-    /// <summary>Where the prompts came from: a folder as it was given, in a loaded model its name alone, or <c>options</c>.</summary>
+    /// <summary>Where the prompts came from: a folder as it was given, in a loaded model its name alone, or
+    /// <c>options</c>.</summary>
     public string PromptSource { get; }
 
     /// <summary>True: each row is computed from that row alone.</summary>
@@ -278,7 +280,8 @@ public sealed class ZeroShotTransformer : ITransformer, IDisposable
 
     void ICanSaveModel.Save(ModelSaveContext context) =>
         ModelContent.Save(Entry, context, Model,
-            new Saved(Options with { Model = null }, [.. _classEmbeddings.Select(c => c.ToArray())], ModelContent.ShortName(PromptSource)));
+            new Saved(Options with { Model = null }, [.. _classEmbeddings.Select(c => c.ToArray())],
+                ModelContent.ShortName(PromptSource)));
 
     static ZeroShotTransformer Create(IHostEnvironment env, object context)
     {

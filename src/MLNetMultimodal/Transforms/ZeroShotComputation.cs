@@ -21,7 +21,8 @@ sealed class ZeroShotBatch(ImagePart image, int labels) : RowBatch
 /// <summary>Compares pictures with the texts that name the classes.</summary>
 sealed class ZeroShotComputation : BatchComputation<ZeroShotBatch>
 {
-    /// <summary>Annotations of the score column, for reports: the templates of the prompts, and where prompts come from.</summary>
+    /// <summary>Annotations of the score column, for reports: the templates of the prompts, and where prompts come
+    /// from.</summary>
     public const string TemplatesAnnotation = "Templates", SourceAnnotation = "PromptSource";
 
     readonly ZeroShotClassifyOptions _options;
