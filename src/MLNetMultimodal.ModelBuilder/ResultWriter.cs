@@ -1,5 +1,6 @@
 using System.Text.Encodings.Web;
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
 using MLNetMultimodal.Models.Checkpoints;
 using Spectre.Console;
@@ -31,6 +32,9 @@ static class ResultWriter
         using Stream output = new BufferedStream(Console.OpenStandardOutput(), 1 << 16);
         write(output);
     }
+
+    /// <summary>A result under the names that JSON of this tool has.</summary>
+    public static JsonObject ToJson<T>(T result) => JsonSerializer.SerializeToNode(result, Options)!.AsObject();
 
     public static void WriteJson<T>(IEnumerable<T> rows, string? path = null) => Write(path, stream =>
     {

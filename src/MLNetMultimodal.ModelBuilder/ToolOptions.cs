@@ -15,9 +15,9 @@ static class ToolOptions
     public static Option<string> Format(params string[] formats) =>
         Defaulting("--format", "How results are written.", formats[0]).AcceptOnlyFromAmong(formats);
 
-    public static Option<string[]> Images() => Several("--image", "F", "Pictures, or folders of pictures.");
+    public static Option<string[]> Images() => Several<string>("--image", "F", "Pictures, or folders of pictures.");
 
-    public static Option<string[]> Texts() => Several("--text", "T", "Texts.");
+    public static Option<string[]> Texts() => Several<string>("--text", "T", "Texts.");
 
     public static Option<T> Of<T>(string name, string helpName, string description) =>
         new(name) { Description = description, HelpName = helpName };
@@ -34,9 +34,10 @@ static class ToolOptions
 
     public static Option<bool> Flag(string name, string description) => new(name) { Description = description };
 
-    static Option<string[]> Several(string name, string helpName, string description)
+    /// <summary>An option with one value or more after its name.</summary>
+    public static Option<T[]> Several<T>(string name, string helpName, string description)
     {
-        Option<string[]> option = Of<string[]>(name, helpName, description);
+        Option<T[]> option = Of<T[]>(name, helpName, description);
         option.AllowMultipleArgumentsPerToken = true; // --image a.png b.png
         option.Arity = ArgumentArity.OneOrMore;
         return option;

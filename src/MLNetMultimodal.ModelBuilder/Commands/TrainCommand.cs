@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using Microsoft.ML;
+using MLNetMultimodal.Inference;
 using MLNetMultimodal.Training;
 
 namespace MLNetMultimodal.ModelBuilder.Commands;
@@ -34,7 +35,7 @@ static class TrainCommand
         {
             var ml = new MLContext(parsed.GetValue(options.Seed));
             IReadOnlyList<string>? templates = options.Templates.Read(parsed);
-            PictureData pictures = data.Load(ml, parsed, PromptOptions.DefaultTemplate);
+            PictureData pictures = data.Load(ml, parsed, ZeroShotPrompts.DefaultTemplate);
             (IDataView train, IDataView? validation) = Split(ml, parsed, options, data, pictures);
             var observer = new Observer();
             ContrastiveOptions contrastive = WrongUsageException.Check(() => options.Read(parsed) with
@@ -42,7 +43,7 @@ static class TrainCommand
                 Image = pictures.Image,
                 Text = pictures.ClassText ?? PictureData.Caption,
                 Group = pictures.Label,
-                Templates = templates ?? (pictures.ClassText is null ? Defaults.Templates : [PromptOptions.DefaultTemplate]),
+                Templates = templates ?? (pictures.ClassText is null ? Defaults.Templates : [ZeroShotPrompts.DefaultTemplate]),
                 FineTuning = tuning?.Read(parsed) ?? Defaults.FineTuning,
                 Progress = observer,
                 Cancellation = cancellation,
@@ -66,7 +67,7 @@ static class TrainCommand
         MLContext ml, ParseResult parsed, TrainOptions options, DataOptions data, PictureData pictures)
     {
         if (parsed.GetValue(options.Validation) is { } path)
-            return (pictures.View, data.Load(ml, parsed, path, PromptOptions.DefaultTemplate).View);
+            return (pictures.View, data.Load(ml, parsed, path, ZeroShotPrompts.DefaultTemplate).View);
         if (parsed.GetValue(options.ValidationShare) is not (> 0 and var share)) return (pictures.View, null);
         DataOperationsCatalog.TrainTestData split =
             ml.Data.TrainTestSplit(pictures.View, share, seed: parsed.GetValue(options.Seed));

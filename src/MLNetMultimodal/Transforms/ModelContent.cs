@@ -16,8 +16,11 @@ static class ModelContent
     sealed record FileEntry(string Name, long Bytes);
 
     /// <summary>The model's name without the folders above it.</summary>
-    public static string ShortName(MultimodalModel model) =>
-        Path.GetFileName(Path.TrimEndingDirectorySeparator(model.Name)) is { Length: > 0 } name ? name : model.Name;
+    public static string ShortName(MultimodalModel model) => ShortName(model.Name);
+
+    /// <summary>A folder's name without the folders above it.</summary>
+    public static string ShortName(string folder) =>
+        Path.GetFileName(Path.TrimEndingDirectorySeparator(folder)) is { Length: > 0 } name ? name : folder;
 
     /// <summary>The files that a model is loaded from; no recorded graphs, cards or training states.</summary>
     public static IReadOnlyList<string> Names(ModelFiles files) =>
