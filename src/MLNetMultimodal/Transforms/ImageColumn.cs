@@ -69,14 +69,24 @@ sealed class ImageColumn : IDisposable
 
     static InvalidDataException Missing() => new("there is none: the column is empty in this row.");
 
+    /// <summary>The pixels of an MLImage where they lie, [H, W, 4].</summary>
+    /// <param name="image">The picture.</param>
+    /// <param name="blueFirst">True for blue, green, red; false for red, green, blue.</param>
+    /// <exception cref="NotSupportedException">It has another number of bits a pixel than 32.</exception>
+    public static ReadOnlySpan<byte> Pixels(MLImage image, out bool blueFirst)
+    {
+        if (image.BitsPerPixel != 32) throw new NotSupportedException($"an MLImage of {image.BitsPerPixel} bits a pixel is not read; 32 are.");
+        blueFirst = image.PixelFormat == MLPixelFormat.Bgra32;
+        return image.Pixels;
+    }
+
     /// <summary>The pixels of an MLImage, [H, W, 4] in either order -> [H, W, 3].</summary>
     public static RgbImage Pixels(MLImage image)
     {
-        if (image.BitsPerPixel != 32) throw new NotSupportedException($"an MLImage of {image.BitsPerPixel} bits a pixel is not read; 32 are.");
-        ReadOnlySpan<byte> source = image.Pixels;
+        ReadOnlySpan<byte> source = Pixels(image, out bool blueFirst);
         int pixels = image.Width * image.Height;
         var rgb = new byte[3 * pixels];
-        (int red, int blue) = image.PixelFormat == MLPixelFormat.Bgra32 ? (2, 0) : (0, 2);
+        (int red, int blue) = blueFirst ? (2, 0) : (0, 2);
         for (int i = 0; i < pixels; i++)
         {
             rgb[3 * i] = source[4 * i + red];

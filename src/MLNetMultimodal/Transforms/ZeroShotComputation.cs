@@ -12,7 +12,7 @@ sealed class ZeroShotBatch(ImagePart image, int labels) : RowBatch
     public ImagePart Image => image;
 
     /// <summary>[B][labels]; null where the picture is missing.</summary>
-    public float[]?[] Scores { get; } = new float[image.Errors.Length][];
+    public float[]?[] Scores { get; } = new float[image.Rows][];
 
     /// <summary>Values that stand for "missing".</summary>
     public float[] NoScores { get; } = [.. Enumerable.Repeat(float.NaN, labels)];
@@ -33,7 +33,7 @@ sealed class ZeroShotComputation : BatchComputation<ZeroShotBatch>
     public ZeroShotComputation(IHost host, ZeroShotClassifyOptions options, MultimodalModel model, ZeroShotClassifier classifier)
     {
         (_host, _options, _classifier) = (host, options, classifier);
-        _image = new(model, options.Image, options.ImageFolder);
+        _image = new(model, options.Image, options.ImageFolder, options.ReducedScaleJpeg);
         _labels = [.. classifier.Labels.Select(l => l.AsMemory())];
         int labels = _labels.Length, top = Math.Min(options.TopK, labels);
         List<OutputColumn> outputs =
