@@ -25,11 +25,27 @@ static class ResultWriter
     {
         if (path is not null)
         {
-            AtomicFile.Write(path, write);
+            WriteFile(path, write);
             return;
         }
         using Stream output = new BufferedStream(Console.OpenStandardOutput(), 1 << 16);
         write(output);
+    }
+
+    /// <summary>Leaves no new folder behind where there is no file to put there.</summary>
+    static void WriteFile(string path, Action<Stream> write)
+    {
+        string folder = Path.GetDirectoryName(Path.GetFullPath(path))!;
+        bool isNew = !Directory.Exists(folder);
+        try
+        {
+            AtomicFile.Write(path, write);
+        }
+        catch when (isNew && Directory.Exists(folder) && !Directory.EnumerateFileSystemEntries(folder).Any())
+        {
+            Directory.Delete(folder);
+            throw;
+        }
     }
 
     public static void WriteJson<T>(IEnumerable<T> rows, string? path = null) => Write(path, stream =>
