@@ -157,7 +157,7 @@ public sealed class MultimodalModel : IDisposable
     /// <returns>One row of E values and length 1 per picture, in order.</returns>
     /// <exception cref="NotSupportedException">The model has no encoder for pictures.</exception>
     public float[][] EmbedImages(IReadOnlyList<RgbImage> images, CancellationToken cancellation = default) =>
-        EmbedImages(images.Count, i => images[i], cancellation);
+        EmbedImages(images.Count, (i, pixels) => Images.Apply(images[i], pixels), cancellation);
 
     /// <summary>Embeds picture files, in batches, decoded and preprocessed on all cores.</summary>
     /// <param name="paths">The files.</param>
@@ -167,9 +167,11 @@ public sealed class MultimodalModel : IDisposable
     /// <exception cref="InvalidDataException">A file is no picture; the message names it.</exception>
     /// <exception cref="NotSupportedException">The model has no encoder for pictures.</exception>
     public float[][] EmbedImages(IReadOnlyList<string> paths, CancellationToken cancellation = default) =>
-        EmbedImages(paths.Count, i => ImageDecoder.Decode(paths[i]), cancellation);
+        EmbedImages(paths.Count, (i, pixels) => Images.ApplyToFile(paths[i], pixels), cancellation);
 
-    float[][] EmbedImages(int count, Func<int, RgbImage> image, CancellationToken cancellation)
+    delegate void PixelFiller(int image, Span<float> pixels);
+
+    float[][] EmbedImages(int count, PixelFiller fill, CancellationToken cancellation)
     {
         Require(Modality.Image);
         int size = 3 * Images.Height * Images.Width;
@@ -179,7 +181,7 @@ public sealed class MultimodalModel : IDisposable
         {
             cancellation.ThrowIfCancellationRequested();
             int batch = Math.Min(ImageBatch, count - start), first = start;
-            Apply(batch, i => Images.Apply(image(first + i), pixels.AsSpan(i * size, size)), cancellation);
+            Apply(batch, i => fill(first + i, pixels.AsSpan(i * size, size)), cancellation);
             var embeds = new float[batch * EmbeddingWidth];
             EmbedPixels(pixels.AsMemory(0, batch * size), batch, embeds);
             embeds.Chunk(EmbeddingWidth).ToArray().CopyTo(result, start);
@@ -200,28 +202,31 @@ public sealed class MultimodalModel : IDisposable
         }
     }
 
-    /// <summary>Embeds texts, in batches. Each is cut to the tokenizer's context length.</summary>
+    /// <summary>Embeds texts, in batches, each distinct text once. Each is cut to the tokenizer's context length.</summary>
     /// <param name="texts">The texts.</param>
     /// <param name="cancellation">Ends the work between two batches.</param>
-    /// <returns>One row of E values and length 1 per text, in order.</returns>
+    /// <returns>One row of E values and length 1 per text, in order; each an array of its own.</returns>
     /// <exception cref="NotSupportedException">The model has no encoder for texts.</exception>
     public float[][] EmbedTexts(IReadOnlyList<string> texts, CancellationToken cancellation = default)
     {
         Require(Modality.Text);
-        var result = new float[texts.Count][];
-        int[] lengths = [.. texts.Select(text => Texts.Encode(text).Count)];
+        var rows = new Dictionary<string, float[]>(StringComparer.Ordinal);
+        string[] distinct = [.. texts.Distinct(StringComparer.Ordinal)];
+        int[] lengths = [.. distinct.Select(text => Texts.Encode(text).Count)];
         // Texts of one length run together, so that no family computes more padding than it must see.
         foreach (IGrouping<int, int> group in Enumerable.Range(0, lengths.Length).GroupBy(i => Definition.PaddedLength(lengths[i])))
             foreach (int[] batch in group.Chunk(TextBatch))
             {
                 cancellation.ThrowIfCancellationRequested();
                 var ids = new long[batch.Length * group.Key];
-                Texts.EncodeBatch([.. batch.Select(i => texts[i])], group.Key, ids, []);
+                Texts.EncodeBatch([.. batch.Select(i => distinct[i])], group.Key, ids, []);
                 var embeds = new float[batch.Length * EmbeddingWidth];
                 EmbedIds(ids, batch.Length, group.Key, embeds);
-                for (int i = 0; i < batch.Length; i++) result[batch[i]] = embeds[(i * EmbeddingWidth)..((i + 1) * EmbeddingWidth)];
+                for (int i = 0; i < batch.Length; i++)
+                    rows.Add(distinct[batch[i]], embeds[(i * EmbeddingWidth)..((i + 1) * EmbeddingWidth)]);
             }
-        return result;
+        var handedOut = new HashSet<string>(StringComparer.Ordinal);
+        return [.. texts.Select(text => handedOut.Add(text) ? rows[text] : [.. rows[text]])];
     }
 
     /// <summary>Runs tensors through the model: all of it where all its inputs are given, else the encoders whose inputs are

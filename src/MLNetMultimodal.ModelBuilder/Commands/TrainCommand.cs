@@ -159,6 +159,8 @@ static class TrainCommand
             ToolOptions.Of<string?>("--checkpoints", "DIR", "Folder for checkpoints; a training goes on from one that is there.");
         readonly Option<int> _checkpointSteps =
             ToolOptions.Defaulting("--checkpoint-steps", "Steps between two checkpoints.", Defaults.CheckpointSteps);
+        readonly Option<string?> _cache = ToolOptions.Of<string?>(
+            "--cache", "DIR", "Folder that keeps decoded pictures, in place of memory, for this run and the next.");
         readonly Option<string?> _logs = ToolOptions.Of<string?>("--logs", "DIR", "Folder for TensorBoard's event files.");
 
         public Option<string?> Validation { get; } =
@@ -178,7 +180,7 @@ static class TrainCommand
             [
                 _output, _initialize, Validation, ValidationShare, _epochs, _batchSize, _microBatchSize, _learningRate,
                 _warmupShare, _weightDecay, _gradientClip, _ema, _patchDropout, _cropMinScale, _flip, _translate, _erase,
-                _vocabularySize, _objective, _bfloat16, _device, Seed, _patience, _checkpoints, _checkpointSteps, _logs,
+                _vocabularySize, _objective, _bfloat16, _device, Seed, _patience, _checkpoints, _checkpointSteps, _cache, _logs,
             ];
             foreach (Option option in options) command.Add(option);
             Templates.AddTo(command);
@@ -222,6 +224,7 @@ static class TrainCommand
             EarlyStoppingPatience = parsed.GetValue(_patience),
             Checkpoints = parsed.GetValue(_checkpoints),
             CheckpointSteps = parsed.GetValue(_checkpointSteps),
+            Cache = parsed.GetValue(_cache),
             Logs = parsed.GetValue(_logs),
         };
     }

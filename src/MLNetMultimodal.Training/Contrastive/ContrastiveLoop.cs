@@ -48,7 +48,7 @@ sealed class ContrastiveLoop : IDisposable
     readonly WarmupCosine _schedule;
     readonly Queue<double> _losses = new();
     EarlyStopping? _earlyStopping;
-    readonly Stopwatch _clock = new();
+    readonly Stopwatch _clock = new(), _waiting = new();
     double _elapsedBefore;
     int _at;
     double? _best;
@@ -102,7 +102,9 @@ sealed class ContrastiveLoop : IDisposable
         int first = _at;
         while (_at < TotalSteps && !stopped && !_options.Cancellation.IsCancellationRequested)
         {
+            _waiting.Start();
             PairBatch batch = (ahead ?? MakeAsync(_at)).GetAwaiter().GetResult();
+            _waiting.Stop();
             ahead = _at + 1 < TotalSteps ? MakeAsync(_at + 1) : null;
             var (loss, norm) = TakeStep(batch);
             _at++;
@@ -168,6 +170,7 @@ sealed class ContrastiveLoop : IDisposable
             GradientNorm = norm,
             SamplesPerSecond = perSecond,
             Elapsed = _clock.Elapsed,
+            DataWait = _waiting.Elapsed,
             Remaining = TimeSpan.FromSeconds((TotalSteps - _at) * (double)BatchSize / perSecond),
             ValidationMetric = validated,
         });
@@ -176,6 +179,7 @@ sealed class ContrastiveLoop : IDisposable
         logs.Scalar("train/learning_rate", _schedule.At(_at - 1), _at);
         logs.Scalar("train/gradient_norm", norm, _at);
         logs.Scalar("train/samples_per_second", perSecond, _at);
+        logs.Scalar("train/data_wait_share", _waiting.Elapsed / _clock.Elapsed, _at);
         if (validated is { } metric) logs.Scalar("validation/top1", metric, _at);
     }
 
@@ -262,7 +266,7 @@ sealed class ContrastiveLoop : IDisposable
             using DisposeScope part = NewDisposeScope();
             int count = Math.Min(batch, set.Count - start);
             var pixels = new float[count * size];
-            Parallel.For(0, count, i => _images.Normalize(_images.ResizeAndCrop(set.Picture(start + i)), pixels.AsSpan(i * size, size)));
+            Parallel.For(0, count, i => _images.Normalize(new(_images.Width, _images.Height, set.Pictures.Pixels(start + i).ToArray()), pixels.AsSpan(i * size, size)));
             Tensor embeds = Embed(ops, Modality.Image, tensor(pixels, [count, 3, _images.Height, _images.Width]).to(_model.Device));
             long[] picked = embeds.matmul(groups.t()).argmax(1).to(CPU).data<long>().ToArray();         // [B, G] -> [B]
             for (int i = 0; i < count; i++)

@@ -42,8 +42,8 @@ public sealed class ContrastiveTrainer : IEstimator<MultimodalTransformer>
     }
 
     /// <summary>Trains on all rows; nothing is held back.</summary>
-    /// <param name="input">Pictures and captions, at least 2 rows; pictures are read once and kept in memory at the model's
-    /// size.</param>
+    /// <param name="input">Pictures and captions, at least 2 rows; pictures are read once and kept at the model's size, in
+    /// memory or in <see cref="ContrastiveOptions.Cache"/>.</param>
     /// <exception cref="ArgumentException">A column is missing or of the wrong type, or there are fewer than 2 rows.</exception>
     /// <exception cref="InvalidDataException">A picture cannot be read, a row has no caption or no group, or a file of
     /// <see cref="ContrastiveOptions.Initialize"/> or of a checkpoint is not sound.</exception>
@@ -77,8 +77,8 @@ public sealed class ContrastiveTrainer : IEstimator<MultimodalTransformer>
         using (model)
         {
             if (_options.FineTuning.Lora is { } lora) model.AddLora(lora, _options.Seed);
-            PairSet pairs = reader.Read(train, images);
-            PairSet? held = validation is null ? null : reader.Read(validation, images);
+            using PairSet pairs = reader.Read(train, images);
+            using PairSet? held = validation is null ? null : reader.Read(validation, images);
             using IChannel log = _env.Register("Contrastive").Start("Fit");
             ContrastiveOptions logged = _options with { Progress = new EpochLog(log, _options.Progress) };
             using var loop = new ContrastiveLoop(logged, definition, model, images, texts, pairs, held, fingerprint);

@@ -81,6 +81,11 @@ public sealed record ZeroShotClassifyOptions
     /// <summary>Folder that relative paths in <see cref="Image"/> start from; null for the working directory.</summary>
     public string? ImageFolder { get; init; }
 
+    /// <summary>True decodes JPEGs of at least twice the model's size at 1/2, 1/4 or 1/8 before they are resized exactly, as
+    /// <see cref="Media.Images.ImagePreprocessing.ReducedScaleJpeg"/> says: faster where decoding is the limit, and embeddings
+    /// differ a little. Default false.</summary>
+    public bool ReducedScaleJpeg { get; init; }
+
     /// <summary>B, rows that run through the model together, 1 to 1024; default 8.</summary>
     public int BatchSize { get; init => field = MultimodalEmbedOptions.Batch(value); } = 8;
 

@@ -12,7 +12,7 @@ sealed class ZeroShotBatch(ImagePart image, int labels) : RowBatch
     public ImagePart Image => image;
 
     /// <summary>[B][labels]; null where the picture is missing.</summary>
-    public float[]?[] Scores { get; } = new float[image.Errors.Length][];
+    public float[]?[] Scores { get; } = new float[image.Rows][];
 
     /// <summary>Values that stand for "missing".</summary>
     public float[] NoScores { get; } = [.. Enumerable.Repeat(float.NaN, labels)];
@@ -36,7 +36,7 @@ sealed class ZeroShotComputation : BatchComputation<ZeroShotBatch>
         IHost host, ZeroShotClassifyOptions options, MultimodalModel model, ZeroShotClassifier classifier, string promptSource)
     {
         (_host, _options, _classifier, _promptSource) = (host, options, classifier, promptSource.AsMemory());
-        _image = new(model, options.Image, options.ImageFolder);
+        _image = new(model, options.Image, options.ImageFolder, options.ReducedScaleJpeg);
         _labels = [.. classifier.Labels.Select(l => l.AsMemory())];
         int labels = _labels.Length, top = Math.Min(options.TopK, labels);
         List<OutputColumn> outputs =
