@@ -108,6 +108,9 @@ public sealed class ModelHubTests : HubFixture
     [InlineData(
         "config.json modules.json 1_Pooling/config.json 2_Normalize/x.txt sentence_bert_config.json vocab.txt model.safetensors a.bin",
         "config.json modules.json 1_Pooling/config.json sentence_bert_config.json vocab.txt model.safetensors")]
+    [InlineData(
+        "config.json modules.json 1_Pooling/config.json 2_Dense/config.json 2_Dense/model.safetensors 2_Dense/pytorch_model.bin model.safetensors",
+        "config.json modules.json 1_Pooling/config.json 2_Dense/config.json 2_Dense/model.safetensors model.safetensors")]
     [InlineData("open_clip_config.json open_clip_model.safetensors open_clip_pytorch_model.bin tokenizer.json",
         "open_clip_config.json open_clip_model.safetensors tokenizer.json")]
     [InlineData("config.json model.safetensors open_clip_model.safetensors open_clip_config.json onnx/model.onnx",
