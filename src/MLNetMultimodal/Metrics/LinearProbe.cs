@@ -97,7 +97,7 @@ public static class LinearProbeEvaluation
         /// a decade; of equal accuracies the one with the lower cross entropy). With
         /// <see cref="LinearProbeOptions.ShotsPerClass"/>, few-shot: k rows of each class are drawn by the seed, and nothing else
         /// of the training data is used. Rows are drawn by their ids, so a shuffled view gives the same result. Both views are
-        /// read once, and held in memory.</summary>
+        /// read once, and held in memory. A sweep fits about 15 probes: with tens of thousands of rows it takes many minutes.</summary>
         /// <param name="train">Rows to learn from.</param>
         /// <param name="test">Other rows, to measure on.</param>
         /// <param name="options">Columns and protocol; null for the defaults.</param>
