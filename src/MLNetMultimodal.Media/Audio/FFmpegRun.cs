@@ -1,3 +1,4 @@
+using System.ComponentModel;
 using System.Diagnostics;
 
 namespace MLNetMultimodal.Media.Audio;
@@ -24,7 +25,14 @@ sealed class FFmpegRun : IDisposable
             RedirectStandardError = true,
             CreateNoWindow = true,
         };
-        _process = Process.Start(start)!;
+        try
+        {
+            _process = Process.Start(start)!;
+        }
+        catch (Win32Exception e)
+        {
+            throw new InvalidDataException($"'{name}' cannot be decoded: '{program}' does not start ({e.Message}).", e);
+        }
         _process.StandardInput.Close();
         _process.ErrorDataReceived += (_, line) => Complain(line.Data);
         _process.BeginErrorReadLine();
@@ -49,6 +57,7 @@ sealed class FFmpegRun : IDisposable
     {
         _registration.Dispose();
         End();
+        _process.WaitForExit(); // else it may still hold its file
         _process.Dispose();
     }
 

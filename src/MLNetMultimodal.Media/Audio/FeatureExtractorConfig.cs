@@ -7,6 +7,7 @@ namespace MLNetMultimodal.Media.Audio;
 static class FeatureExtractorConfig
 {
     const string Nested = "feature_extractor";
+    const long MaxInputSamples = 1 << 27;
 
     public static bool IsNested(JsonElement root) => root.ValueKind == JsonValueKind.Object
         && root.TryGetProperty(Nested, out JsonElement nested) && nested.ValueKind == JsonValueKind.Object;
@@ -99,8 +100,13 @@ static class FeatureExtractorConfig
         };
     }
 
-    static int FramesOf(long samples, int hop) => samples % hop == 0 ? (int)Math.Min(samples / hop, int.MaxValue - 1)
-        : throw new FormatException($"hop_length {hop} does not divide the {samples} samples of an input.");
+    static int FramesOf(long samples, int hop)
+    {
+        if (samples > MaxInputSamples)
+            throw new FormatException($"an input of {samples} samples is more than the {MaxInputSamples} supported.");
+        return samples % hop == 0 ? (int)(samples / hop)
+            : throw new FormatException($"hop_length {hop} does not divide the {samples} samples of an input.");
+    }
 
     static JsonElement? Find(JsonElement root, string name) =>
         root.TryGetProperty(name, out JsonElement value) && value.ValueKind != JsonValueKind.Null ? value : null;

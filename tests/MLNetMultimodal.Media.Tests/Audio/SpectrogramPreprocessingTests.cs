@@ -127,6 +127,7 @@ public sealed class SpectrogramPreprocessingTests
     [InlineData("Frames", """{"feature_extractor_type": "ASTFeatureExtractor", "max_length": 2000000000}""")]
     [InlineData("sampling_rate", """{"feature_extractor_type": "ASTFeatureExtractor", "sampling_rate": -1}""")]
     [InlineData("hop_length", """{"feature_extractor_type": "WhisperFeatureExtractor", "hop_length": 161}""")]
+    [InlineData("an input of 16000000000 samples", """{"feature_extractor_type": "WhisperFeatureExtractor", "chunk_length": 1000000}""")]
     [InlineData("mean", """{"feature_extractor_type": "ASTFeatureExtractor", "mean": "x"}""")]
     [InlineData("padding_side", """{"feature_extractor_type": "ASTFeatureExtractor", "padding_side": "left"}""")]
     [InlineData("Array", "[]")]
