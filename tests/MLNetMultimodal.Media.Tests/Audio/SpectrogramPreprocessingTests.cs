@@ -140,6 +140,23 @@ public sealed class SpectrogramPreprocessingTests
     }
 
     [Fact]
+    public void Written_file_is_read_as_the_same_again()
+    {
+        foreach (SpectrogramPreprocessing p in new[]
+        {
+            SpectrogramPreprocessing.Ast(128) with { LogMel = LogMelConfig.Kaldi(8000, 64), Mean = -3.1f, Std = 1.3f },
+            SpectrogramPreprocessing.Whisper(128), SpectrogramPreprocessing.Whisper() with { Frames = 200 }, SpectrogramPreprocessing.Clap(),
+            SpectrogramPreprocessing.Clap() with { Padding = SpectrogramPadding.Silence, Frames = 501 },
+        })
+            Assert.Equal(p, Read(p.ToJson()));
+        Assert.Contains("\"feature_extractor_type\": \"WhisperFeatureExtractor\"", SpectrogramPreprocessing.Whisper().ToJson(),
+            StringComparison.Ordinal);
+        Assert.Throws<InvalidOperationException>(() => SpectrogramPreprocessing.ImageBind().ToJson());
+        Assert.Throws<InvalidOperationException>(() => (SpectrogramPreprocessing.Whisper() with { Frames = 2999 }).ToJson());
+        Assert.Throws<InvalidOperationException>(() => (SpectrogramPreprocessing.Ast() with { LogMel = LogMelConfig.Whisper() }).ToJson());
+    }
+
+    [Fact]
     public void Files_of_a_model_are_looked_through_in_order()
     {
         var files = new Dictionary<string, string>
