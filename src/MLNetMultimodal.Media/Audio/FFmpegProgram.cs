@@ -10,8 +10,8 @@ public sealed record FFmpegProgram
 {
     // Containers of sound and video that hold everything they need; playlists, scripts, devices and text are not among them.
     const string Formats = "aac,ac3,adp,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dsf,dts,dv,eac3,flac,flv,gif,h264,hevc,ivf," +
-        "loas,m4v,matroska,webm,mjpeg,mlp,mov,mp4,m4a,3gp,3g2,mj2,mp3,mpc,mpc8,mpeg,mpegts,mpegvideo,mxf,nut,ogg,rm,rso,shn," +
-        "sox,swf,tak,truehd,tta,voc,w64,wav,wv,wtv,yuv4mpegpipe";
+        "loas,m4v,matroska,webm,mjpeg,mlp,mov,mp4,m4a,3gp,3g2,mj2,mp3,mpc,mpc8,mpeg,mpegts,mpegvideo,mxf,nistsphere,nut,ogg,rm," +
+        "rso,shn,sox,swf,tak,truehd,tta,voc,w64,wav,wv,wtv,yuv4mpegpipe";
 
     /// <summary>The programs that are found along PATH.</summary>
     public static FFmpegProgram Default { get; } = new();

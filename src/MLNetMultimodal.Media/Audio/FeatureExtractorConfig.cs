@@ -1,4 +1,5 @@
 using System.Text.Json;
+using System.Text.Json.Nodes;
 
 namespace MLNetMultimodal.Media.Audio;
 
@@ -7,6 +8,7 @@ namespace MLNetMultimodal.Media.Audio;
 static class FeatureExtractorConfig
 {
     const string Nested = "feature_extractor";
+    const long MaxInputSamples = 1 << 27;
 
     public static bool IsNested(JsonElement root) => root.ValueKind == JsonValueKind.Object
         && root.TryGetProperty(Nested, out JsonElement nested) && nested.ValueKind == JsonValueKind.Object;
@@ -29,6 +31,52 @@ static class FeatureExtractorConfig
         };
         RefuseOther(root, "padding_side", "right");
         return read;
+    }
+
+    // Null where no class has these settings: what is written must be read as the same again.
+    public static string? Write(SpectrogramPreprocessing p)
+    {
+        foreach (JsonObject fields in (ReadOnlySpan<JsonObject>)[Ast(p), Whisper(p), Clap(p)])
+            try
+            {
+                string json = fields.ToJsonString(new() { WriteIndented = true, NewLine = "\n" });
+                if (Read(JsonElement.Parse(json)) == p)
+                    return json + "\n";
+            }
+            catch (Exception e) when (e is FormatException or ArgumentException)
+            {
+                // These settings are beyond this class.
+            }
+        return null;
+    }
+
+    static JsonObject Ast(SpectrogramPreprocessing p) => Fields(p, "ASTFeatureExtractor", 1, ("num_mel_bins", p.LogMel.MelBins),
+        ("max_length", p.Frames), ("do_normalize", true), ("mean", p.Mean), ("std", p.Std / 2));
+
+    static JsonObject Whisper(SpectrogramPreprocessing p) => Fields(p, "WhisperFeatureExtractor", p.LogMel.MelBins,
+        ("n_fft", p.LogMel.FftSamples), ("hop_length", p.LogMel.HopSamples), ("nb_max_frames", p.Frames),
+        ("chunk_length", p.MaxSamples / p.LogMel.SampleRateHz), ("n_samples", p.MaxSamples));
+
+    static JsonObject Clap(SpectrogramPreprocessing p) => Fields(p, "ClapFeatureExtractor", p.LogMel.MelBins,
+        ("fft_window_size", p.LogMel.FftSamples), ("hop_length", p.LogMel.HopSamples), ("nb_max_frames", p.Frames - 1),
+        ("max_length_s", p.MaxSamples / p.LogMel.SampleRateHz), ("nb_max_samples", p.MaxSamples),
+        ("frequency_min", p.LogMel.MinHz), ("frequency_max", p.LogMel.HighestHz), ("truncation", "rand_trunc"),
+        ("padding", p.Padding == SpectrogramPadding.Repeats ? "repeatpad" : "pad"), ("top_db", null));
+
+    static JsonObject Fields(SpectrogramPreprocessing p, string type, int size, params ReadOnlySpan<(string Name, JsonNode? Value)> more)
+    {
+        JsonObject fields = new()
+        {
+            ["feature_extractor_type"] = type,
+            ["feature_size"] = size,
+            ["sampling_rate"] = p.LogMel.SampleRateHz,
+            ["padding_side"] = "right",
+            ["padding_value"] = 0.0,
+            ["return_attention_mask"] = false,
+        };
+        foreach ((string name, JsonNode? value) in more)
+            fields[name] = value;
+        return fields;
     }
 
     static SpectrogramPreprocessing ReadAst(JsonElement root)
@@ -99,8 +147,13 @@ static class FeatureExtractorConfig
         };
     }
 
-    static int FramesOf(long samples, int hop) => samples % hop == 0 ? (int)Math.Min(samples / hop, int.MaxValue - 1)
-        : throw new FormatException($"hop_length {hop} does not divide the {samples} samples of an input.");
+    static int FramesOf(long samples, int hop)
+    {
+        if (samples > MaxInputSamples)
+            throw new FormatException($"an input of {samples} samples is more than the {MaxInputSamples} supported.");
+        return samples % hop == 0 ? (int)(samples / hop)
+            : throw new FormatException($"hop_length {hop} does not divide the {samples} samples of an input.");
+    }
 
     static JsonElement? Find(JsonElement root, string name) =>
         root.TryGetProperty(name, out JsonElement value) && value.ValueKind != JsonValueKind.Null ? value : null;

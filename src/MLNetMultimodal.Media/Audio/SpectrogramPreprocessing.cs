@@ -166,6 +166,13 @@ public sealed record SpectrogramPreprocessing
     public static SpectrogramPreprocessing FromJson(ReadOnlySpan<byte> utf8Json) =>
         Parse(utf8Json, FileName, FeatureExtractorConfig.Read);
 
+    /// <summary>Writes <c>preprocessor_config.json</c>, as Hugging Face's feature extractor of AST, Whisper or CLAP reads
+    /// it.</summary>
+    /// <returns>The text of the file.</returns>
+    /// <exception cref="InvalidOperationException">None of the three classes has these settings.</exception>
+    public string ToJson() => FeatureExtractorConfig.Write(this) ?? throw new InvalidOperationException(
+        "No feature extractor of AST, Whisper or CLAP has these settings, so preprocessor_config.json cannot say them.");
+
     static T Parse<T>(ReadOnlySpan<byte> utf8Json, string file, Func<JsonElement, T> read)
     {
         try

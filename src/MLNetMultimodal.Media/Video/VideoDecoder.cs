@@ -34,22 +34,19 @@ public sealed class VideoDecoder
     public VideoInfo Inspect(string path, CancellationToken cancellation = default)
     {
         CheckExists(path);
-        using JsonDocument document = Probe(path, ["-show_entries", "stream=codec_type,width,height,avg_frame_rate,nb_frames" +
-            ":stream_disposition=attached_pic"], cancellation);
+        using JsonDocument document = Probe(path, ["-show_entries", "stream=codec_type,width,height,avg_frame_rate,r_frame_rate," +
+            "nb_frames:stream_disposition=attached_pic"], cancellation);
         JsonElement[] streams = [.. document.RootElement.GetProperty("streams").EnumerateArray()];
         JsonElement video = streams.FirstOrDefault(s => Text(s, "codec_type") == "video"
             && !(s.TryGetProperty("disposition", out JsonElement d) && d.GetProperty("attached_pic").GetInt32() == 1));
-        if (video.ValueKind == JsonValueKind.Undefined)
+        if (video.ValueKind == JsonValueKind.Undefined || !video.TryGetProperty("width", out JsonElement width)
+            || !video.TryGetProperty("height", out JsonElement height))
             throw new InvalidDataException($"'{path}' holds no video.");
-        string[] rate = (Text(video, "avg_frame_rate") ?? "0/0").Split('/');
-        double framesPerSecond = double.Parse(rate[0], CultureInfo.InvariantCulture)
-            / double.Parse(rate[^1], CultureInfo.InvariantCulture);
-        if (!(framesPerSecond is > 0 and < 100_000))
-            throw new InvalidDataException($"'{path}' is a video of unknown frame rate.");
+        double framesPerSecond = Rate(Text(video, "avg_frame_rate")) ?? Rate(Text(video, "r_frame_rate"))
+            ?? throw new InvalidDataException($"'{path}' is a video of unknown frame rate.");
         if (!long.TryParse(Text(video, "nb_frames"), CultureInfo.InvariantCulture, out long frames))
             frames = CountFrames(path, cancellation);
-        return new(video.GetProperty("width").GetInt32(), video.GetProperty("height").GetInt32(), framesPerSecond, frames,
-            streams.Any(s => Text(s, "codec_type") == "audio"));
+        return new(width.GetInt32(), height.GetInt32(), framesPerSecond, frames, streams.Any(s => Text(s, "codec_type") == "audio"));
     }
 
     /// <summary>The pictures that are on the screen at the times start, start + 1 / rate, start + 2 / rate and so on.</summary>
@@ -126,7 +123,7 @@ public sealed class VideoDecoder
 
     IEnumerable<RgbImage> Pictures(string path, string[] input, string filter, CancellationToken cancellation)
     {
-        using FFmpegRun run = FFmpeg.Decode(path, path, Need(path), input,
+        using FFmpegRun run = FFmpeg.Decode(path, path, Need(path), ["-max_pixels", Text(ImageDecoder.MaxPixels), .. input],
             ["-map", "0:V:0", "-vf", $"{filter},scale=flags=accurate_rnd+full_chroma_int+bitexact,format=rgb24", "-r",
                 RenumberedRate, "-c:v", "ppm", "-f", "image2pipe", "pipe:1"], cancellation);
         var pictures = new PpmReader(run.Output, path);
@@ -142,11 +139,17 @@ public sealed class VideoDecoder
     {
         using JsonDocument document = Probe(path,
             ["-count_packets", "-select_streams", "V:0", "-show_entries", "stream=nb_read_packets"], cancellation);
-        return long.Parse(Text(document.RootElement.GetProperty("streams")[0], "nb_read_packets")!, CultureInfo.InvariantCulture);
+        string? packets = Text(document.RootElement.GetProperty("streams")[0], "nb_read_packets");
+        return long.TryParse(packets, CultureInfo.InvariantCulture, out long frames) ? frames : 0;
     }
 
     JsonDocument Probe(string path, string[] questions, CancellationToken cancellation) =>
         JsonDocument.Parse(FFmpeg.Probe(path, path, Need(path), questions, cancellation));
+
+    // Such as 30000/1001; null for 0/0.
+    static double? Rate(string? ratio) => ratio?.Split('/') is [var frames, var seconds]
+        && double.Parse(frames, CultureInfo.InvariantCulture) / double.Parse(seconds, CultureInfo.InvariantCulture) is var rate
+        && rate is > 0 and < 100_000 ? rate : null;
 
     static string Need(string path) => $"'{path}' is to be read as a video, which needs ffmpeg";
 

@@ -127,6 +127,7 @@ public sealed class SpectrogramPreprocessingTests
     [InlineData("Frames", """{"feature_extractor_type": "ASTFeatureExtractor", "max_length": 2000000000}""")]
     [InlineData("sampling_rate", """{"feature_extractor_type": "ASTFeatureExtractor", "sampling_rate": -1}""")]
     [InlineData("hop_length", """{"feature_extractor_type": "WhisperFeatureExtractor", "hop_length": 161}""")]
+    [InlineData("an input of 16000000000 samples", """{"feature_extractor_type": "WhisperFeatureExtractor", "chunk_length": 1000000}""")]
     [InlineData("mean", """{"feature_extractor_type": "ASTFeatureExtractor", "mean": "x"}""")]
     [InlineData("padding_side", """{"feature_extractor_type": "ASTFeatureExtractor", "padding_side": "left"}""")]
     [InlineData("Array", "[]")]
@@ -136,6 +137,23 @@ public sealed class SpectrogramPreprocessingTests
         string message = Assert.Throws<InvalidDataException>(() => Read(json)).Message;
         Assert.Contains("preprocessor_config.json", message, StringComparison.Ordinal);
         Assert.Contains(reason, message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Written_file_is_read_as_the_same_again()
+    {
+        foreach (SpectrogramPreprocessing p in new[]
+        {
+            SpectrogramPreprocessing.Ast(128) with { LogMel = LogMelConfig.Kaldi(8000, 64), Mean = -3.1f, Std = 1.3f },
+            SpectrogramPreprocessing.Whisper(128), SpectrogramPreprocessing.Whisper() with { Frames = 200 }, SpectrogramPreprocessing.Clap(),
+            SpectrogramPreprocessing.Clap() with { Padding = SpectrogramPadding.Silence, Frames = 501 },
+        })
+            Assert.Equal(p, Read(p.ToJson()));
+        Assert.Contains("\"feature_extractor_type\": \"WhisperFeatureExtractor\"", SpectrogramPreprocessing.Whisper().ToJson(),
+            StringComparison.Ordinal);
+        Assert.Throws<InvalidOperationException>(() => SpectrogramPreprocessing.ImageBind().ToJson());
+        Assert.Throws<InvalidOperationException>(() => (SpectrogramPreprocessing.Whisper() with { Frames = 2999 }).ToJson());
+        Assert.Throws<InvalidOperationException>(() => (SpectrogramPreprocessing.Ast() with { LogMel = LogMelConfig.Whisper() }).ToJson());
     }
 
     [Fact]
