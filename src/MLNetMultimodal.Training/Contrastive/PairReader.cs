@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Runtime.ExceptionServices;
 using Microsoft.ML;
 using Microsoft.ML.Data;
 using MLNetMultimodal.Media.Images;
@@ -9,6 +10,8 @@ namespace MLNetMultimodal.Training;
 /// <summary>Reads pictures and captions out of a data view.</summary>
 sealed class PairReader(ContrastiveOptions options)
 {
+    const int Chunk = 64; // pictures that are held encoded
+
     /// <summary>All captions, in the order of the rows.</summary>
     public IEnumerable<string> Captions(IDataView data)
     {
@@ -38,11 +41,33 @@ sealed class PairReader(ContrastiveOptions options)
         return set;
     }
 
-    /// <summary>The pictures of all rows.</summary>
+    /// <summary>The pictures of all rows, decoded on all cores.</summary>
     /// <param name="data">The rows.</param>
     /// <param name="images">How pictures are made.</param>
     /// <param name="set">Is given captions and groups on the way; null where it has them.</param>
-    IEnumerable<RgbImage> Pictures(IDataView data, ImagePreprocessing images, PairSet? set)
+    IEnumerable<RgbImage> Pictures(IDataView data, ImagePreprocessing images, PairSet? set) =>
+        Encoded(data, set).Chunk(Chunk).SelectMany(chunk => Decode(chunk, images));
+
+    static RgbImage[] Decode(Func<RgbImage>[] encoded, ImagePreprocessing images)
+    {
+        var pictures = new RgbImage[encoded.Length];
+        var errors = new Exception?[encoded.Length];
+        Parallel.For(0, encoded.Length, i =>
+        {
+            try
+            {
+                pictures[i] = images.ResizeAndCrop(encoded[i]());
+            }
+            catch (InvalidDataException e)
+            {
+                errors[i] = e;
+            }
+        });
+        if (Array.Find(errors, e => e is not null) is { } first) ExceptionDispatchInfo.Throw(first); // of several, the first row's
+        return pictures;
+    }
+
+    IEnumerable<Func<RgbImage>> Encoded(IDataView data, PairSet? set)
     {
         using DataViewRowCursor cursor = data.GetRowCursor(set is null ? [data.Schema[options.Image]] : Columns(data));
         using var pictures = new ImageColumn(cursor, options.Image, options.ImageFolder);
@@ -51,7 +76,7 @@ sealed class PairReader(ContrastiveOptions options)
         {
             options.Cancellation.ThrowIfCancellationRequested();
             if (set is not null) pair!(set);
-            yield return images.ResizeAndCrop(pictures.Read());
+            yield return pictures.Take();
         }
     }
 

@@ -6,13 +6,12 @@ using MLNetMultimodal.Media.Images;
 
 namespace MLNetMultimodal.Transforms;
 
-/// <summary>A column of pictures, read row by row and decoded on the spot: MLImage, a path as text, or the bytes of a picture
-/// file.</summary>
+/// <summary>A column of pictures, read row by row: MLImage, a path as text, or the bytes of a picture file.</summary>
 sealed class ImageColumn : IDisposable
 {
     readonly DataViewRow _row;
     readonly string _name;
-    readonly Func<RgbImage> _read;
+    readonly Func<Func<RgbImage>> _take;
     readonly Action<IncrementalHash> _append;
     MLImage? _image;
 
@@ -21,7 +20,7 @@ sealed class ImageColumn : IDisposable
         (_row, _name) = (row, name);
         DataViewSchema.Column column = Columns.Find(row.Schema, name);
         Columns.CheckImages(name, Columns.ItemType(column), Columns.IsVector(column));
-        (_read, _append) = column.Type switch
+        (_take, _append) = column.Type switch
         {
             ImageDataViewType => Images(row.GetGetter<MLImage>(column)),
             TextDataViewType => Paths(row.GetGetter<ReadOnlyMemory<char>>(column), folder),
@@ -29,19 +28,26 @@ sealed class ImageColumn : IDisposable
         };
     }
 
-    /// <summary>The picture of the current row.</summary>
-    /// <exception cref="InvalidDataException">It is missing or cannot be read; the message names row and column.</exception>
-    public RgbImage Read() => Guard(_read);
+    /// <summary>Takes the current row's picture, to be decoded later, on any thread.</summary>
+    /// <returns>Decodes it; throws <see cref="InvalidDataException"/>, which names row and column, where it cannot be
+    /// read.</returns>
+    /// <exception cref="InvalidDataException">It is missing; the message names row and column.</exception>
+    public Func<RgbImage> Take()
+    {
+        long row = _row.Position;
+        Func<RgbImage> decode = Guard(row, _take);
+        return () => Guard(row, decode);
+    }
 
     /// <summary>Adds the bytes that the current row's picture is made of to a hash, without decoding it.</summary>
     /// <exception cref="InvalidDataException">It is missing or cannot be read; the message names row and column.</exception>
-    public void AppendTo(IncrementalHash hash) => Guard(() =>
+    public void AppendTo(IncrementalHash hash) => Guard(_row.Position, () =>
     {
         _append(hash);
         return true;
     });
 
-    T Guard<T>(Func<T> read)
+    T Guard<T>(long row, Func<T> read)
     {
         try
         {
@@ -49,27 +55,32 @@ sealed class ImageColumn : IDisposable
         }
         catch (Exception e) when (e is IOException or InvalidDataException or NotSupportedException or UnauthorizedAccessException)
         {
-            throw new InvalidDataException($"row {_row.Position}, column '{_name}': the picture cannot be read: {e.Message}", e);
+            throw new InvalidDataException($"row {row}, column '{_name}': the picture cannot be read: {e.Message}", e);
         }
     }
 
-    (Func<RgbImage>, Action<IncrementalHash>) Images(ValueGetter<MLImage> getter)
+    (Func<Func<RgbImage>>, Action<IncrementalHash>) Images(ValueGetter<MLImage> getter)
     {
-        MLImage Next()
+        RgbImage Next()
         {
             getter(ref _image!);
-            return _image ?? throw Missing();
+            return _image is null ? throw Missing() : Pixels(_image);
+        }
+        Func<RgbImage> Copied()
+        {
+            RgbImage picture = Next(); // the next row's takes the place of this one's
+            return () => picture;
         }
         void AppendPixels(IncrementalHash hash)
         {
-            RgbImage picture = Pixels(Next());
+            RgbImage picture = Next();
             hash.AppendData(BitConverter.GetBytes(picture.Width));
             Append(hash, picture.Pixels);
         }
-        return (() => Pixels(Next()), AppendPixels);
+        return (Copied, AppendPixels);
     }
 
-    static (Func<RgbImage>, Action<IncrementalHash>) Paths(ValueGetter<ReadOnlyMemory<char>> getter, string? folder)
+    static (Func<Func<RgbImage>>, Action<IncrementalHash>) Paths(ValueGetter<ReadOnlyMemory<char>> getter, string? folder)
     {
         ReadOnlyMemory<char> path = default;
         string Next()
@@ -77,10 +88,12 @@ sealed class ImageColumn : IDisposable
             getter(ref path);
             return path.IsEmpty ? throw Missing() : folder is null ? path.ToString() : Path.Combine(folder, path.ToString());
         }
-        return (() => ImageDecoder.Decode(Next()), hash => Append(hash, File.ReadAllBytes(Next())));
+        return (() => Later(Next()), hash => Append(hash, File.ReadAllBytes(Next())));
+
+        static Func<RgbImage> Later(string file) => () => ImageDecoder.Decode(file);
     }
 
-    static (Func<RgbImage>, Action<IncrementalHash>) Files(ValueGetter<VBuffer<byte>> getter)
+    static (Func<Func<RgbImage>>, Action<IncrementalHash>) Files(ValueGetter<VBuffer<byte>> getter)
     {
         VBuffer<byte> file = default;
         byte[] Next()
@@ -88,7 +101,9 @@ sealed class ImageColumn : IDisposable
             getter(ref file);
             return file.Length == 0 ? throw Missing() : [.. file.DenseValues()];
         }
-        return (() => ImageDecoder.Decode(Next(), "the encoded picture"), hash => Append(hash, Next()));
+        return (() => Later(Next()), hash => Append(hash, Next()));
+
+        static Func<RgbImage> Later(byte[] bytes) => () => ImageDecoder.Decode(bytes, "the encoded picture");
     }
 
     /// <summary>Length and bytes, so that no two rows of pictures give the same bytes.</summary>
