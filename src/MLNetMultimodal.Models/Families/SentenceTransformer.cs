@@ -5,19 +5,32 @@ namespace MLNetMultimodal.Models.Families;
 
 /// <summary>Folders of sentence-transformers (Reimers and Gurevych 2019, arXiv:1908.10084): a BERT-like encoder, and
 /// <c>modules.json</c>, which says how its tokens are pooled.</summary>
-static class SentenceTransformer
+public static class SentenceTransformer
 {
-    public const string ModulesFile = "modules.json", LengthFile = "sentence_bert_config.json";
+    /// <summary>The file that makes a folder one of sentence-transformers.</summary>
+    public const string ModulesFile = "modules.json";
+
+    const string LengthFile = "sentence_bert_config.json";
     const string Known = "Transformer, Pooling, Normalize";
 
     /// <summary>The model with the pooling of the folder.</summary>
     /// <param name="files">The folder.</param>
     /// <param name="encoder">What its config.json describes.</param>
-    public static IModelDefinition Create(ModelFiles files, IModelDefinition encoder)
+    internal static IModelDefinition Create(ModelFiles files, IModelDefinition encoder)
     {
         if (encoder is not BertModel bert)
             throw new NotSupportedException($"'{files.Name}' is a folder of sentence-transformers around '{encoder.ModelType}'; "
                 + $"known are {string.Join(", ", BertConfig.ModelTypes)}.");
+        return new BertModel(bert.Config, ReadPooling(files), ReadLength(files));
+    }
+
+    /// <summary>How the folder's modules make one vector of the tokens of a text.</summary>
+    /// <param name="files">A folder with <see cref="ModulesFile"/>.</param>
+    /// <exception cref="InvalidDataException">A file is not sound, or there is no pooling.</exception>
+    /// <exception cref="NotSupportedException">There are other modules than Transformer, Pooling and Normalize, or another
+    /// pooling.</exception>
+    public static BertPooling ReadPooling(ModelFiles files)
+    {
         BertPooling? pooling = null;
         foreach (var (type, path) in Modules(files))
             switch (type)
@@ -32,12 +45,15 @@ static class SentenceTransformer
                     throw new NotSupportedException(
                         $"{ModulesFile} of '{files.Name}' has the module '{type}' in '{path}'; supported are {Known}, once each.");
             }
-        if (pooling is null) throw new InvalidDataException($"{ModulesFile} of '{files.Name}' has no Pooling; it wants {Known}.");
-        int? length = files.Contains(LengthFile)
-            ? Read(files, LengthFile, root => new ConfigReader(root) is var c && c.Has("max_seq_length") ? c.Int("max_seq_length", 0) : (int?)null)
-            : null;
-        return new BertModel(bert.Config, pooling.Value, length);
+        return pooling ?? throw new InvalidDataException($"{ModulesFile} of '{files.Name}' has no Pooling; it wants {Known}.");
     }
+
+    /// <summary>The most tokens of a text as the folder says; null where it does not.</summary>
+    /// <param name="files">The folder.</param>
+    /// <exception cref="InvalidDataException">The file is not sound.</exception>
+    public static int? ReadLength(ModelFiles files) => files.Contains(LengthFile)
+        ? Read(files, LengthFile, root => new ConfigReader(root) is var c && c.Has("max_seq_length") ? c.Int("max_seq_length", 0) : (int?)null)
+        : null;
 
     static IReadOnlyList<(string Type, string Path)> Modules(ModelFiles files) => Read(files, ModulesFile, root =>
     {
