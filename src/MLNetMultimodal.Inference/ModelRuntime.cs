@@ -42,6 +42,7 @@ sealed class ModelRuntime : IDisposable
         try
         {
             IReadOnlyDictionary<string, TensorData> weights = CheckpointWeights.For(definition, file, files.Name);
+            if (options.Adapter is { } adapter) weights = adapter.Merge(weights);
             float scale = definition.LogitScale is null ? 1 : MathF.Exp(weights[definition.LogitScale].ToSingles()[0]);
             Lazy<OnnxSession> Session(IProgram program) =>
                 new(() => new(OnnxRecorder.Record(program.Name, program, outputs: null, weights, dtype), options.Threads));

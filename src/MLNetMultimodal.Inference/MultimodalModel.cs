@@ -31,6 +31,10 @@ public sealed record InferenceOptions
     /// the first that is there in the order of <see cref="OnnxDtype"/> (<see cref="MultimodalModel.GraphFiles"/> says which).
     /// A folder with weights runs as <see cref="OnnxExport.Dtypes"/>.</summary>
     public OnnxDtype? Dtype { get; init; }
+
+    /// <summary>Low-rank adapters that are added to the folder's weights, such as <c>LoraAdapter.Load("path/to/adapter")</c>; default
+    /// null, none. Layers without one stay mapped to the file.</summary>
+    public LoraAdapter? Adapter { get; init; }
 }
 
 /// <summary>A model folder, loaded: pictures and texts become embeddings. Encoders are built when first used, so that a program
@@ -47,7 +51,7 @@ public sealed class MultimodalModel : IDisposable
 
     MultimodalModel(ModelFiles files, InferenceOptions options)
     {
-        Files = files;
+        (Files, Dtype, Adapter) = (files, options.Dtype, options.Adapter);
         _images = new(ReadImagePreprocessing);
         _texts = new(ReadTokenizer);
         _runtime = GraphFolder.Matches(files) ? GraphFolder.Open(files, options, () => Texts) : ModelRuntime.FromWeights(files, options);
@@ -58,18 +62,19 @@ public sealed class MultimodalModel : IDisposable
     /// until <see cref="Dispose"/>. A folder without weights runs its graphs, of any family: <c>vision_model.onnx</c> and
     /// <c>text_model.onnx</c>, or one <c>model.onnx</c>, in <c>onnx/</c> or beside config.json.</summary>
     /// <param name="folder">The folder.</param>
-    /// <param name="options">Threads, families, dtype; null for the defaults.</param>
+    /// <param name="options">Threads, families, dtype, adapter; null for the defaults.</param>
     /// <exception cref="DirectoryNotFoundException">There is no such folder.</exception>
     /// <exception cref="FileNotFoundException">config.json is missing, or both weights and graphs of the wanted dtype are.</exception>
     /// <exception cref="InvalidDataException">A file is not sound, or weights are missing, surplus or of another shape: one
-    /// message names them all.</exception>
-    /// <exception cref="NotSupportedException">The family is unknown; the message lists those known.</exception>
+    /// message names them all. Or the adapter is for other layers than the model has.</exception>
+    /// <exception cref="NotSupportedException">The family is unknown; the message lists those known. Or there is an adapter, but no
+    /// weights.</exception>
     public static MultimodalModel Load(string folder, InferenceOptions? options = null) =>
         Load(ModelFiles.FromFolder(folder), options);
 
     /// <summary>Loads the files of a model, from a folder or from memory.</summary>
     /// <param name="files">The files.</param>
-    /// <param name="options">Threads, families, dtype; null for the defaults.</param>
+    /// <param name="options">Threads, families, dtype, adapter; null for the defaults.</param>
     /// <inheritdoc cref="Load(string, InferenceOptions?)" path="/exception"/>
     public static MultimodalModel Load(ModelFiles files, InferenceOptions? options = null) =>
         new(files, options ?? new());
@@ -89,6 +94,17 @@ public sealed class MultimodalModel : IDisposable
 
     /// <summary>E, the width of embeddings.</summary>
     public int EmbeddingWidth => Definition.EmbeddingWidth;
+
+    /// <summary>The dtype that was asked for; null for the default.</summary>
+    public OnnxDtype? Dtype { get; }
+
+    /// <summary>The adapter that was added to the weights; null for none.</summary>
+    public LoraAdapter? Adapter { get; }
+
+    /// <summary>Writes its weights in the format of safetensors, with the adapter in them.</summary>
+    /// <param name="stream">Where to.</param>
+    /// <exception cref="NotSupportedException">The folder holds recorded graphs only.</exception>
+    public void WriteWeights(Stream stream) => Safetensors.Write(stream, Weights, new Dictionary<string, string> { ["format"] = "pt" });
 
     internal IReadOnlyDictionary<string, TensorData> Weights => _runtime.Weights?.Values ?? throw GraphModel.NoProgram(Name);
 

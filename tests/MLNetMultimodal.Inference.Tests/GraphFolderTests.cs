@@ -300,5 +300,7 @@ public sealed class GraphFolderTests
         using var folder = new TemporaryFolder();
         Assert.Contains("cannot be trained", Assert.Throws<NotSupportedException>(() => OnnxExport.Write(model, folder.File("out"), OnnxDtype.Fp32)).Message);
         Assert.Contains("cannot be trained", Assert.Throws<NotSupportedException>(() => model.Files.OpenWeights()).Message);
+        var adapter = new LoraAdapter(new(), new Dictionary<string, (TensorData, TensorData)>());
+        Assert.Contains("adapted", Assert.Throws<NotSupportedException>(() => Tiny.Load(recorded, new() { Adapter = adapter })).Message);
     }
 }

@@ -52,9 +52,11 @@ sealed class GraphFolder
     /// <param name="texts">The folder's tokenizer.</param>
     /// <exception cref="FileNotFoundException">There is no config.json, or no graph of the wanted name and dtype.</exception>
     /// <exception cref="InvalidDataException">A graph is not sound, or makes no embeddings; the message names it.</exception>
-    /// <exception cref="NotSupportedException">A graph wants other inputs than pictures and texts.</exception>
+    /// <exception cref="NotSupportedException">A graph wants other inputs than pictures and texts, or there is an
+    /// adapter.</exception>
     public static ModelRuntime Open(ModelFiles files, InferenceOptions options, Func<TextTokenizer> texts)
     {
+        if (options.Adapter is not null) throw GraphModel.NoProgram(files.Name);
         var folder = new GraphFolder(files, options, texts);
         Dictionary<Modality, GraphEncoder> encoders = folder.Encoders();
         var whole = new Lazy<GraphInputs?>(folder.WholeInputs);

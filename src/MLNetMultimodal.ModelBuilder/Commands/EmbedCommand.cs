@@ -1,5 +1,6 @@
 using System.CommandLine;
 using MLNetMultimodal.Inference;
+using MLNetMultimodal.Inference.Onnx;
 
 namespace MLNetMultimodal.ModelBuilder.Commands;
 
@@ -16,9 +17,10 @@ static class EmbedCommand
         Option<string> model = ToolOptions.Model(), format = ToolOptions.Format(ResultWriter.Json, NumPy);
         Option<string[]> images = ToolOptions.Images(), texts = ToolOptions.Texts();
         Option<string?> output = ToolOptions.Of<string?>("--output", "F", "The file to write, in place of standard output.");
+        Option<string?> adapter = ToolOptions.Adapter(), dtype = ToolOptions.Dtype(Enum.GetValues<OnnxDtype>());
         var command = new Command("embed", "Turn pictures and texts into embeddings, the pictures' rows first.")
         {
-            model, images, texts, format, output,
+            model, images, texts, adapter, dtype, format, output,
         };
         command.Validators.Add(result =>
         {
@@ -28,7 +30,8 @@ static class EmbedCommand
         command.SetAction((parsed, cancellation) =>
         {
             string[] pictures = PictureFiles.Expand(parsed.GetValue(images) ?? []), sentences = parsed.GetValue(texts) ?? [];
-            using MultimodalModel loaded = MultimodalModel.Load(parsed.GetRequiredValue(model));
+            using MultimodalModel loaded =
+                ToolOptions.Load(parsed.GetRequiredValue(model), parsed.GetValue(adapter), parsed.GetValue(dtype));
             Row[] rows = ProgressDisplay.Run("embedding", report => Embed(loaded, pictures, sentences, report, cancellation));
             string? file = parsed.GetValue(output);
             if (parsed.GetValue(format) == NumPy)
