@@ -66,9 +66,9 @@ public static class OnnxExport
     /// <summary>The graphs of a model, one after the other.</summary>
     internal static IEnumerable<OnnxModel> Record(MultimodalModel model, OnnxDtype dtype)
     {
-        IProgram full = model.Definition.Full;
+        IProgram full = model.Definition.Full, whole = model.Definition.Exported;
         return model.Definition.Graphs is { } graphs
-            ? graphs.Select(g => OnnxRecorder.Record(g.Key, full, g.Value, model.Weights, dtype))
+            ? graphs.Select(g => OnnxRecorder.Record(g.Key, g.Key == whole.Name ? whole : full, g.Value, model.Weights, dtype))
             : [OnnxRecorder.Record(full.Name, full, null, model.Weights, dtype)];
     }
 

@@ -57,7 +57,7 @@ public sealed class OnnxSession : IEncoder, IDisposable
         else if (file.External.Count == 0) _session = new(files.Read(file.Path).ToArray(), options);
         else
         {
-            _folder = Directory.CreateTempSubdirectory("mlnet-multimodal-session-").FullName;
+            _folder = Directory.CreateTempSubdirectory("mlnet-multimodal-graph-").FullName;
             try
             {
                 foreach (string name in file.External.Append(file.Path))
