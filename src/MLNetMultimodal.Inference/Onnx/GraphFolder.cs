@@ -159,7 +159,9 @@ sealed class GraphFolder
         string[] order = [.. embeds, .. isTower ? pooled.Concat(tokens) : tokens.Concat(pooled)];
         TensorSpec spec = order.Select(name => file.Outputs.FirstOrDefault(o => o.Name == name && o.Type == ElementType.Float32
             && o.Shape.Length == (Tokens.Contains(name) ? 3 : 2))).FirstOrDefault(o => o is not null) ?? throw new InvalidDataException(
-            $"'{file.FullName}' gives {string.Join(", ", file.Outputs)}; an embedding of {(image ? "pictures" : "texts")} is one of {string.Join(", ", order)}.");
+            $"'{file.FullName}' gives {string.Join(", ", file.Outputs.Select(o => $"{o}").Concat(
+                file.OtherOutputs.Select(o => $"{o} of another type")))}; an embedding of {(image ? "pictures" : "texts")} is one of "
+            + $"{string.Join(", ", order)}, as floats of 32 bits.");
         return new(spec, !Tokens.Contains(spec.Name) ? null : image ? BertPooling.FirstToken
             : _files.Contains(SentenceTransformer.ModulesFile) ? SentenceTransformer.ReadPooling(_files) : BertPooling.Mean);
     }

@@ -18,6 +18,7 @@ sealed class OnnxFile
             $"'{FullName}' has the input '{i.Name}' of ONNX type {i.Type?.TensorType?.ElemType ?? 0}; floats of 32 bits, integers of 64 bits "
             + "and booleans can be given."))];
         Outputs = [.. graph.Output.Select(Spec).OfType<TensorSpec>()];
+        OtherOutputs = [.. graph.Output.Where(o => Spec(o) is null).Select(o => o.Name)];
     }
 
     /// <summary>Where it lies in the folder, with <c>/</c>.</summary>
@@ -31,6 +32,9 @@ sealed class OnnxFile
 
     /// <summary>What it gives; outputs of other types than floats of 32 bits, integers of 64 bits and booleans are left out.</summary>
     public IReadOnlyList<TensorSpec> Outputs { get; }
+
+    /// <summary>Names of the outputs that are left out of <see cref="Outputs"/>.</summary>
+    public IReadOnlyList<string> OtherOutputs { get; }
 
     /// <summary>The files of weights beside it, as paths in the folder.</summary>
     public IReadOnlyList<string> External { get; }
