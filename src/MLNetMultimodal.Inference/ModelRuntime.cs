@@ -27,7 +27,8 @@ sealed class ModelRuntime : IDisposable
     /// <summary>Weights by name, and the file they are mapped to; null where only recorded graphs are there.</summary>
     public (IReadOnlyDictionary<string, TensorData> Values, IDisposable File)? Weights { get; init; }
 
-    /// <summary>The graphs of the folder that are run, and the files of their weights; none where the model is recorded.</summary>
+    /// <summary>The graphs of the folder that are run, and the files of their weights; none where the model is
+    /// recorded.</summary>
     public Lazy<IReadOnlyList<string>> GraphFiles { get; init; } = new([]);
 
     /// <summary>Records programs from the folder's weights.</summary>
@@ -35,8 +36,8 @@ sealed class ModelRuntime : IDisposable
     {
         OnnxDtype dtype = options.Dtype ?? OnnxDtype.Fp32;
         if (!OnnxExport.Dtypes.Contains(dtype))
-            throw new NotSupportedException($"'{files.Name}' has weights, which run as {string.Join(", ", OnnxExport.Dtypes)}, but not as "
-                + $"{dtype}; that is for folders of graphs only.");
+            throw new NotSupportedException($"'{files.Name}' has weights, which run as {string.Join(", ", OnnxExport.Dtypes)}, "
+                + $"but not as {dtype}; that is for folders of graphs only.");
         IModelDefinition definition = AtItsSize(ModelFamilies.Create(files, options.Families), files);
         ModelWeights file = files.OpenWeights();
         try
@@ -44,9 +45,11 @@ sealed class ModelRuntime : IDisposable
             IReadOnlyDictionary<string, TensorData> weights = CheckpointWeights.For(definition, file, files.Name);
             if (options.Adapter is { } adapter) weights = adapter.Merge(weights);
             float scale = definition.LogitScale is null ? 1 : MathF.Exp(weights[definition.LogitScale].ToSingles()[0]);
-            Lazy<OnnxSession> Session(IProgram program) => new(() => new(dtype == OnnxDtype.Fp32 ? OnnxRecorder.Record(program, weights)
-                : OnnxRecorder.Record(program.Name, program, outputs: null, weights, dtype), options.Threads));
-            Dictionary<Modality, Lazy<OnnxSession>> encoders = definition.Encoders.ToDictionary(e => e.Key, e => Session(e.Value));
+            OnnxModel Record(IProgram program) => dtype == OnnxDtype.Fp32 ? OnnxRecorder.Record(program, weights)
+                : OnnxRecorder.Record(program.Name, program, outputs: null, weights, dtype);
+            Lazy<OnnxSession> Session(IProgram program) => new(() => new(Record(program), options.Threads));
+            Dictionary<Modality, Lazy<OnnxSession>> encoders =
+                definition.Encoders.ToDictionary(e => e.Key, e => Session(e.Value));
             Lazy<OnnxSession> full = Session(definition.Full);
             return new()
             {

@@ -27,13 +27,13 @@ public sealed record InferenceOptions
     /// beside them.</summary>
     public IReadOnlyList<ModelFamily> Families { get; init; } = ModelFamilies.BuiltIn;
 
-    /// <summary>How weights are stored in what runs. Default null: 32-bit floats; in a folder that holds graphs only, of each graph
-    /// the first that is there in the order of <see cref="OnnxDtype"/> (<see cref="MultimodalModel.GraphFiles"/> says which).
-    /// A folder with weights runs as <see cref="OnnxExport.Dtypes"/>.</summary>
+    /// <summary>How weights are stored in what runs. Default null: 32-bit floats; in a folder that holds graphs only, of each
+    /// graph the first that is there in the order of <see cref="OnnxDtype"/> (<see cref="MultimodalModel.GraphFiles"/> says
+    /// which). A folder with weights runs as <see cref="OnnxExport.Dtypes"/>.</summary>
     public OnnxDtype? Dtype { get; init; }
 
-    /// <summary>Low-rank adapters that are added to the folder's weights, such as <c>LoraAdapter.Load("path/to/adapter")</c>; default
-    /// null, none. Layers without one stay mapped to the file.</summary>
+    /// <summary>Low-rank adapters that are added to the folder's weights, such as
+    /// <c>LoraAdapter.Load("path/to/adapter")</c>; default null, none. Layers without one stay mapped to the file.</summary>
     public LoraAdapter? Adapter { get; init; }
 }
 
@@ -54,7 +54,8 @@ public sealed class MultimodalModel : IDisposable
         (Files, Dtype, Adapter) = (files, options.Dtype, options.Adapter);
         _images = new(ReadImagePreprocessing);
         _texts = new(ReadTokenizer);
-        _runtime = GraphFolder.Matches(files) ? GraphFolder.Open(files, options, () => Texts) : ModelRuntime.FromWeights(files, options);
+        _runtime = GraphFolder.Matches(files) ? GraphFolder.Open(files, options, () => Texts)
+            : ModelRuntime.FromWeights(files, options);
     }
 
     /// <summary>Loads a model folder in the Hugging Face layout: <c>config.json</c> and <c>model.safetensors</c>, and
@@ -64,11 +65,12 @@ public sealed class MultimodalModel : IDisposable
     /// <param name="folder">The folder.</param>
     /// <param name="options">Threads, families, dtype, adapter; null for the defaults.</param>
     /// <exception cref="DirectoryNotFoundException">There is no such folder.</exception>
-    /// <exception cref="FileNotFoundException">config.json is missing, or both weights and graphs of the wanted dtype are.</exception>
+    /// <exception cref="FileNotFoundException">config.json is missing, or both weights and graphs of the wanted dtype
+    /// are.</exception>
     /// <exception cref="InvalidDataException">A file is not sound, or weights are missing, surplus or of another shape: one
     /// message names them all. Or the adapter is for other layers than the model has.</exception>
-    /// <exception cref="NotSupportedException">The family is unknown; the message lists those known. Or there is an adapter, but no
-    /// weights.</exception>
+    /// <exception cref="NotSupportedException">The family is unknown; the message lists those known. Or there is an adapter, but
+    /// no weights.</exception>
     public static MultimodalModel Load(string folder, InferenceOptions? options = null) =>
         Load(ModelFiles.FromFolder(folder), options);
 
@@ -104,7 +106,8 @@ public sealed class MultimodalModel : IDisposable
     /// <summary>Writes its weights in the format of safetensors, with the adapter in them.</summary>
     /// <param name="stream">Where to.</param>
     /// <exception cref="NotSupportedException">The folder holds recorded graphs only.</exception>
-    public void WriteWeights(Stream stream) => Safetensors.Write(stream, Weights, new Dictionary<string, string> { ["format"] = "pt" });
+    public void WriteWeights(Stream stream) =>
+        Safetensors.Write(stream, Weights, new Dictionary<string, string> { ["format"] = "pt" });
 
     internal IReadOnlyDictionary<string, TensorData> Weights => _runtime.Weights?.Values ?? throw GraphModel.NoProgram(Name);
 

@@ -16,7 +16,8 @@ static class ToolOptions
     /// <param name="dtypes">What there is.</param>
     public static Option<string?> Dtype(IEnumerable<OnnxDtype> dtypes)
     {
-        Option<string?> option = Of<string?>("--dtype", "D", "How weights are stored in what runs; by default fp32, or the best that a folder of graphs has.");
+        Option<string?> option = Of<string?>("--dtype", "D",
+            "How weights are stored in what runs; by default fp32, or the best that a folder of graphs has.");
         return option.AcceptOnlyFromAmong([.. dtypes.Select(Name)]);
     }
 

@@ -288,6 +288,9 @@ public sealed class GraphFolderTests
         proto = ModelProto.Parser.ParseFrom(text.Span);
         proto.Graph.Input.Add(new ValueInfoProto(proto.Graph.Input[0]) { Name = "decoder_input_ids" });
         Assert.Contains("decoder_input_ids", Message<NotSupportedException>("onnx/text_model.onnx", proto.ToByteArray()));
+        proto = ModelProto.Parser.ParseFrom(text.Span);
+        proto.Graph.Input[0].Type.TensorType.Shape.Dim[1] = new() { DimValue = int.MaxValue };
+        Assert.Contains($", {int.MaxValue}]", Message<InvalidDataException>("onnx/text_model.onnx", proto.ToByteArray()));
         var odd = new Dictionary<string, ReadOnlyMemory<byte>> { ["config.json"] = whole["config.json"], ["onnx/decoder_model.onnx"] = text };
         Assert.Contains("onnx/decoder_model.onnx", Assert.Throws<FileNotFoundException>(() => Tiny.Load(odd)).Message);
     }

@@ -29,7 +29,8 @@ sealed class GraphEncoder(
 
     /// <summary>E; where the graph does not say, it is run once.</summary>
     public Lazy<int> Width { get; } = new(() => chosen.Spec.Shape[^1] is { IsKnown: true } width ? width.Size
-        : (int)session.Value.Run(inputs.Complete(new Dictionary<string, TensorData>()), [chosen.Spec])[chosen.Spec.Name].Shape[^1]);
+        : (int)session.Value.Run(inputs.Complete(new Dictionary<string, TensorData>()), [chosen.Spec])
+            .Values.Single().Shape[^1]);
 
     /// <summary>What embeddings are made of.</summary>
     public TensorSpec Output => chosen.Spec;
@@ -39,18 +40,21 @@ sealed class GraphEncoder(
 
     public void Run<T>(ReadOnlyMemory<T> input, ReadOnlySpan<long> shape, Span<float> output) where T : unmanaged
     {
-        int rows = (int)shape[0], batch = file.Inputs.Single(i => i.Name == _input).Shape[0] is { IsKnown: true } fixedBatch ? fixedBatch.Size : rows;
+        int rows = (int)shape[0];
+        int batch = file.Inputs.Single(i => i.Name == _input).Shape[0] is { IsKnown: true } fixedBatch ? fixedBatch.Size : rows;
         if (batch != rows && batch != 1)
-            throw new NotSupportedException($"'{file.FullName}' takes {batch} rows at once and no other number; record it with an open batch.");
+            throw new NotSupportedException(
+                $"'{file.FullName}' takes {batch} rows at once and no other number; record it with an open batch.");
         long[] part = [batch, .. shape[1..]];
         int size = input.Length / Math.Max(rows, 1), width = Width.Value;
         if (output.Length != (long)rows * width)
-            throw new ArgumentException($"the output must have room for [{rows}, {width}], but has {output.Length} elements.", nameof(output));
+            throw new ArgumentException(
+                $"the output must have room for [{rows}, {width}], but has {output.Length} elements.", nameof(output));
         for (int row = 0; row < rows; row += batch)
         {
             byte[] bytes = MemoryMarshal.AsBytes(input.Span.Slice(row * size, batch * size)).ToArray();
-            var given = new Dictionary<string, TensorData> { [_input] = new(typeof(T) == typeof(float) ? DType.F32 : DType.I64, part, bytes) };
-            Dictionary<string, TensorData> all = inputs.Complete(given);
+            var given = new TensorData(typeof(T) == typeof(float) ? DType.F32 : DType.I64, part, bytes);
+            Dictionary<string, TensorData> all = inputs.Complete(new Dictionary<string, TensorData> { [_input] = given });
             Embed(session.Value.Run(all, [chosen.Spec])[chosen.Spec.Name], all, output.Slice(row * width, batch * width));
         }
     }
@@ -61,7 +65,7 @@ sealed class GraphEncoder(
     {
         Dictionary<string, TensorData> all = inputs.Complete(given);
         IReadOnlyDictionary<string, TensorData> raw = session.Value.Run(all);
-        string prefix = modality == Modality.Image ? "vision_" : "text_", features = modality == Modality.Image ? "image_features" : "text_features";
+        var (prefix, features) = modality == Modality.Image ? ("vision_", "image_features") : ("text_", "text_features");
         Dictionary<string, TensorData> result = raw.ToDictionary(
             r => !isTower ? r.Key : r.Key == _embeds ? features : prefix + r.Key, r => r.Value, StringComparer.Ordinal);
         TensorData source = raw[chosen.Spec.Name];

@@ -14,10 +14,15 @@ namespace MLNetMultimodal.Inference.Onnx;
 sealed class GraphFolder
 {
     const string Config = "config.json", Whole = "model", Extension = ".onnx";
-    const string TextEmbeds = "text_embeds", ImageEmbeds = "image_embeds", Pooled = "pooler_output", PerImage = "logits_per_image";
+    const string TextEmbeds = "text_embeds", ImageEmbeds = "image_embeds", Pooled = "pooler_output";
+    const string PerImage = "logits_per_image";
 
-    static readonly Dictionary<Modality, string> Towers = new() { [Modality.Image] = "vision_model", [Modality.Text] = "text_model" };
-    static readonly string[] ProbeTexts = ["a", "red", "two small dogs", "the sea at night", "x 9 !", "portrait of a king", "bread", "map"];
+    const int MaxSide = 1 << 14, MaxLength = 1 << 20;
+
+    static readonly Dictionary<Modality, string> Towers =
+        new() { [Modality.Image] = "vision_model", [Modality.Text] = "text_model" };
+    static readonly string[] ProbeTexts =
+        ["a", "red", "two small dogs", "the sea at night", "x 9 !", "portrait of a king", "bread", "map"];
     static readonly string[] Tokens = ["last_hidden_state", "token_embeddings"];
 
     readonly ModelFiles _files;
@@ -60,11 +65,13 @@ sealed class GraphFolder
         var folder = new GraphFolder(files, options, texts);
         Dictionary<Modality, GraphEncoder> encoders = folder.Encoders();
         var whole = new Lazy<GraphInputs?>(folder.WholeInputs);
-        var inputs = new Lazy<IReadOnlyList<TensorSpec>>(() => whole.Value?.Required ?? [.. encoders.Values.Select(e => e.Input)]);
+        var inputs = new Lazy<IReadOnlyList<TensorSpec>>(
+            () => whole.Value?.Required ?? [.. encoders.Values.Select(e => e.Input)]);
+        Dictionary<Modality, IProgram> programs = encoders.ToDictionary(
+            e => e.Key, e => (IProgram)new GraphModel.Program(files.Name, Towers[e.Key], new([e.Value.Input])));
         return new()
         {
-            Definition = new GraphModel(files, folder.ModelType, encoders.Values.First().Width,
-                encoders.ToDictionary(e => e.Key, e => (IProgram)new GraphModel.Program(files.Name, Towers[e.Key], new([e.Value.Input]))),
+            Definition = new GraphModel(files, folder.ModelType, encoders.Values.First().Width, programs,
                 new GraphModel.Program(files.Name, Whole, inputs)),
             Encoders = encoders.ToDictionary(e => e.Key, e => (Func<IEncoder>)(() => e.Value)),
             RunFull = given => whole.Value is { } graph && encoders.Count > 1
@@ -122,7 +129,8 @@ sealed class GraphFolder
             && Towers.Values.Any(t => !chosen.ContainsKey(t) && Find(folder, t, all) is not null);
         return chosen.Count > 0 && !lacksTower ? chosen : throw new FileNotFoundException(
             $"'{files.Name}' lacks {(dtype is null ? "" : $"the dtype {dtype} of ")}its graphs: wanted are "
-            + $"{string.Join(" and ", Towers.Values.Select(t => Path("onnx/", t, dtype ?? default)))}, or {Path("onnx/", Whole, dtype ?? default)}; "
+            + string.Join(" and ", Towers.Values.Select(t => Path("onnx/", t, dtype ?? default)))
+            + $", or {Path("onnx/", Whole, dtype ?? default)}; "
             + $"there are {string.Join(", ", files.List().Where(f => f.EndsWith(Extension, StringComparison.Ordinal)))}.");
     }
 
@@ -136,32 +144,36 @@ sealed class GraphFolder
             GraphInputs.Check(file);
             if (!Takes(file, modality)) continue;
             bool isTower = _graphs.ContainsKey(tower), isShared = Towers.Keys.All(m => Takes(file, m));
-            encoders[modality] = new(file, graph.Session, Inputs(file), modality, Output(file, modality, isTower, isShared), isTower);
+            GraphOutput output = Output(file, modality, isTower, isShared);
+            encoders[modality] = new(file, graph.Session, Inputs(file), modality, output, isTower);
         }
         int[] widths = [.. encoders.Values.Select(e => e.Output.Shape[^1]).Where(w => w.IsKnown).Select(w => w.Size).Distinct()];
         if (encoders.Count == 0)
             throw new InvalidDataException($"{string.Join(", ", _graphs.Values.Select(g => $"'{g.File.Value.FullName}' takes "
                 + string.Join(", ", g.File.Value.Inputs)))}; wanted are {GraphInputs.Pixels} or {GraphInputs.Ids}.");
-        return widths.Length < 2 ? encoders : throw new InvalidDataException(
-            $"'{_files.Name}' has graphs that give embeddings of {string.Join(" and ", widths)} values; they must meet in one space.");
+        return widths.Length < 2 ? encoders : throw new InvalidDataException($"'{_files.Name}' has graphs that give embeddings of "
+            + $"{string.Join(" and ", widths)} values; they must meet in one space.");
     }
 
     static bool Takes(OnnxFile file, Modality modality) =>
         file.Inputs.Any(i => i.Name == (modality == Modality.Image ? GraphInputs.Pixels : GraphInputs.Ids));
 
-    /// <summary>What to embed with: a projection, else what the graph has pooled itself, else its tokens. A text encoder of its own
-    /// is pooled as its modules say, or by the mean; a picture's first token stands for all.</summary>
+    /// <summary>What to embed with: a projection, else what the graph has pooled itself, else its tokens. A text encoder of its
+    /// own is pooled as its modules say, or by the mean; a picture's first token stands for all.</summary>
     GraphOutput Output(OnnxFile file, Modality modality, bool isTower, bool isShared)
     {
         bool image = modality == Modality.Image;
         string[] tokens = isShared ? [] : Tokens, pooled = isShared ? [] : [Pooled];
         string[] embeds = image ? [ImageEmbeds] : isShared ? [TextEmbeds] : [TextEmbeds, "sentence_embedding"];
         string[] order = [.. embeds, .. isTower ? pooled.Concat(tokens) : tokens.Concat(pooled)];
-        TensorSpec spec = order.Select(name => file.Outputs.FirstOrDefault(o => o.Name == name && o.Type == ElementType.Float32
-            && o.Shape.Length == (Tokens.Contains(name) ? 3 : 2))).FirstOrDefault(o => o is not null) ?? throw new InvalidDataException(
-            $"'{file.FullName}' gives {string.Join(", ", file.Outputs.Select(o => $"{o}").Concat(
-                file.OtherOutputs.Select(o => $"{o} of another type")))}; an embedding of {(image ? "pictures" : "texts")} is one of "
-            + $"{string.Join(", ", order)}, as floats of 32 bits.");
+        TensorSpec? spec = order.Select(name => file.Outputs.FirstOrDefault(o => o.Name == name && o.Type == ElementType.Float32
+            && o.Shape.Length == (Tokens.Contains(name) ? 3 : 2))).FirstOrDefault(o => o is not null);
+        if (spec is null)
+        {
+            IEnumerable<string> gives = file.Outputs.Select(o => $"{o}").Concat(file.OtherOutputs.Select(o => $"{o} of another type"));
+            throw new InvalidDataException($"'{file.FullName}' gives {string.Join(", ", gives)}; an embedding of "
+                + $"{(image ? "pictures" : "texts")} is one of {string.Join(", ", order)}, as floats of 32 bits.");
+        }
         return new(spec, !Tokens.Contains(spec.Name) ? null : image ? BertPooling.FirstToken
             : _files.Contains(SentenceTransformer.ModulesFile) ? SentenceTransformer.ReadPooling(_files) : BertPooling.Mean);
     }
@@ -181,19 +193,23 @@ sealed class GraphFolder
         TensorSpec[] outputs = [.. names.Select(n => file.Outputs.FirstOrDefault(o => o.Name == n)).OfType<TensorSpec>()];
         if (outputs.Length < names.Length || inputs.Required.Count < 2) return 1;
         TextTokenizer tokenizer = _texts();
-        int length = inputs.Required[1].Shape[1] is { IsKnown: true } known ? known.Size : ProbeTexts.Max(t => tokenizer.Encode(t).Count);
+        int length = inputs.Required[1].Shape[1] is { IsKnown: true } known ? known.Size
+            : ProbeTexts.Max(t => tokenizer.Encode(t).Count);
         var ids = new long[ProbeTexts.Length * length];
         tokenizer.EncodeBatch(ProbeTexts, length, ids, []);
         long[] picture = [1, .. inputs.Required[0].Shape[1..].Select(d => (long)d.Size)];
         var random = new Random(1);
-        float[] pixels = [.. Enumerable.Range(0, (int)picture.Aggregate((a, b) => a * b)).Select(_ => 2 * random.NextSingle() - 1)];
-        IReadOnlyDictionary<string, TensorData> run = _graphs[Whole].Session.Value.Run(inputs.Complete(new Dictionary<string, TensorData>
+        int count = (int)picture.Aggregate((a, b) => a * b);
+        float[] pixels = [.. Enumerable.Range(0, count).Select(_ => 2 * random.NextSingle() - 1)];
+        Dictionary<string, TensorData> given = inputs.Complete(new Dictionary<string, TensorData>
         {
             [GraphInputs.Pixels] = TensorData.From(pixels, picture),
             [GraphInputs.Ids] = TensorData.From(ids, ProbeTexts.Length, length),
-        }), outputs);
+        });
+        IReadOnlyDictionary<string, TensorData> run = _graphs[Whole].Session.Value.Run(given, outputs);
         float[] logits = run[PerImage].ToSingles(), image = run[ImageEmbeds].ToSingles();
-        float[] cosines = [.. run[TextEmbeds].ToSingles().Chunk(image.Length).Select(text => TensorPrimitives.CosineSimilarity<float>(image, text))];
+        float[] cosines = [.. run[TextEmbeds].ToSingles().Chunk(image.Length)
+            .Select(text => TensorPrimitives.CosineSimilarity<float>(image, text))];
         double meanCosine = cosines.Average(), meanLogit = logits.Average();
         double spread = cosines.Sum(c => (c - meanCosine) * (c - meanCosine));
         double slope = cosines.Zip(logits, (c, l) => (c - meanCosine) * (l - meanLogit)).Sum() / spread;
@@ -211,23 +227,27 @@ sealed class GraphFolder
     /// <summary>[batch, C, H, W], sizes from the graph, the preprocessing or the family.</summary>
     TensorSpec Pixels(OnnxFile file, TensorSpec found)
     {
-        if (found.Shape.Length != 4) throw Unusable(file, found, "[batch, channels, height, width]");
+        if (found.Shape.Length != 4 || found.Shape[1..].Any(d => d.Size > MaxSide))
+            throw Unusable(file, found, $"[batch, channels, height, width], each at most {MaxSide}");
         ImagePreprocessing? images = ImagePreprocessing.TryLoad(_files.TryRead);
         Dim[]? family = _known?.Encoders.GetValueOrDefault(Modality.Image)?.Inputs[0].Shape;
         int? Size(int axis, int? made) => found.Shape[axis] is { IsKnown: true } d ? d.Size : made ?? family?[axis].Size;
         return Size(2, images?.Height) is { } height && Size(3, images?.Width) is { } width
             ? new(found.Name, found.Type, Dim.Dynamic("batch"), Size(1, 3)!.Value, height, width)
-            : throw new FileNotFoundException($"'{_files.Name}' has no preprocessor_config.json, and '{file.Path}' takes pictures of any size.");
+            : throw new FileNotFoundException(
+                $"'{_files.Name}' has no preprocessor_config.json, and '{file.Path}' takes pictures of any size.");
     }
 
     /// <summary>[batch, L]: a fixed length of the graph or the family, or a typical one.</summary>
     TensorSpec Ids(OnnxFile file, TensorSpec found)
     {
-        if (found.Shape.Length != 2) throw Unusable(file, found, "[batch, sequence]");
+        if (found.Shape.Length != 2 || found.Shape[1].Size > MaxLength)
+            throw Unusable(file, found, $"[batch, sequence], the sequence at most {MaxLength}");
         int most = Math.Min(new ConfigReader(_config).Int("max_position_embeddings", int.MaxValue),
             SentenceTransformer.ReadLength(_files) ?? int.MaxValue);
         Dim length = found.Shape[1].IsKnown ? found.Shape[1]
-            : _known?.Encoders.GetValueOrDefault(Modality.Text)?.Inputs[0].Shape[1] ?? Dim.Dynamic("sequence", most == int.MaxValue ? 1 : most);
+            : _known?.Encoders.GetValueOrDefault(Modality.Text)?.Inputs[0].Shape[1]
+                ?? Dim.Dynamic("sequence", most == int.MaxValue ? 1 : most);
         return new(found.Name, found.Type, Dim.Dynamic("batch"), length);
     }
 

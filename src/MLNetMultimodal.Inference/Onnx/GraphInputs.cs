@@ -5,8 +5,8 @@ using MLNetMultimodal.Models.Ops;
 
 namespace MLNetMultimodal.Inference.Onnx;
 
-/// <summary>Gives a graph all its inputs: those of the caller, what follows from them, and for a graph of two senses something for
-/// the one that nobody asks for.</summary>
+/// <summary>Gives a graph all its inputs: those of the caller, what follows from them, and for a graph of two senses something
+/// for the one that nobody asks for.</summary>
 /// <param name="file">The graph.</param>
 /// <param name="pixels">What it takes of pictures; null for none.</param>
 /// <param name="ids">What it takes of texts; null for none.</param>
@@ -43,7 +43,8 @@ sealed class GraphInputs(OnnxFile file, TensorSpec? pixels, TensorSpec? ids, Fun
     {
         var all = new Dictionary<string, TensorData>(StringComparer.Ordinal);
         if (pixels is not null)
-            all[Pixels] = given.GetValueOrDefault(Pixels) ?? Zeros(DType.F32, [1, .. pixels.Shape[1..].Select(d => (long)d.Size)]);
+            all[Pixels] = given.GetValueOrDefault(Pixels)
+                ?? Zeros(DType.F32, [1, .. pixels.Shape[1..].Select(d => (long)d.Size)]);
         if (ids is not null)
             all[Ids] = given.GetValueOrDefault(Ids) ?? Zeros(DType.I64, [1, ids.Shape[1].IsKnown ? ids.Shape[1].Size : 2]);
         foreach (TensorSpec spec in file.Inputs.Where(i => !all.ContainsKey(i.Name)))

@@ -6,8 +6,8 @@ using MLNetMultimodal.Models.Ops;
 namespace MLNetMultimodal.Inference.Onnx;
 
 /// <summary>What can be said of a model that is only there as recorded graphs: its inputs and sizes, but no programs.</summary>
-sealed class GraphModel(ModelFiles files, string modelType, Lazy<int> width, IReadOnlyDictionary<Modality, IProgram> encoders, IProgram full)
-    : IModelDefinition
+sealed class GraphModel(ModelFiles files, string modelType, Lazy<int> width, IReadOnlyDictionary<Modality, IProgram> encoders,
+    IProgram full) : IModelDefinition
 {
     public string ModelType => modelType;
 
@@ -24,8 +24,8 @@ sealed class GraphModel(ModelFiles files, string modelType, Lazy<int> width, IRe
     public string ToConfigJson() => Encoding.UTF8.GetString(files.Read("config.json").Span);
 
     /// <summary>Why such a model is neither trained nor recorded.</summary>
-    public static NotSupportedException NoProgram(string name) => new($"'{name}' holds recorded graphs only, which run as they are, but cannot "
-        + "be trained, adapted or recorded again; take the folder that has the weights.");
+    public static NotSupportedException NoProgram(string name) => new($"'{name}' holds recorded graphs only, which run as they are, "
+        + "but cannot be trained, adapted or recorded again; take the folder that has the weights.");
 
     /// <summary>A graph as a program that only says what it takes.</summary>
     public sealed class Program(string folder, string name, Lazy<IReadOnlyList<TensorSpec>> inputs) : IProgram

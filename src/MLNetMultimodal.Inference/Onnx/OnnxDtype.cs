@@ -1,8 +1,8 @@
 namespace MLNetMultimodal.Inference.Onnx;
 
 /// <summary>How the weights of a graph are stored. Inputs and outputs are 32-bit floats with each. The names are those of
-/// Transformers.js, which finds the files by their suffixes; they stand in the order of preference. <see cref="OnnxExport.Dtypes"/>
-/// are written here, the others are read from published folders.</summary>
+/// Transformers.js, which finds the files by their suffixes; they stand in the order of preference.
+/// <see cref="OnnxExport.Dtypes"/> are written here, the others are read from published folders.</summary>
 public enum OnnxDtype
 {
     /// <summary>32-bit floats; <c>model.onnx</c>.</summary>
@@ -29,6 +29,7 @@ public enum OnnxDtype
     /// <summary><see cref="Q4"/>, and 16-bit floats for the rest; <c>model_q4f16.onnx</c>.</summary>
     Q4F16,
 
-    /// <summary>4-bit floats in blocks (<c>MatMulBnb4</c>: Dettmers et al. 2023, arXiv:2305.14314); <c>model_bnb4.onnx</c>.</summary>
+    /// <summary>4-bit floats in blocks (<c>MatMulBnb4</c>: Dettmers et al. 2023, arXiv:2305.14314);
+    /// <c>model_bnb4.onnx</c>.</summary>
     Bnb4,
 }

@@ -22,7 +22,8 @@ public static class OnnxExport
     /// <exception cref="ArgumentException"><paramref name="dtypes"/> is empty, or not of <see cref="Dtypes"/>.</exception>
     /// <exception cref="IOException">The folder holds something other than an earlier export.</exception>
     /// <exception cref="FileNotFoundException">The model's folder lacks its preprocessing or tokenizer.</exception>
-    /// <exception cref="NotSupportedException">The tokenizer has no tokenizer.json, or the model's folder holds graphs only.</exception>
+    /// <exception cref="NotSupportedException">The tokenizer has no tokenizer.json, or the model's folder holds graphs
+    /// only.</exception>
     /// <exception cref="InvalidDataException">A weight is too large for 16 bits.</exception>
     public static IReadOnlyList<string> Write(MultimodalModel model, string folder, params IReadOnlyList<OnnxDtype> dtypes)
     {

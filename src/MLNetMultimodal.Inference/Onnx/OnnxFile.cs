@@ -5,7 +5,8 @@ using MLNetMultimodal.Models.Ops;
 
 namespace MLNetMultimodal.Inference.Onnx;
 
-/// <summary>A graph that lies in a model folder, whoever recorded it: what it takes and gives. Its weights are not read here.</summary>
+/// <summary>A graph that lies in a model folder, whoever recorded it: what it takes and gives. Its weights are not read
+/// here.</summary>
 sealed class OnnxFile
 {
     readonly ModelFiles _files;
@@ -15,8 +16,8 @@ sealed class OnnxFile
         (_files, Path, External) = (files, path, external);
         HashSet<string> stored = [.. graph.Initializer.Select(i => i.Name)]; // old files list weights as inputs too
         Inputs = [.. graph.Input.Where(i => !stored.Contains(i.Name)).Select(i => Spec(i) ?? throw new NotSupportedException(
-            $"'{FullName}' has the input '{i.Name}' of ONNX type {i.Type?.TensorType?.ElemType ?? 0}; floats of 32 bits, integers of 64 bits "
-            + "and booleans can be given."))];
+            $"'{FullName}' has the input '{i.Name}' of ONNX type {i.Type?.TensorType?.ElemType ?? 0}; floats of 32 bits, "
+            + "integers of 64 bits and booleans can be given."))];
         Outputs = [.. graph.Output.Select(Spec).OfType<TensorSpec>()];
         OtherOutputs = [.. graph.Output.Where(o => Spec(o) is null).Select(o => o.Name)];
     }
@@ -30,7 +31,8 @@ sealed class OnnxFile
     /// <summary>What it takes.</summary>
     public IReadOnlyList<TensorSpec> Inputs { get; }
 
-    /// <summary>What it gives; outputs of other types than floats of 32 bits, integers of 64 bits and booleans are left out.</summary>
+    /// <summary>What it gives; outputs of other types than floats of 32 bits, integers of 64 bits and booleans are left
+    /// out.</summary>
     public IReadOnlyList<TensorSpec> Outputs { get; }
 
     /// <summary>Names of the outputs that are left out of <see cref="Outputs"/>.</summary>
@@ -42,7 +44,8 @@ sealed class OnnxFile
     /// <summary>Reads inputs and outputs, and looks where the weights lie.</summary>
     /// <param name="files">The folder.</param>
     /// <param name="path">The graph in it.</param>
-    /// <exception cref="InvalidDataException">It is no ONNX file, or its weights lie outside of its own folder or are missing.</exception>
+    /// <exception cref="InvalidDataException">It is no ONNX file, or its weights lie outside of its own folder or are
+    /// missing.</exception>
     /// <exception cref="NotSupportedException">An input is of a type that cannot be given.</exception>
     public static OnnxFile Read(ModelFiles files, string path)
     {
@@ -89,7 +92,9 @@ sealed class OnnxFile
     {
         bool leaves = location.Length == 0 || location.Contains('\\') || System.IO.Path.IsPathRooted(location)
             || location.Split('/').Any(part => part is "" or "." or ".." || part.Contains(':'));
-        if (leaves) throw new InvalidDataException($"'{name}' has its weights in '{location}', which is outside of its folder, and is refused.");
+        if (leaves)
+            throw new InvalidDataException(
+                $"'{name}' has its weights in '{location}', which is outside of its folder, and is refused.");
         if (!files.Contains(folder + location))
             throw new InvalidDataException($"'{name}' has its weights in '{folder}{location}', which is missing.");
     }
@@ -102,7 +107,8 @@ sealed class OnnxFile
         .Concat(graph.SparseInitializer.SelectMany(Tensors)).Concat(graph.Node.SelectMany(Tensors));
 
     static IEnumerable<TensorHead> Tensors(NodeHead node) => node.Attribute.SelectMany(a => One(a.T).Concat(a.Tensors)
-        .Concat(One(a.SparseTensor).Concat(a.SparseTensors).SelectMany(Tensors)).Concat(One(a.G).Concat(a.Graphs).SelectMany(Tensors)));
+        .Concat(One(a.SparseTensor).Concat(a.SparseTensors).SelectMany(Tensors))
+        .Concat(One(a.G).Concat(a.Graphs).SelectMany(Tensors)));
 
     static IEnumerable<TensorHead> Tensors(SparseTensorHead tensor) => One(tensor.Values).Concat(One(tensor.Indices));
 
@@ -111,8 +117,11 @@ sealed class OnnxFile
     static TensorSpec? Spec(ValueInfoProto value)
     {
         TypeProto.Types.Tensor? tensor = value.Type?.TensorType;
-        ElementType? type = Enum.GetValues<ElementType>().Cast<ElementType?>().FirstOrDefault(t => OnnxGraph.OnnxType(t!.Value) == tensor?.ElemType);
-        return type is null ? null : new(value.Name, type.Value, [.. (tensor!.Shape?.Dim ?? []).Select((d, axis) =>
-            d.DimValue is > 0 and <= int.MaxValue ? (Dim)(int)d.DimValue : Dim.Dynamic(d.DimParam is { Length: > 0 } symbol ? symbol : $"axis {axis}"))]);
+        ElementType? type = Enum.GetValues<ElementType>().Cast<ElementType?>()
+            .FirstOrDefault(t => OnnxGraph.OnnxType(t!.Value) == tensor?.ElemType);
+        return type is null ? null : new(value.Name, type.Value, [.. (tensor!.Shape?.Dim ?? []).Select(Size)]);
     }
+
+    static Dim Size(TensorShapeProto.Types.Dimension dim, int axis) => dim.DimValue is > 0 and <= int.MaxValue
+        ? (int)dim.DimValue : Dim.Dynamic(dim.DimParam is { Length: > 0 } symbol ? symbol : $"axis {axis}");
 }

@@ -94,7 +94,8 @@ public sealed class OnnxSession : IEncoder, IDisposable
     /// its table.</exception>
     public IReadOnlyDictionary<string, TensorData> Run(IReadOnlyDictionary<string, TensorData> inputs) => Run(inputs, Outputs);
 
-    internal IReadOnlyDictionary<string, TensorData> Run(IReadOnlyDictionary<string, TensorData> inputs, IReadOnlyList<TensorSpec> outputs)
+    internal IReadOnlyDictionary<string, TensorData> Run(
+        IReadOnlyDictionary<string, TensorData> inputs, IReadOnlyList<TensorSpec> outputs)
     {
         using var bound = new Bound();
         foreach (TensorSpec spec in Inputs)

@@ -33,7 +33,8 @@ static class RunCommand
         command.SetAction(parsed =>
         {
             IReadOnlyList<Row> rows = Run(ModelFiles.FromFolder(parsed.GetRequiredValue(model)), parsed.GetValue(weights),
-                parsed.GetValue(adapter), parsed.GetRequiredValue(inputs), parsed.GetRequiredValue(outputs), parsed.GetRequiredValue(backend));
+                parsed.GetValue(adapter), parsed.GetRequiredValue(inputs), parsed.GetRequiredValue(outputs),
+                parsed.GetRequiredValue(backend));
             ResultWriter.Write(parsed.GetValue(format), rows, ["output", "type", "shape"],
                 r => [r.Name, r.Type, ResultWriter.Shape(r.Shape)]);
             return ExitCode.Done;

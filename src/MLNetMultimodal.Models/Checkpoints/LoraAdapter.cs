@@ -74,8 +74,8 @@ public sealed class LoraAdapter
     /// <param name="baseModel">The model it belongs to: a folder or a name on the hub; null where it is not known.</param>
     /// <param name="replaced">Weights that were trained as a whole, by their full names; null for none.</param>
     /// <exception cref="InvalidDataException">A matrix has another shape than the rank asks for.</exception>
-    public LoraAdapter(LoraConfig config, IReadOnlyDictionary<string, (TensorData A, TensorData B)> layers, string? baseModel = null,
-        IReadOnlyDictionary<string, TensorData>? replaced = null)
+    public LoraAdapter(LoraConfig config, IReadOnlyDictionary<string, (TensorData A, TensorData B)> layers,
+        string? baseModel = null, IReadOnlyDictionary<string, TensorData>? replaced = null)
     {
         foreach (var (layer, (a, b)) in layers)
             if (!Fits(a.Shape, b.Shape, config.Rank))
@@ -95,8 +95,8 @@ public sealed class LoraAdapter
     /// <summary>A [r, in] and B [out, r] by the full name of the layer; of a convolution A [r, in, k, k] and B [out, r, 1, 1].</summary>
     public IReadOnlyDictionary<string, (TensorData A, TensorData B)> Layers { get; }
 
-    /// <summary>Weights that stand in place of the model's own, by their full names: those of PEFT's <c>modules_to_save</c>, such as
-    /// heads that were trained as a whole.</summary>
+    /// <summary>Weights that stand in place of the model's own, by their full names: those of PEFT's <c>modules_to_save</c>, such
+    /// as heads that were trained as a whole.</summary>
     public IReadOnlyDictionary<string, TensorData> Replaced { get; }
 
     /// <summary>The model it belongs to; null where it is not known.</summary>
@@ -128,7 +128,8 @@ public sealed class LoraAdapter
     /// were.</exception>
     public IReadOnlyDictionary<string, TensorData> Unmerge(IReadOnlyDictionary<string, TensorData> weights) => Replaced.Count == 0
         ? Added(weights, -Config.Scale)
-        : throw new InvalidOperationException($"the adapter replaces {string.Join(", ", Replaced.Keys)}, which cannot be taken back; load the base model.");
+        : throw new InvalidOperationException(
+            $"the adapter replaces {string.Join(", ", Replaced.Keys)}, which cannot be taken back; load the base model.");
 
     Dictionary<string, TensorData> Added(IReadOnlyDictionary<string, TensorData> weights, double scale)
     {
@@ -158,11 +159,13 @@ public sealed class LoraAdapter
         IEnumerable<(string Name, long[] Shape)> wanted =
             [.. Layers.Select(l => (l.Key + Weight, (long[])[l.Value.B.Shape[0], .. l.Value.A.Shape.Skip(1)])),
                 .. Replaced.Select(r => (r.Key, (long[])[.. r.Value.Shape]))];
-        string[] wrong = [.. wanted.Select(w => !weights.TryGetValue(w.Name, out TensorData? found) ? $"{w.Name} {Text(w.Shape)}, which it does not have"
-            : found.Shape.SequenceEqual(w.Shape) ? null : $"{w.Name} {Text(w.Shape)}, which is {Text(found.Shape)}").OfType<string>()];
+        string[] wrong = [.. wanted.Select(w => !weights.TryGetValue(w.Name, out TensorData? found)
+            ? $"{w.Name} {Text(w.Shape)}, which it does not have"
+            : found.Shape.SequenceEqual(w.Shape) ? null
+            : $"{w.Name} {Text(w.Shape)}, which is {Text(found.Shape)}").OfType<string>()];
         if (wrong.Length > 0)
-            throw new InvalidDataException($"the adapter{(BaseModel is null ? "" : $" of '{BaseModel}'")} does not fit the model: it is for "
-                + $"{string.Join("; for ", wrong.Take(8))}{(wrong.Length > 8 ? $"; and {wrong.Length - 8} more" : "")}.");
+            throw new InvalidDataException($"the adapter{(BaseModel is null ? "" : $" of '{BaseModel}'")} does not fit the model: it is "
+                + $"for {string.Join("; for ", wrong.Take(8))}{(wrong.Length > 8 ? $"; and {wrong.Length - 8} more" : "")}.");
     }
 
     /// <summary>Reads an adapter in PEFT's layout.</summary>
@@ -188,10 +191,11 @@ public sealed class LoraAdapter
             if (!key.StartsWith(Prefix, StringComparison.Ordinal))
                 throw new InvalidDataException($"'{files.Name}/{WeightsFile}' has '{key}', which does not begin with {Prefix}.");
             string name = key[Prefix.Length..];
-            bool isMatrix = name.EndsWith(NameOfA(""), StringComparison.Ordinal) || name.EndsWith(NameOfB(""), StringComparison.Ordinal);
+            bool isMatrix = name.EndsWith(NameOfA(""), StringComparison.Ordinal)
+                || name.EndsWith(NameOfB(""), StringComparison.Ordinal);
             if (!isMatrix && !IsSaved(name, saved))
-                throw new NotSupportedException($"'{files.Name}/{WeightsFile}' has '{key}', which is neither a matrix of LoRA on a linear layer or "
-                    + $"a convolution nor of modules_to_save ({string.Join(", ", saved)}).");
+                throw new NotSupportedException($"'{files.Name}/{WeightsFile}' has '{key}', which is neither a matrix of LoRA on a linear "
+                    + $"layer or a convolution nor of modules_to_save ({string.Join(", ", saved)}).");
             (isMatrix ? found : replaced)[name] = TensorData.From(tensor.ToSingles(), tensor.Shape);
         }
         var layers = new Dictionary<string, (TensorData, TensorData)>(StringComparer.Ordinal);
@@ -242,7 +246,8 @@ public sealed class LoraAdapter
                 Dropout = json.Single("lora_dropout", 0),
                 RankStabilized = json.Flag("use_rslora", false),
                 Targets = targets.ValueKind == JsonValueKind.Array ? [.. targets.EnumerateArray().Select(t => t.GetString()!)] : [targets.GetString()!],
-            }, json.Text("base_model_name_or_path", "") is { Length: > 0 } name ? name : null, Names(document.RootElement, "modules_to_save"));
+            }, json.Text("base_model_name_or_path", "") is { Length: > 0 } name ? name : null,
+                Names(document.RootElement, "modules_to_save"));
         }
         catch (Exception e) when (e is JsonException or InvalidDataException or InvalidOperationException or KeyNotFoundException or ArgumentException)
         {
@@ -252,7 +257,8 @@ public sealed class LoraAdapter
 
     static string[] Names(JsonElement config, string field) =>
         config.TryGetProperty(field, out JsonElement list) && list.ValueKind != JsonValueKind.Null
-            ? [.. list.EnumerateArray().Select(e => e.GetString() is { Length: > 0 } name ? name : throw new InvalidDataException($"{field} holds an empty name."))]
+            ? [.. list.EnumerateArray().Select(e => e.GetString() is { Length: > 0 } name ? name
+                : throw new InvalidDataException($"{field} holds an empty name."))]
             : [];
 
     /// <summary>The two files of the adapter, by name.</summary>
@@ -270,15 +276,16 @@ public sealed class LoraAdapter
             ["target_modules"] = new JsonArray([.. Layers.Keys.Order(StringComparer.Ordinal).Select(t => JsonValue.Create(t))]),
             ["bias"] = "none",
             ["fan_in_fan_out"] = false,
-            ["modules_to_save"] = Replaced.Count == 0 ? null : new JsonArray([.. Replaced.Keys.Select(r => r[..r.LastIndexOf('.')])
-                .Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal).Select(m => JsonValue.Create(m))]),
+            ["modules_to_save"] = Replaced.Count == 0 ? null : new JsonArray([.. Replaced.Keys
+                .Select(r => r[..r.LastIndexOf('.')]).Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal).Select(m => JsonValue.Create(m))]),
             ["inference_mode"] = true,
         };
         var weights = new MemoryStream();
         Safetensors.Write(weights, Layers.OrderBy(l => l.Key, StringComparer.Ordinal).SelectMany(l => new[]
         {
             KeyValuePair.Create(Prefix + NameOfA(l.Key), l.Value.A), KeyValuePair.Create(Prefix + NameOfB(l.Key), l.Value.B),
-        }).Concat(Replaced.Select(r => KeyValuePair.Create(Prefix + r.Key, r.Value))), new Dictionary<string, string> { ["format"] = "pt" });
+        }).Concat(Replaced.Select(r => KeyValuePair.Create(Prefix + r.Key, r.Value))),
+            new Dictionary<string, string> { ["format"] = "pt" });
         return new Dictionary<string, ReadOnlyMemory<byte>>
         {
             [ConfigFile] = System.Text.Encoding.UTF8.GetBytes(config.ToJsonString(new() { WriteIndented = true }) + "\n"),

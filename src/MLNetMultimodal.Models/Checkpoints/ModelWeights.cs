@@ -88,8 +88,9 @@ public sealed class ModelWeights : IReadOnlyDictionary<string, TensorData>, IDis
     static Exception Missing(ModelFiles files)
     {
         if (files.List().FirstOrDefault(f => f.EndsWith(".onnx", StringComparison.Ordinal)) is { } graph)
-            return new NotSupportedException($"'{files.Name}' holds recorded graphs ({graph}), but none of {string.Join(", ", FileNames)}: "
-                + "it embeds and classifies as it is, but cannot be trained, adapted or exported. Take the folder that has the weights.");
+            return new NotSupportedException($"'{files.Name}' holds recorded graphs ({graph}), but none of "
+                + $"{string.Join(", ", FileNames)}: it embeds and classifies as it is, but cannot be trained, adapted or exported. "
+                + "Take the folder that has the weights.");
         if (files.List().FirstOrDefault(IsPickle) is { } pickle) RefusePickle(files, pickle);
         return new FileNotFoundException($"'{files.Name}' has none of {string.Join(", ", FileNames)}; a model folder holds config.json, "
             + "its weights and its preprocessing.", FileNames[0]);

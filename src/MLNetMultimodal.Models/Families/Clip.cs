@@ -208,8 +208,8 @@ public sealed class ClipModel(ClipConfig config) : IModelDefinition
     /// <inheritdoc/>
     public IProgram Full { get; } = new FullProgram(config, isMasked: false);
 
-    /// <summary><see cref="Full"/> with an <c>attention_mask</c> of the texts, Int64 [B, L], 1 for a token. A graph of texts alone
-    /// takes none, as the published ones: what follows the end token is not attended to anyway.</summary>
+    /// <summary><see cref="Full"/> with an <c>attention_mask</c> of the texts, Int64 [B, L], 1 for a token. A graph of texts
+    /// alone takes none, as the published ones: what follows the end token is not attended to anyway.</summary>
     public IProgram Exported { get; } = new FullProgram(config, isMasked: true);
 
     /// <summary>The graphs of published folders; the towers' embeddings are not of length 1 there.</summary>
@@ -275,12 +275,16 @@ public sealed class ClipModel(ClipConfig config) : IModelDefinition
         public string Name => "model";
 
         public IReadOnlyList<TensorSpec> Inputs { get; } =
-            [Pixels(c, "image_batch"), Ids(c, "text_batch"), .. isMasked ? [Ids(c, "text_batch", "attention_mask")] : Array.Empty<TensorSpec>()];
+        [
+            Pixels(c, "image_batch"), Ids(c, "text_batch"),
+            .. isMasked ? [Ids(c, "text_batch", "attention_mask")] : Array.Empty<TensorSpec>(),
+        ];
 
         public IReadOnlyList<(string, T)> Run<T>(ITensorOps<T> ops, IReadOnlyDictionary<string, T> inputs) where T : class
         {
             ClipTower<T> image = Clip.EncodeImage(ops, c, inputs["pixel_values"], out T embeddings);
-            ClipTower<T> text = Clip.EncodeText(ops, c, inputs["input_ids"], isMasked ? ops.Equal(inputs["attention_mask"], 1) : null);
+            T? keep = isMasked ? ops.Equal(inputs["attention_mask"], 1) : null;
+            ClipTower<T> text = Clip.EncodeText(ops, c, inputs["input_ids"], keep);
             T perImage = Clip.LogitsPerImage(ops, c, image.Embeds, text.Embeds);
             return
             [

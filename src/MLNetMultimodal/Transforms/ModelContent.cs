@@ -47,7 +47,8 @@ static class ModelContent
         ModelFiles files = model.Files;
         ModelFiles? adapter = model.Adapter is { } own ? ModelFiles.FromMemory("adapter", own.ToFiles()) : null;
         FileEntry[] entries = [.. Names(model).Select(name => new FileEntry(name, Length(files, name)))];
-        FileEntry[]? adapterEntries = adapter is null ? null : [.. adapter.List().Select(name => new FileEntry(name, Length(adapter, name)))];
+        FileEntry[]? adapterEntries =
+            adapter is null ? null : [.. adapter.List().Select(name => new FileEntry(name, Length(adapter, name)))];
         string header = JsonSerializer.Serialize(
             new Header<TOptions>(ShortName(model), options, entries, model.Dtype, adapterEntries));
         IEnumerable<(ModelFiles Files, FileEntry Entry)> all =

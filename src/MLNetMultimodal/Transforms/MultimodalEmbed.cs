@@ -135,7 +135,8 @@ public sealed class MultimodalEmbedEstimator : IEstimator<MultimodalTransformer>
     {
         ArgumentNullException.ThrowIfNull(options);
         options.Validate();
-        (_env, _options, _model) = (env, options, SharedModel.From(options.Model, options.LoadedModel, options.Threads, options.Dtype));
+        (_env, _options) = (env, options);
+        _model = SharedModel.From(options.Model, options.LoadedModel, options.Threads, options.Dtype);
     }
 
     /// <summary>Loads the model. No rows are read.</summary>

@@ -124,7 +124,8 @@ public sealed class ZeroShotClassifyEstimator : IEstimator<ZeroShotTransformer>
     {
         ArgumentNullException.ThrowIfNull(options);
         options.Validate();
-        (_env, _options, _model) = (env, options, SharedModel.From(options.Model, options.LoadedModel, options.Threads, options.Dtype));
+        (_env, _options) = (env, options);
+        _model = SharedModel.From(options.Model, options.LoadedModel, options.Threads, options.Dtype);
     }
 
     /// <summary>Loads the model and embeds the prompts. No rows are read.</summary>
