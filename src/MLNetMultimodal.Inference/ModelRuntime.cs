@@ -1,5 +1,6 @@
 using MLNetMultimodal.Inference.Onnx;
 using MLNetMultimodal.Media.Images;
+using MLNetMultimodal.Media.Text;
 using MLNetMultimodal.Models.Checkpoints;
 using MLNetMultimodal.Models.Families;
 using MLNetMultimodal.Models.Ops;
@@ -38,7 +39,7 @@ sealed class ModelRuntime : IDisposable
         if (!OnnxExport.Dtypes.Contains(dtype))
             throw new NotSupportedException($"'{files.Name}' has weights, which run as {string.Join(", ", OnnxExport.Dtypes)}, "
                 + $"but not as {dtype}; that is for folders of graphs only.");
-        IModelDefinition definition = AtItsSize(ModelFamilies.Create(files, options.Families), files);
+        IModelDefinition definition = WithoutPrompt(AtItsSize(ModelFamilies.Create(files, options.Families), files), files);
         ModelWeights file = files.OpenWeights();
         try
         {
@@ -73,6 +74,11 @@ sealed class ModelRuntime : IDisposable
     static IModelDefinition AtItsSize(IModelDefinition definition, ModelFiles files) =>
         definition.Encoders.ContainsKey(Modality.Image) && ImagePreprocessing.TryLoad(files.TryRead) is { } images
             && images.Height == images.Width ? definition.WithImageSize(images.Height) : definition;
+
+    /// <summary>The model that knows how many tokens its prompt has, where those are not pooled: all but the end token.</summary>
+    static IModelDefinition WithoutPrompt(IModelDefinition definition, ModelFiles files) =>
+        definition is { TextPrompt: { } prompt, PoolsPrompt: false }
+            ? definition.WithPromptTokens(TextTokenizer.Load(files.TryRead, files.Name).Encode(prompt).Count - 1) : definition;
 
     public void Dispose()
     {

@@ -62,7 +62,8 @@ public sealed class MultimodalModel : IDisposable
     /// <c>preprocessor_config.json</c> and a tokenizer where pictures and texts are embedded. The weights stay mapped to the file
     /// until <see cref="Dispose"/>. A folder without weights runs its graphs, of any family: <c>vision_model.onnx</c> and
     /// <c>text_model.onnx</c>, or one <c>model.onnx</c>, in <c>onnx/</c> or beside config.json.</summary>
-    /// <param name="folder">The folder.</param>
+    /// <param name="folder">The folder, or a model of the hub, <c>hub:owner/name</c> or <c>hub:owner/name@revision</c>, which is
+    /// downloaded where the cache does not have it (<see cref="ModelFiles.FromFolder"/>).</param>
     /// <param name="options">Threads, families, dtype, adapter; null for the defaults.</param>
     /// <exception cref="DirectoryNotFoundException">There is no such folder.</exception>
     /// <exception cref="FileNotFoundException">config.json is missing, or both weights and graphs of the wanted dtype
@@ -71,6 +72,7 @@ public sealed class MultimodalModel : IDisposable
     /// message names them all. Or the adapter is for other layers than the model has.</exception>
     /// <exception cref="NotSupportedException">The family is unknown; the message lists those known. Or there is an adapter, but
     /// no weights.</exception>
+    /// <exception cref="IOException">The hub does not give the model.</exception>
     public static MultimodalModel Load(string folder, InferenceOptions? options = null) =>
         Load(ModelFiles.FromFolder(folder), options);
 
@@ -81,7 +83,7 @@ public sealed class MultimodalModel : IDisposable
     public static MultimodalModel Load(ModelFiles files, InferenceOptions? options = null) =>
         new(files, options ?? new());
 
-    /// <summary>The folder's path, or the name that files in memory have.</summary>
+    /// <summary>The folder's path or the name on the hub, as given, or the name that files in memory have.</summary>
     public string Name => Files.Name;
 
     /// <summary>The files it was loaded from.</summary>
@@ -103,11 +105,16 @@ public sealed class MultimodalModel : IDisposable
     /// <summary>The adapter that was added to the weights; null for none.</summary>
     public LoraAdapter? Adapter { get; }
 
-    /// <summary>Writes its weights in the format of safetensors, with the adapter in them.</summary>
+    /// <summary>Writes its weights in the format of safetensors, with the adapter in them; but for modules with files of their
+    /// own.</summary>
     /// <param name="stream">Where to.</param>
     /// <exception cref="NotSupportedException">The folder holds recorded graphs only.</exception>
-    public void WriteWeights(Stream stream) =>
-        Safetensors.Write(stream, Weights, new Dictionary<string, string> { ["format"] = "pt" });
+    public void WriteWeights(Stream stream)
+    {
+        string[] elsewhere = [.. SentenceTransformer.WeightFolders(Files).Select(folder => $"{folder}.")];
+        Safetensors.Write(stream, Weights.Where(w => !elsewhere.Any(f => w.Key.StartsWith(f, StringComparison.Ordinal))),
+            new Dictionary<string, string> { ["format"] = "pt" });
+    }
 
     internal IReadOnlyDictionary<string, TensorData> Weights => _runtime.Weights?.Values ?? throw GraphModel.NoProgram(Name);
 
@@ -165,7 +172,7 @@ public sealed class MultimodalModel : IDisposable
     /// <returns>One row of E values and length 1 per picture, in order.</returns>
     /// <exception cref="NotSupportedException">The model has no encoder for pictures.</exception>
     public float[][] EmbedImages(IReadOnlyList<RgbImage> images, CancellationToken cancellation = default) =>
-        EmbedImages(images.Count, i => images[i], cancellation);
+        EmbedImages(images.Count, (i, pixels) => Images.Apply(images[i], pixels), cancellation);
 
     /// <summary>Embeds picture files, in batches, decoded and preprocessed on all cores.</summary>
     /// <param name="paths">The files.</param>
@@ -175,9 +182,11 @@ public sealed class MultimodalModel : IDisposable
     /// <exception cref="InvalidDataException">A file is no picture; the message names it.</exception>
     /// <exception cref="NotSupportedException">The model has no encoder for pictures.</exception>
     public float[][] EmbedImages(IReadOnlyList<string> paths, CancellationToken cancellation = default) =>
-        EmbedImages(paths.Count, i => ImageDecoder.Decode(paths[i]), cancellation);
+        EmbedImages(paths.Count, (i, pixels) => Images.ApplyToFile(paths[i], pixels), cancellation);
 
-    float[][] EmbedImages(int count, Func<int, RgbImage> image, CancellationToken cancellation)
+    delegate void PixelFiller(int image, Span<float> pixels);
+
+    float[][] EmbedImages(int count, PixelFiller fill, CancellationToken cancellation)
     {
         Require(Modality.Image);
         int size = 3 * Images.Height * Images.Width;
@@ -187,7 +196,7 @@ public sealed class MultimodalModel : IDisposable
         {
             cancellation.ThrowIfCancellationRequested();
             int batch = Math.Min(ImageBatch, count - start), first = start;
-            Apply(batch, i => Images.Apply(image(first + i), pixels.AsSpan(i * size, size)), cancellation);
+            Apply(batch, i => fill(first + i, pixels.AsSpan(i * size, size)), cancellation);
             var embeds = new float[batch * EmbeddingWidth];
             EmbedPixels(pixels.AsMemory(0, batch * size), batch, embeds);
             embeds.Chunk(EmbeddingWidth).ToArray().CopyTo(result, start);
@@ -208,28 +217,31 @@ public sealed class MultimodalModel : IDisposable
         }
     }
 
-    /// <summary>Embeds texts, in batches. Each is cut to the tokenizer's context length.</summary>
+    /// <summary>Embeds texts, in batches, each distinct text once. Each is cut to the tokenizer's context length.</summary>
     /// <param name="texts">The texts.</param>
     /// <param name="cancellation">Ends the work between two batches.</param>
-    /// <returns>One row of E values and length 1 per text, in order.</returns>
+    /// <returns>One row of E values and length 1 per text, in order; each an array of its own.</returns>
     /// <exception cref="NotSupportedException">The model has no encoder for texts.</exception>
     public float[][] EmbedTexts(IReadOnlyList<string> texts, CancellationToken cancellation = default)
     {
         Require(Modality.Text);
-        var result = new float[texts.Count][];
-        int[] lengths = [.. texts.Select(text => Texts.Encode(text).Count)];
+        var rows = new Dictionary<string, float[]>(StringComparer.Ordinal);
+        string[] distinct = [.. texts.Distinct(StringComparer.Ordinal)];
+        int[] lengths = [.. distinct.Select(text => Texts.Encode(text).Count)];
         // Texts of one length run together, so that no family computes more padding than it must see.
         foreach (IGrouping<int, int> group in Enumerable.Range(0, lengths.Length).GroupBy(i => Definition.PaddedLength(lengths[i])))
             foreach (int[] batch in group.Chunk(TextBatch))
             {
                 cancellation.ThrowIfCancellationRequested();
                 var ids = new long[batch.Length * group.Key];
-                Texts.EncodeBatch([.. batch.Select(i => texts[i])], group.Key, ids, []);
+                Texts.EncodeBatch([.. batch.Select(i => distinct[i])], group.Key, ids, []);
                 var embeds = new float[batch.Length * EmbeddingWidth];
                 EmbedIds(ids, batch.Length, group.Key, embeds);
-                for (int i = 0; i < batch.Length; i++) result[batch[i]] = embeds[(i * EmbeddingWidth)..((i + 1) * EmbeddingWidth)];
+                for (int i = 0; i < batch.Length; i++)
+                    rows.Add(distinct[batch[i]], embeds[(i * EmbeddingWidth)..((i + 1) * EmbeddingWidth)]);
             }
-        return result;
+        var handedOut = new HashSet<string>(StringComparer.Ordinal);
+        return [.. texts.Select(text => handedOut.Add(text) ? rows[text] : [.. rows[text]])];
     }
 
     /// <summary>Runs tensors through the model: all of it where all its inputs are given, else the encoders whose inputs are
@@ -265,7 +277,8 @@ public sealed class MultimodalModel : IDisposable
     {
         Require(Modality.Text);
         TextTokenizer texts = TextTokenizer.Load(Files.TryRead, Files.Name);
-        return texts.WithContextLength(Math.Min(texts.ContextLength, Definition.ContextLength ?? int.MaxValue));
+        texts = texts.WithContextLength(Math.Min(texts.ContextLength, Definition.ContextLength ?? int.MaxValue));
+        return Definition.TextPrompt is { Length: > 0 } prompt ? texts.WithPrompt(prompt) : texts;
     }
 
     ImagePreprocessing ReadImagePreprocessing()

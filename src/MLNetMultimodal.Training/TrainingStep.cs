@@ -27,6 +27,10 @@ public sealed record TrainingStep
     /// <summary>Time since the training began, without the runs before a resumption.</summary>
     public required TimeSpan Elapsed { get; init; }
 
+    /// <summary>The part of <see cref="Elapsed"/> in which the engine waited for data: where it is more than a tenth, decoding or
+    /// augmentation is the limit.</summary>
+    public TimeSpan DataWait { get; init; }
+
     /// <summary>Time until the end at the present pace.</summary>
     public required TimeSpan Remaining { get; init; }
 

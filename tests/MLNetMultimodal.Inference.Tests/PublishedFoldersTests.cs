@@ -51,6 +51,34 @@ public sealed class PublishedFoldersTests
     }
 
     [Fact]
+    public void The_default_prompt_of_sentence_transformers_stands_before_every_text()
+    {
+        Dictionary<string, ReadOnlyMemory<byte>> With(string prompts, string pooling = """{"pooling_mode_mean_tokens":true}""") => new(SentenceTransformer)
+        {
+            ["config_sentence_transformers.json"] = Encoding.UTF8.GetBytes(prompts),
+            ["1_Pooling/config.json"] = Encoding.UTF8.GetBytes(pooling),
+        };
+        const string Query = """{"prompts":{"query":"dog a ","other":"cat"},"default_prompt_name":"query"}""";
+        using MultimodalModel plain = Tiny.Load(SentenceTransformer), prompted = Tiny.Load(With(Query)),
+            named = Tiny.Load(With("""{"prompts":{"query":"dog a "},"default_prompt_name":null}""")),
+            unpooled = Tiny.Load(With(Query, """{"pooling_mode_mean_tokens":true,"include_prompt":false}"""));
+        Assert.Equal([2, 6, 4, 5, 3], prompted.Texts.Encode("cat"));
+        Assert.Equal(plain.EmbedTexts(["dog a cat"])[0], prompted.EmbedTexts(["cat"])[0]);
+        Assert.Equal(plain.EmbedTexts(["cat"])[0], named.EmbedTexts(["cat"])[0]);
+        Assert.True(Difference.Max(prompted.EmbedTexts(["cat"])[0], unpooled.EmbedTexts(["cat"])[0]) > 1e-3);
+
+        // Of [CLS] dog a cat [SEP] the last two are pooled.
+        float[] tokens = plain.Run(new Dictionary<string, TensorData>
+        {
+            ["input_ids"] = TensorData.From(new long[] { 2, 6, 4, 5, 3 }, 1, 5),
+            ["attention_mask"] = TensorData.From(new long[] { 1, 1, 1, 1, 1 }, 1, 5),
+        })["last_hidden_state"].ToSingles();
+        double[] sum = [.. Enumerable.Range(0, 24).Select(d => (double)tokens[3 * 24 + d] + tokens[4 * 24 + d])];
+        double length = Math.Sqrt(sum.Sum(v => v * v));
+        Assert.True(Difference.Max([.. sum.Select(v => (float)(v / length))], unpooled.EmbedTexts(["cat"])[0]) < 1e-6);
+    }
+
+    [Fact]
     public void Padding_of_a_batch_changes_nothing()
     {
         using MultimodalModel model = Tiny.Load(SentenceTransformer);

@@ -168,6 +168,42 @@ public sealed class FineTuningTests : IDisposable
         Assert.Equal(whole, _folder.Weights(options, _train));
     }
 
+    // Only the adapters are in a checkpoint: on another base they would be nonsense.
+    [Theory, InlineData("model.safetensors"), InlineData("tokenizer.json"), InlineData("preprocessor_config.json"), InlineData("config.json")]
+    public void A_base_that_was_replaced_is_not_gone_on_from(string file)
+    {
+        ContrastiveOptions options = _tuning with { FineTuning = new() { Lora = new() { Rank = 2 } }, Checkpoints = _folder.At("c") };
+        using var stop = new CancellationTokenSource();
+        _folder.Fit(options with { Cancellation = stop.Token, Progress = new OnStep(_ => stop.Cancel()) }, _train).Dispose();
+
+        string path = _folder.At($"base/{file}");
+        byte[] before = File.ReadAllBytes(path);
+        File.WriteAllBytes(path, Replaced(file, before));
+        var e = Assert.Throws<InvalidOperationException>(() => _folder.Fit(options, _train));
+        Assert.Contains(_folder.At("base"), e.Message, StringComparison.Ordinal);
+        Assert.Contains("goes on from another model", e.Message, StringComparison.Ordinal);
+        File.WriteAllBytes(path, before);
+        _folder.Fit(options, _train).Dispose();
+    }
+
+    static byte[] Replaced(string file, byte[] before)
+    {
+        if (file == "model.safetensors")
+        {
+            before = [.. before];
+            before[^1] ^= 1; // the sign or the last bit of one weight
+            return before;
+        }
+        string text = Encoding.UTF8.GetString(before), changed = file switch
+        {
+            "tokenizer.json" => text + "\n",
+            "preprocessor_config.json" => text.Replace("\"resample\": 3", "\"resample\": 2", StringComparison.Ordinal),
+            _ => text.Replace("quick_gelu", "gelu", StringComparison.Ordinal),
+        };
+        Assert.NotEqual(text, changed);
+        return Encoding.UTF8.GetBytes(changed);
+    }
+
     [Fact]
     public void Random_weights_cannot_be_frozen()
     {

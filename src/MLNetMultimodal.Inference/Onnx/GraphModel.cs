@@ -21,6 +21,8 @@ sealed class GraphModel(ModelFiles files, string modelType, Lazy<int> width, IRe
 
     public IReadOnlyList<string> IgnoredWeights => [];
 
+    public string? TextPrompt => files.Contains(SentenceTransformer.ModulesFile) ? SentenceTransformer.ReadPrompt(files) : null;
+
     public string ToConfigJson() => Encoding.UTF8.GetString(files.Read("config.json").Span);
 
     /// <summary>Why such a model is neither trained nor recorded.</summary>

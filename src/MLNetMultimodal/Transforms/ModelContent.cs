@@ -17,14 +17,6 @@ static class ModelContent
     static readonly string[] Weights =
         [WeightsFile, "model-*-of-*.safetensors", "model.safetensors.index.json", "open_clip_model.safetensors"];
 
-    static readonly string[] Wanted =
-    [
-        "config.json", "preprocessor_config.json", "processor_config.json",
-        "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt",
-        "vocab.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model",
-        "modules.json", "sentence_bert_config.json", "*_Pooling/config.json", "open_clip_config.json", .. Weights,
-    ];
-
     /// <summary>What stands before the streams: those of the model's files, then those of its adapter where it has one.</summary>
     sealed record Header<TOptions>(string ModelName, TOptions Options, IReadOnlyList<FileEntry> Files, OnnxDtype? Dtype = null,
         IReadOnlyList<FileEntry>? Adapter = null);
@@ -32,14 +24,17 @@ static class ModelContent
     sealed record FileEntry(string Name, long Bytes);
 
     /// <summary>The model's name without the folders above it.</summary>
-    public static string ShortName(MultimodalModel model) =>
-        Path.GetFileName(Path.TrimEndingDirectorySeparator(model.Name)) is { Length: > 0 } name ? name : model.Name;
+    public static string ShortName(MultimodalModel model) => ShortName(model.Name);
+
+    /// <summary>A folder's name without the folders above it.</summary>
+    public static string ShortName(string folder) =>
+        Path.GetFileName(Path.TrimEndingDirectorySeparator(folder)) is { Length: > 0 } name ? name : folder;
 
     /// <summary>The files that a model is loaded from: graphs only where it runs them, no cards or training states.</summary>
     static IReadOnlyList<string> Names(MultimodalModel model) =>
-        [.. model.Files.List().Where(name => Matches(name, Wanted)), .. model.GraphFiles];
+        [.. model.Files.List().Where(name => Matches(name, ModelFiles.Patterns)), .. model.GraphFiles];
 
-    static bool Matches(string name, string[] patterns) =>
+    static bool Matches(string name, IReadOnlyList<string> patterns) =>
         patterns.Any(w => FileSystemName.MatchesSimpleExpression(w, name, ignoreCase: false));
 
     public static void Save<TOptions>(ModelEntry entry, ModelSaveContext context, MultimodalModel model, TOptions options)
