@@ -1,4 +1,7 @@
 using System.CommandLine;
+using MLNetMultimodal.Inference;
+using MLNetMultimodal.Inference.Onnx;
+using MLNetMultimodal.Models.Checkpoints;
 
 namespace MLNetMultimodal.ModelBuilder;
 
@@ -10,6 +13,35 @@ static class ToolOptions
 
     public static Option<string> Model() => Required<string>(ModelName, "DIR",
         "The model folder, in the Hugging Face layout, or a model of the hub: hub:owner/name or hub:owner/name@revision.");
+
+    public static Option<string?> Adapter() => Of<string?>("--adapter", "DIR",
+        $"A folder of low-rank adapters ({LoraAdapter.ConfigFile}, {LoraAdapter.WeightsFile}) that are added to the weights.");
+
+    /// <param name="dtypes">What there is.</param>
+    public static Option<string?> Dtype(IEnumerable<OnnxDtype> dtypes)
+    {
+        Option<string?> option = Of<string?>("--dtype", "D",
+            "How weights are stored in what runs; by default fp32, or the best that a folder of graphs has.");
+        return option.AcceptOnlyFromAmong([.. dtypes.Select(Name)]);
+    }
+
+    /// <summary>As the command line has it.</summary>
+    public static string Name(OnnxDtype dtype) => dtype.ToString().ToLowerInvariant();
+
+    public static OnnxDtype Parse(string dtype) => Enum.Parse<OnnxDtype>(dtype, ignoreCase: true);
+
+    /// <summary>The model that a verb is given; where graphs of its folder are run, standard error says which.</summary>
+    public static MultimodalModel Load(string folder, string? adapter, string? dtype = null, int threads = 0)
+    {
+        MultimodalModel model = MultimodalModel.Load(folder, new()
+        {
+            Adapter = adapter is null ? null : LoraAdapter.Load(adapter),
+            Dtype = dtype is null ? null : Parse(dtype),
+            Threads = threads,
+        });
+        if (model.GraphFiles.Count > 0) Console.Error.WriteLine($"graphs: {string.Join(", ", model.GraphFiles)}");
+        return model;
+    }
 
     /// <param name="formats">What there is; the first is the default.</param>
     public static Option<string> Format(params string[] formats) =>

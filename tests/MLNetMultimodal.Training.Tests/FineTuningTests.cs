@@ -1,6 +1,8 @@
 using System.Text;
 using System.Text.Json;
 using Microsoft.ML;
+using MLNetMultimodal.Inference;
+using MLNetMultimodal.Inference.Onnx;
 using MLNetMultimodal.Models.Checkpoints;
 using MLNetMultimodal.Models.Families;
 using MLNetMultimodal.Models.Ops;
@@ -241,7 +243,6 @@ public sealed class FineTuningTests : IDisposable
     [InlineData("""{"peft_type":"LORA","use_dora":true,"target_modules":["x"]}""", "use_dora")]
     [InlineData("""{"peft_type":"LORA","init_lora_weights":"pissa","target_modules":["x"]}""", "pissa")]
     [InlineData("""{"peft_type":"LORA","rank_pattern":{"x":4},"target_modules":["x"]}""", "rank_pattern")]
-    [InlineData("""{"peft_type":"LORA","modules_to_save":["y"],"target_modules":["x"]}""", "modules_to_save")]
     public void Other_adapters_are_refused(string config, string named) =>
         Assert.Contains(named, Assert.Throws<NotSupportedException>(() => Adapter(config)).Message, StringComparison.Ordinal);
 
@@ -263,7 +264,43 @@ public sealed class FineTuningTests : IDisposable
         LoraAdapter sound = Adapter(Sound, (A, 2, 4), (B, 5, 2));
         Assert.Contains("[4, 5]", Assert.Throws<InvalidDataException>(() =>
             sound.Merge(new Dictionary<string, TensorData> { ["x.weight"] = TensorData.From(new float[20], 4, 5) })).Message, StringComparison.Ordinal);
-        Assert.Contains("'x'", Assert.Throws<InvalidDataException>(() => sound.Merge(new Dictionary<string, TensorData>())).Message, StringComparison.Ordinal);
+        Assert.Contains("x.weight [5, 4]", Assert.Throws<InvalidDataException>(() => sound.Merge(new Dictionary<string, TensorData>())).Message,
+            StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Modules_that_were_trained_as_a_whole_stand_in_place_of_those_of_the_model()
+    {
+        const string config = """{"peft_type":"LORA","r":2,"target_modules":["x"],"modules_to_save":["head"]}""", head = "base_model.model.text.head.proj.weight";
+        LoraAdapter adapter = Adapter(config, (A, 2, 4), (B, 5, 2), (head, 2, 3));
+        var weights = new Dictionary<string, TensorData>
+        {
+            ["x.weight"] = TensorData.From(new float[20], 5, 4),
+            ["text.head.proj.weight"] = TensorData.From([1f, 2f, 3f, 4f, 5f, 6f], 2, 3),
+            ["other"] = TensorData.From([1f], 1),
+        };
+        foreach (LoraAdapter read in new[] { adapter, LoraAdapter.Load(ModelFiles.FromMemory("adapter", adapter.ToFiles())) })
+        {
+            IReadOnlyDictionary<string, TensorData> merged = read.Merge(weights);
+            Assert.Equal(new float[6], merged["text.head.proj.weight"].ToSingles());
+            Assert.Same(weights["other"], merged["other"]);
+            Assert.Contains("text.head.proj.weight", Assert.Throws<InvalidOperationException>(() => read.Unmerge(merged)).Message, StringComparison.Ordinal);
+        }
+        weights["text.head.proj.weight"] = TensorData.From([1f], 1);
+        Assert.Contains("text.head.proj.weight [2, 3], which is [1]", Assert.Throws<InvalidDataException>(() => adapter.Merge(weights)).Message,
+            StringComparison.Ordinal);
+        Assert.Contains("base_model.model.body.weight",
+            Assert.Throws<NotSupportedException>(() => Adapter(config, ("base_model.model.body.weight", 2, 3))).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_folder_of_recorded_graphs_cannot_be_trained()
+    {
+        string folder = _folder.At("graphs");
+        using (MultimodalModel model = MultimodalModel.Load(_folder.At("base"))) OnnxExport.Write(model, folder, OnnxDtype.Fp32);
+        var e = Assert.Throws<NotSupportedException>(() => Changed(new(), _tuning with { Initialize = folder }));
+        Assert.Contains("onnx/model.onnx", e.Message, StringComparison.Ordinal);
+        Assert.Contains("cannot be trained", e.Message, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using MLNetMultimodal.Inference;
+using MLNetMultimodal.Inference.Onnx;
 using MLNetMultimodal.Media.Images;
 
 namespace MLNetMultimodal.ModelBuilder.Commands;
@@ -21,9 +22,10 @@ static class ClassifyCommand
             Description = "Pictures, or folders of pictures.",
             Arity = ArgumentArity.OneOrMore,
         };
+        Option<string?> adapter = ToolOptions.Adapter(), dtype = ToolOptions.Dtype(Enum.GetValues<OnnxDtype>());
         var command = new Command("classify", "Classify pictures into classes named in words, without training.")
         {
-            model, format, files,
+            model, adapter, dtype, format, files,
         };
         prompts.AddTo(command);
         command.SetAction((parsed, cancellation) =>
@@ -32,7 +34,8 @@ static class ClassifyCommand
             IReadOnlyList<string> labels = words.Labels
                 ?? throw new WrongUsageException("give the classes: --labels or --labels-file, or a folder with --prompts.");
             string[] pictures = PictureFiles.Expand(parsed.GetRequiredValue(files));
-            using MultimodalModel loaded = MultimodalModel.Load(parsed.GetRequiredValue(model));
+            using MultimodalModel loaded =
+                ToolOptions.Load(parsed.GetRequiredValue(model), parsed.GetValue(adapter), parsed.GetValue(dtype));
             ZeroShotClassifier classifier =
                 WrongUsageException.Check(() => ZeroShotClassifier.Create(loaded, labels, words.Templates, cancellation));
             var errors = new List<string>();

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Text;
 using MLNetMultimodal.Inference;
+using MLNetMultimodal.Inference.Onnx;
 
 namespace MLNetMultimodal.ModelBuilder.Commands;
 
@@ -15,11 +16,12 @@ static class EmbedCommand
         Option<string[]> images = ToolOptions.Images(), texts = ToolOptions.Texts();
         Option<string?> imagesFrom = List("--images-from", "pictures, or folders of pictures"), textsFrom = List("--texts-from", "texts");
         Option<string?> output = ToolOptions.Of<string?>("--output", "F", "The file to write, in place of standard output.");
+        Option<string?> adapter = ToolOptions.Adapter(), dtype = ToolOptions.Dtype(Enum.GetValues<OnnxDtype>());
         Option<bool> reduced = ToolOptions.Flag("--reduced-scale-jpeg",
             "Decode large JPEGs at 1/2, 1/4 or 1/8: faster, with embeddings that differ a little.");
         var command = new Command("embed", "Turn pictures and texts into embeddings, the pictures' rows first.")
         {
-            model, images, imagesFrom, texts, textsFrom, format, output, reduced,
+            model, images, imagesFrom, texts, textsFrom, adapter, dtype, format, output, reduced,
         };
         command.Validators.Add(result =>
         {
@@ -35,7 +37,8 @@ static class EmbedCommand
             string[] pictures = PictureFiles.Expand([.. parsed.GetValue(images) ?? [], .. Lines(parsed.GetValue(imagesFrom))]);
             string[] sentences = [.. parsed.GetValue(texts) ?? [], .. Lines(parsed.GetValue(textsFrom))];
             // One thread a run: batches run side by side.
-            using MultimodalModel loaded = MultimodalModel.Load(parsed.GetRequiredValue(model), new() { Threads = 1 });
+            using MultimodalModel loaded =
+                ToolOptions.Load(parsed.GetRequiredValue(model), parsed.GetValue(adapter), parsed.GetValue(dtype), threads: 1);
             var rows = new EmbeddedRows(loaded, pictures, sentences, parsed.GetValue(reduced));
             return Task.FromResult(ProgressDisplay.Run("embedding", report =>
             {

@@ -20,6 +20,10 @@ public sealed class ModelWeights : IReadOnlyDictionary<string, TensorData>, IDis
 
     ModelWeights(IReadOnlyList<Safetensors> shards, IReadOnlyDictionary<string, TensorData> tensors) => (_shards, _tensors) = (shards, tensors);
 
+    /// <summary>True where a folder has weights of its own, other than recorded graphs and pickles.</summary>
+    /// <param name="files">The folder.</param>
+    public static bool Exist(ModelFiles files) => FileNames.Any(files.Contains);
+
     internal static ModelWeights Open(ModelFiles files, string? file)
     {
         if (file is not null) return OpenOne(files, file);
@@ -118,6 +122,10 @@ public sealed class ModelWeights : IReadOnlyDictionary<string, TensorData>, IDis
 
     static Exception Missing(ModelFiles files)
     {
+        if (files.List().FirstOrDefault(f => f.EndsWith(".onnx", StringComparison.Ordinal)) is { } graph)
+            return new NotSupportedException($"'{files.Name}' holds recorded graphs ({graph}), but none of "
+                + $"{string.Join(", ", FileNames)}: it embeds and classifies as it is, but cannot be trained, adapted or exported. "
+                + "Take the folder that has the weights.");
         if (files.List().FirstOrDefault(IsPickle) is { } pickle) RefusePickle(files, pickle);
         return new FileNotFoundException($"'{files.Name}' has none of {string.Join(", ", FileNames)}; a model folder holds config.json, "
             + "its weights and its preprocessing.", FileNames[0]);

@@ -32,6 +32,10 @@ public interface IModelDefinition
     /// <summary>The whole model: all inputs, all outputs that the reference implementation names.</summary>
     IProgram Full { get; }
 
+    /// <summary>What the exported graph <c>model</c> of <see cref="Graphs"/> is: <see cref="Full"/>, or the same with inputs that
+    /// published graphs have beside.</summary>
+    IProgram Exported => Full;
+
     /// <summary>The graphs of an exported <c>onnx</c> folder by file name without extension, as published ones have them: for
     /// each output of a graph the output of <see cref="Full"/> that it is. By default one graph <c>model</c> of them
     /// all, which null stands for.</summary>

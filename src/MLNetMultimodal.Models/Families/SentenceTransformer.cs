@@ -6,10 +6,12 @@ namespace MLNetMultimodal.Models.Families;
 
 /// <summary>Folders of sentence-transformers (Reimers and Gurevych 2019, arXiv:1908.10084): a BERT-like encoder, and
 /// <c>modules.json</c>, which says how its tokens are pooled and what follows.</summary>
-static class SentenceTransformer
+public static class SentenceTransformer
 {
-    public const string ModulesFile = "modules.json", LengthFile = "sentence_bert_config.json",
-        PromptsFile = "config_sentence_transformers.json";
+    /// <summary>The file that makes a folder one of sentence-transformers.</summary>
+    public const string ModulesFile = "modules.json";
+
+    internal const string LengthFile = "sentence_bert_config.json", PromptsFile = "config_sentence_transformers.json";
     const string Known = "Transformer, Pooling, Dense, Normalize, Dropout";
 
     // In the order in which they are joined.
@@ -25,7 +27,7 @@ static class SentenceTransformer
     /// <summary>The model with the modules of the folder.</summary>
     /// <param name="files">The folder.</param>
     /// <param name="encoder">What its config.json describes.</param>
-    public static IModelDefinition Create(ModelFiles files, IModelDefinition encoder)
+    internal static IModelDefinition Create(ModelFiles files, IModelDefinition encoder)
     {
         if (encoder is not BertModel bert)
             throw new NotSupportedException($"'{files.Name}' is a folder of sentence-transformers around '{encoder.ModelType}'; "
@@ -45,13 +47,32 @@ static class SentenceTransformer
                     + $"supported are {Known}, Transformer and Pooling once and before the others."),
             };
         if (head is null) throw new InvalidDataException($"{ModulesFile} of '{files.Name}' has no Pooling; it wants {Known}.");
-        int? length = files.Contains(LengthFile)
-            ? Read(files, LengthFile, root => new ConfigReader(root) is var c && c.Has("max_seq_length") ? c.Int("max_seq_length", 0) : (int?)null)
-            : null;
-        return new BertModel(bert.Config, head with { Prompt = DefaultPrompt(files) }, length);
+        return new BertModel(bert.Config, head with { Prompt = ReadPrompt(files) }, ReadLength(files));
     }
 
+    /// <summary>How the folder's modules make one vector of the tokens of a text, where that is one pooling and nothing else that
+    /// changes a direction.</summary>
+    /// <param name="files">A folder with <see cref="ModulesFile"/>.</param>
+    /// <exception cref="InvalidDataException">A file is not sound.</exception>
+    /// <exception cref="NotSupportedException">There are other modules, several poolings, or a prompt that is not pooled.</exception>
+    public static BertPooling ReadPooling(ModelFiles files)
+    {
+        (string Type, string Path)[] others = [.. Modules(files).Where(m => m.Type is not ("Transformer" or "Normalize" or "Dropout"))];
+        return others is [("Pooling", var path)] && ReadPooling(files, Config(path), width: null) is { Poolings: [var pooling] } head
+            && pooling is BertPooling.Mean or BertPooling.MeanSqrtLength or BertPooling.FirstToken
+            && (head.PoolsPrompt || ReadPrompt(files) is null)
+            ? pooling : throw new NotSupportedException($"'{files.Name}' has {string.Join(", ", others.Select(m => m.Type))} after its tokens; "
+                + "for recorded graphs that is one Pooling by the mean or the first token. Take a graph that gives sentence_embedding.");
+    }
+
+    /// <summary>The most tokens of a text as the folder says; null where it does not.</summary>
+    /// <param name="files">The folder.</param>
+    /// <exception cref="InvalidDataException">The file is not sound.</exception>
+    public static int? ReadLength(ModelFiles files) => !files.Contains(LengthFile) ? null : Read(files, LengthFile, root =>
+        new ConfigReader(root) is var config && config.Has("max_seq_length") ? config.Int("max_seq_length", 0) : (int?)null);
+
     /// <summary>Folders of the modules that have weights of their own; empty for any other model.</summary>
+    /// <param name="files">The folder.</param>
     public static IReadOnlyList<string> WeightFolders(ModelFiles files) =>
         files.Contains(ModulesFile) ? [.. from m in Modules(files) where m.Type == "Dense" && m.Path.Length > 0 select m.Path] : [];
 
@@ -73,10 +94,10 @@ static class SentenceTransformer
         return modules;
     });
 
-    static SentenceHead ReadPooling(ModelFiles files, string file, int width) => Read(files, file, root =>
+    static SentenceHead ReadPooling(ModelFiles files, string file, int? width) => Read(files, file, root =>
     {
         var config = new ConfigReader(root);
-        if (config.Int("word_embedding_dimension", width) is var given && given != width)
+        if (width is not null && config.Int("word_embedding_dimension", width.Value) is var given && given != width)
             throw new InvalidDataException($"word_embedding_dimension is {given}, but the encoder's tokens have width {width}.");
         BertPooling[] on = [.. Modes.Where(m => config.Flag(m.Field, m.Default)).Select(m => m.Pooling)];
         return on.Length > 0 ? new SentenceHead { Poolings = on, PoolsPrompt = config.Flag("include_prompt", true) }
@@ -103,7 +124,10 @@ static class SentenceTransformer
         });
     });
 
-    static string? DefaultPrompt(ModelFiles files) => !files.Contains(PromptsFile) ? null : Read(files, PromptsFile, root =>
+    /// <summary>What stands before every text; null for nothing.</summary>
+    /// <param name="files">The folder.</param>
+    /// <exception cref="InvalidDataException">The file is not sound.</exception>
+    public static string? ReadPrompt(ModelFiles files) => !files.Contains(PromptsFile) ? null : Read(files, PromptsFile, root =>
     {
         var config = new ConfigReader(root);
         if (!config.Has("default_prompt_name")) return null;

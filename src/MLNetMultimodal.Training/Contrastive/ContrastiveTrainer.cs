@@ -96,13 +96,13 @@ public sealed class ContrastiveTrainer : IEstimator<MultimodalTransformer>
         if (_options.Initialize is { } folder)
         {
             ModelFiles files = ModelFiles.FromFolder(folder);
+            using ModelWeights weights = files.OpenWeights(); // first: where there are none, nothing else matters
             ImagePreprocessing preprocessing = ImagePreprocessing.TryLoad(files.TryRead)
                 ?? throw new FileNotFoundException($"'{folder}' has no preprocessor_config.json; training wants one.");
             IModelDefinition known = ModelFamilies.Create(files);
             if (preprocessing.Height == preprocessing.Width) known = known.WithImageSize(preprocessing.Height);
             if (!known.Encoders.ContainsKey(Modality.Image) || !known.Encoders.ContainsKey(Modality.Text))
                 throw new NotSupportedException($"'{folder}' is '{known.ModelType}' and has no encoders for pictures and texts; contrastive training wants both.");
-            using ModelWeights weights = files.OpenWeights();
             CheckSize(known.Encoders[Modality.Image].Inputs[0], preprocessing, folder);
             IReadOnlyDictionary<string, TensorData> named = CheckpointWeights.For(known, weights, folder);
             TextTokenizer tokenizer = TextTokenizer.Load(files.TryRead, folder);

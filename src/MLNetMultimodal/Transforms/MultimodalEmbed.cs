@@ -4,6 +4,7 @@ using Microsoft.ML.Data;
 using Microsoft.ML.Runtime;
 using MLNetMultimodal.Batching;
 using MLNetMultimodal.Inference;
+using MLNetMultimodal.Inference.Onnx;
 using MLNetMultimodal.Interop;
 using MLNetMultimodal.Models.Checkpoints;
 using MLNetMultimodal.Models.Families;
@@ -84,6 +85,10 @@ public sealed record MultimodalEmbedOptions
             : throw new ArgumentOutOfRangeException(nameof(Threads), value, "Threads must be at least 0.");
     }
 
+    /// <summary>How weights are stored in what runs; default null: 32-bit floats, or in a folder that holds graphs only the best
+    /// there is. Without effect on <see cref="LoadedModel"/>.</summary>
+    public OnnxDtype? Dtype { get; init; }
+
     /// <summary>What happens where a picture or a text cannot be read; default <see
     /// cref="MLNetMultimodal.OnError.Throw"/>.</summary>
     public OnError OnError { get; init; }
@@ -138,7 +143,8 @@ public sealed class MultimodalEmbedEstimator : IEstimator<MultimodalTransformer>
     {
         ArgumentNullException.ThrowIfNull(options);
         options.Validate();
-        (_env, _options, _model) = (env, options, SharedModel.From(options.Model, options.LoadedModel, options.Threads));
+        (_env, _options) = (env, options);
+        _model = SharedModel.From(options.Model, options.LoadedModel, options.Threads, options.Dtype);
     }
 
     /// <summary>Loads the model. No rows are read.</summary>

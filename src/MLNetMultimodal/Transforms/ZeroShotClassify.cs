@@ -4,6 +4,7 @@ using Microsoft.ML.Data;
 using Microsoft.ML.Runtime;
 using MLNetMultimodal.Batching;
 using MLNetMultimodal.Inference;
+using MLNetMultimodal.Inference.Onnx;
 using MLNetMultimodal.Interop;
 using MLNetMultimodal.Models.Checkpoints;
 using MLNetMultimodal.Transforms;
@@ -98,6 +99,10 @@ public sealed record ZeroShotClassifyOptions
             : throw new ArgumentOutOfRangeException(nameof(Threads), value, "Threads must be at least 0.");
     }
 
+    /// <summary>How weights are stored in what runs; default null: 32-bit floats, or in a folder that holds graphs only the best
+    /// there is. Without effect on <see cref="LoadedModel"/>.</summary>
+    public OnnxDtype? Dtype { get; init; }
+
     /// <summary>What happens where a picture cannot be read; default <see cref="MLNetMultimodal.OnError.Throw"/>.</summary>
     public OnError OnError { get; init; }
 
@@ -155,7 +160,8 @@ public sealed class ZeroShotClassifyEstimator : IEstimator<ZeroShotTransformer>
     {
         ArgumentNullException.ThrowIfNull(options);
         options.Validate();
-        (_env, _options, _model) = (env, options, SharedModel.From(options.Model, options.LoadedModel, options.Threads));
+        (_env, _options) = (env, options);
+        _model = SharedModel.From(options.Model, options.LoadedModel, options.Threads, options.Dtype);
     }
 
     /// <summary>Loads the model and embeds the prompts. No rows are read.</summary>
