@@ -1,4 +1,5 @@
 using MLNetMultimodal.Inference.Onnx;
+using MLNetMultimodal.Media.Audio;
 using MLNetMultimodal.Media.Images;
 using MLNetMultimodal.Media.Text;
 using MLNetMultimodal.Models.Checkpoints;
@@ -37,30 +38,32 @@ public sealed record InferenceOptions
     public LoraAdapter? Adapter { get; init; }
 }
 
-/// <summary>A model folder, loaded: pictures and texts become embeddings. Encoders are built when first used, so that a program
-/// that embeds only texts never builds the image encoder. Thread-safe, but for <see cref="Dispose"/>.</summary>
+/// <summary>A model folder, loaded: pictures, texts and sounds become embeddings. Encoders are built when first used, so that a
+/// program that embeds only texts never builds the image encoder. Thread-safe, but for <see cref="Dispose"/>.</summary>
 public sealed class MultimodalModel : IDisposable
 {
-    const int ImageBatch = 8; // larger batches gain nothing on a CPU
+    const int MediaBatch = 8; // larger batches gain nothing on a CPU
     const int TextBatch = 32;
     const string PreprocessorFile = "preprocessor_config.json";
 
     readonly ModelRuntime _runtime;
     readonly Lazy<ImagePreprocessing> _images;
     readonly Lazy<TextTokenizer> _texts;
+    readonly Lazy<AudioPreprocessing> _sounds;
 
     MultimodalModel(ModelFiles files, InferenceOptions options)
     {
         (Files, Dtype, Adapter) = (files, options.Dtype, options.Adapter);
         _images = new(ReadImagePreprocessing);
         _texts = new(ReadTokenizer);
+        _sounds = new(ReadAudioPreprocessing);
         _runtime = GraphFolder.Matches(files) ? GraphFolder.Open(files, options, () => Texts)
             : ModelRuntime.FromWeights(files, options);
     }
 
     /// <summary>Loads a model folder in the Hugging Face layout: <c>config.json</c> and <c>model.safetensors</c>, and
-    /// <c>preprocessor_config.json</c> and a tokenizer where pictures and texts are embedded. The weights stay mapped to the file
-    /// until <see cref="Dispose"/>. A folder without weights runs its graphs, of any family: <c>vision_model.onnx</c> and
+    /// <c>preprocessor_config.json</c> and a tokenizer where pictures, sounds and texts are embedded. The weights stay mapped to
+    /// the file until <see cref="Dispose"/>. A folder without weights runs its graphs, of any family: <c>vision_model.onnx</c> and
     /// <c>text_model.onnx</c>, or one <c>model.onnx</c>, in <c>onnx/</c> or beside config.json.</summary>
     /// <param name="folder">The folder, or a model of the hub, <c>hub:owner/name</c> or <c>hub:owner/name@revision</c>, which is
     /// downloaded where the cache does not have it (<see cref="ModelFiles.FromFolder"/>).</param>
@@ -139,6 +142,14 @@ public sealed class MultimodalModel : IDisposable
     /// <exception cref="InvalidDataException">The tokenizer's files are not sound.</exception>
     public TextTokenizer Texts => _texts.Value;
 
+    /// <summary>How sounds become what the audio encoder takes; read from the model's files when first used
+    /// (<see cref="AudioPreprocessing.TryLoad"/>).</summary>
+    /// <exception cref="FileNotFoundException">The model has no such file.</exception>
+    /// <exception cref="InvalidDataException">The file is not sound, or makes something else of sounds than the model
+    /// takes.</exception>
+    /// <exception cref="NotSupportedException">The model has no encoder for sounds.</exception>
+    public AudioPreprocessing Sounds => _sounds.Value;
+
     /// <summary>Embeds normalised pixels.</summary>
     /// <param name="pixels">[B, C, H, W], as <see cref="Images"/> makes them.</param>
     /// <param name="count">B; 0 does nothing.</param>
@@ -166,6 +177,23 @@ public sealed class MultimodalModel : IDisposable
         if (count > 0) encoder.Run(ids, [count, length], embeds);
     }
 
+    /// <summary>Embeds spectrograms, or samples where the model takes those.</summary>
+    /// <param name="values">[B, T, F], [B, F, T] or [B, T], as <see cref="Sounds"/> makes them; all of one length.</param>
+    /// <param name="count">B; 0 does nothing.</param>
+    /// <param name="embeds">[B, E]: rows of length 1.</param>
+    /// <exception cref="ArgumentException">A span has another number of elements.</exception>
+    /// <exception cref="NotSupportedException">The model has no encoder for sounds.</exception>
+    public void EmbedAudioValues(ReadOnlyMemory<float> values, int count, Span<float> embeds)
+    {
+        IEncoder encoder = Encoder(Modality.Audio);
+        if (count == 0) return;
+        if (values.Length % count != 0)
+            throw new ArgumentException(
+                $"values has {values.Length} elements, which are not {count} sounds of one length.", nameof(values));
+        Dim[] sound = Definition.Encoders[Modality.Audio].Inputs[0].Shape[1..];
+        encoder.Run(values, [count, .. sound.Select(d => d.IsKnown ? d.Size : (long)values.Length / count)], embeds);
+    }
+
     /// <summary>Embeds pictures, in batches, preprocessed on all cores.</summary>
     /// <param name="images">The pictures, of any size.</param>
     /// <param name="cancellation">Ends the work between two batches.</param>
@@ -184,22 +212,94 @@ public sealed class MultimodalModel : IDisposable
     public float[][] EmbedImages(IReadOnlyList<string> paths, CancellationToken cancellation = default) =>
         EmbedImages(paths.Count, (i, pixels) => Images.ApplyToFile(paths[i], pixels), cancellation);
 
+    /// <summary>Embeds sounds, in batches, preprocessed on all cores.</summary>
+    /// <param name="sounds">The sounds, at any rate, of any number of channels; of a long one the first
+    /// <see cref="AudioPreprocessing.MaxSamples"/> are heard.</param>
+    /// <param name="cancellation">Ends the work between two batches.</param>
+    /// <returns>One row of E values and length 1 per sound, in order.</returns>
+    /// <exception cref="ArgumentException">A sound is too short for the model, or too loud.</exception>
+    /// <exception cref="NotSupportedException">The model has no encoder for sounds.</exception>
+    public float[][] EmbedAudio(IReadOnlyList<Waveform> sounds, CancellationToken cancellation = default) =>
+        EmbedAudio(sounds.Count, i => Sounds.Apply(sounds[i]), cancellation);
+
+    /// <summary>Embeds sound files, in batches, decoded and preprocessed on all cores.</summary>
+    /// <param name="paths">The files: WAV and AIFF, and where ffmpeg is installed any other, also the sound of videos; of a long
+    /// one the first <see cref="AudioPreprocessing.MaxSamples"/> are read.</param>
+    /// <param name="cancellation">Ends the work between two batches.</param>
+    /// <returns>One row of E values and length 1 per file, in order.</returns>
+    /// <exception cref="FileNotFoundException">A file is missing.</exception>
+    /// <exception cref="InvalidDataException">A file holds no sound, or one too short for the model; the message names
+    /// it.</exception>
+    /// <exception cref="NotSupportedException">The model has no encoder for sounds.</exception>
+    public float[][] EmbedAudio(IReadOnlyList<string> paths, CancellationToken cancellation = default) =>
+        EmbedAudio(paths.Count, i => OfFile(paths[i], cancellation), cancellation);
+
+    float[] OfFile(string path, CancellationToken cancellation)
+    {
+        Waveform sound = Sounds.Decode(path, cancellation);
+        try
+        {
+            return Sounds.Apply(sound);
+        }
+        catch (ArgumentException e)
+        {
+            throw new InvalidDataException($"'{path}' cannot be embedded: {e.Message}", e);
+        }
+    }
+
+    float[][] EmbedAudio(int count, Func<int, float[]> preprocess, CancellationToken cancellation)
+    {
+        Require(Modality.Audio);
+        return InBatches(count, (first, batch) =>
+        {
+            var values = new float[batch][];
+            Apply(batch, i => values[i] = preprocess(first + i), cancellation);
+            return EmbedAudioValues(values);
+        }, cancellation);
+    }
+
+    /// <summary>Embeds what <see cref="Sounds"/> makes of sounds; those of one length run together, so that no sound is filled
+    /// up.</summary>
+    /// <param name="values">For each sound its values.</param>
+    /// <returns>One row of E values and length 1 per sound, in order.</returns>
+    /// <exception cref="NotSupportedException">The model has no encoder for sounds.</exception>
+    public float[][] EmbedAudioValues(IReadOnlyList<float[]> values)
+    {
+        var result = new float[values.Count][];
+        foreach (IGrouping<int, int> group in Enumerable.Range(0, values.Count).GroupBy(i => values[i].Length))
+        {
+            int[] together = [.. group];
+            var embeds = new float[together.Length * EmbeddingWidth];
+            EmbedAudioValues(together.SelectMany(i => values[i]).ToArray(), together.Length, embeds);
+            for (int i = 0; i < together.Length; i++)
+                result[together[i]] = embeds[(i * EmbeddingWidth)..((i + 1) * EmbeddingWidth)];
+        }
+        return result;
+    }
+
     delegate void PixelFiller(int image, Span<float> pixels);
 
     float[][] EmbedImages(int count, PixelFiller fill, CancellationToken cancellation)
     {
         Require(Modality.Image);
         int size = 3 * Images.Height * Images.Width;
-        var pixels = new float[Math.Min(count, ImageBatch) * size];
-        var result = new float[count][];
-        for (int start = 0; start < count; start += ImageBatch)
+        var pixels = new float[Math.Min(count, MediaBatch) * size];
+        return InBatches(count, (first, batch) =>
         {
-            cancellation.ThrowIfCancellationRequested();
-            int batch = Math.Min(ImageBatch, count - start), first = start;
             Apply(batch, i => fill(first + i, pixels.AsSpan(i * size, size)), cancellation);
             var embeds = new float[batch * EmbeddingWidth];
             EmbedPixels(pixels.AsMemory(0, batch * size), batch, embeds);
-            embeds.Chunk(EmbeddingWidth).ToArray().CopyTo(result, start);
+            return embeds.Chunk(EmbeddingWidth).ToArray();
+        }, cancellation);
+    }
+
+    static float[][] InBatches(int count, Func<int, int, float[][]> embed, CancellationToken cancellation)
+    {
+        var result = new float[count][];
+        for (int start = 0; start < count; start += MediaBatch)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            embed(start, Math.Min(MediaBatch, count - start)).CopyTo(result, start);
         }
         return result;
     }
@@ -290,6 +390,19 @@ public sealed class MultimodalModel : IDisposable
         return images.Height == wanted[2].Size && images.Width == wanted[3].Size ? images : throw new InvalidDataException(
             $"{PreprocessorFile} of '{Name}' makes pictures of {images.Height}x{images.Width}, "
             + $"but config.json wants {wanted[2]}x{wanted[3]}.");
+    }
+
+    AudioPreprocessing ReadAudioPreprocessing()
+    {
+        Require(Modality.Audio);
+        AudioPreprocessing sounds = AudioPreprocessing.TryLoad(Files.TryRead) ?? throw new FileNotFoundException(
+            $"'{Name}' has no {PreprocessorFile}; it says how sounds are made for the model.");
+        Dim[] wanted = Definition.Encoders[Modality.Audio].Inputs[0].Shape[1..];
+        IReadOnlyList<int> made = sounds.Shape(sounds.MaxSamples);
+        bool fits = made.Count == wanted.Length && made.Zip(wanted).All(d => !d.Second.IsKnown || d.Second.Size == d.First);
+        return fits ? sounds with { MinSamples = Definition.MinSamples } : throw new InvalidDataException(
+            $"{PreprocessorFile} of '{Name}' makes [{string.Join(", ", made)}] of a sound, "
+            + $"but config.json wants [{string.Join<Dim>(", ", wanted)}].");
     }
 
     /// <summary>Closes the sessions and the weights. No other call may be under way.</summary>

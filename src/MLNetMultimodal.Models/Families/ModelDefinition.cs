@@ -60,6 +60,10 @@ public interface IModelDefinition
     /// <param name="size">Edge of the picture in pixels.</param>
     IModelDefinition WithImageSize(int size) => this;
 
+    /// <summary>The fewest samples of a sound that the model can embed; by default 1. Of a family that takes the samples
+    /// themselves it is what its convolutions make one token of.</summary>
+    int MinSamples => 1;
+
     /// <summary>What stands before every text that is embedded, for example <c>query: </c>; null for nothing.</summary>
     string? TextPrompt => null;
 
