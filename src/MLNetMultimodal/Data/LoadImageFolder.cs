@@ -35,16 +35,8 @@ public static class ImageFolderCatalog
         {
             ArgumentNullException.ThrowIfNull(catalog);
             options ??= new();
-            if (!Directory.Exists(folder)) throw new DirectoryNotFoundException($"the picture folder '{folder}' does not exist.");
-            string[] classFolders = [.. Directory.GetDirectories(Path.GetFullPath(folder)).Order(StringComparer.Ordinal)];
-            if (classFolders.Length == 0)
-                throw new InvalidDataException($"'{folder}' has no folders; one per class is wanted, with its pictures inside.");
-            var extensions = new HashSet<string>(options.Extensions, StringComparer.OrdinalIgnoreCase);
-            (IReadOnlyList<string> names, int[] keys) = Name(folder, [.. classFolders.Select(f => Path.GetFileName(f))]);
-            (string Path, int Label)[] rows = [.. classFolders.SelectMany((path, label) =>
-                Directory.EnumerateFiles(path, "*", SearchOption.AllDirectories)
-                    .Where(f => extensions.Contains(Path.GetExtension(f)))
-                    .Order(StringComparer.Ordinal).Select(f => (f, keys[label])))];
+            (IReadOnlyList<string> names, (string Path, int Label)[] rows) =
+                ClassFolders.Read(folder, options.Extensions, "picture");
             string[] captions = [.. names.Select(n => options.CaptionTemplate.Replace("{}", n, StringComparison.Ordinal))];
             return new RowsDataView(rows.Length,
             [
@@ -54,18 +46,5 @@ public static class ImageFolderCatalog
                 RowsDataView.Text("Caption", row => captions[rows[row].Label]),
             ]);
         }
-    }
-
-    /// <summary>The names of all classes, and the index of each folder's among them.</summary>
-    static (IReadOnlyList<string> Names, int[] Keys) Name(string folder, string[] folders)
-    {
-        int[] inOrder = [.. Enumerable.Range(0, folders.Length)];
-        if (ZeroShotPrompts.LoadLabels(folder) is not { } names) return (folders, inOrder);
-        int[] found = [.. folders.Select(f => Array.IndexOf([.. names], f))];
-        if (!found.Contains(-1)) return (names, found);
-        if (found.All(i => i < 0) && names.Count == folders.Length) return (names, inOrder);
-        string strange = folders[Array.IndexOf(found, -1)];
-        throw new InvalidDataException($"'{Path.Combine(folder, ZeroShotPrompts.LabelsFile)}' has {names.Count} classes, but not "
-            + $"that of the folder '{strange}'; it must name all {folders.Length} folders, or none and have as many lines.");
     }
 }

@@ -1,5 +1,3 @@
-using System.Text.Json;
-using CsvHelper;
 using Microsoft.ML;
 using MLNetMultimodal.Data;
 
@@ -42,17 +40,8 @@ public static class ImageTextPairsCatalog
         {
             ArgumentNullException.ThrowIfNull(catalog);
             options ??= new();
-            if (!File.Exists(path)) throw new FileNotFoundException($"the manifest '{path}' does not exist.", path);
-            string[] fields = [options.ImageField, options.CaptionField, .. options.OtherFields];
-            List<string[]> rows = Path.GetExtension(path).ToLowerInvariant() switch
-            {
-                ".csv" => ReadSeparated(path, fields, ','),
-                ".tsv" => ReadSeparated(path, fields, '\t'),
-                ".jsonl" or ".ndjson" => ReadJsonLines(path, fields),
-                string other => throw new NotSupportedException($"'{path}' ends in '{other}'; read are .csv, .tsv, .jsonl and .ndjson."),
-            };
-            string folder = options.ImageFolder ?? Path.GetDirectoryName(Path.GetFullPath(path))!;
-            foreach (string[] row in rows) row[0] = Path.Combine(folder, row[0]);
+            List<string[]> rows =
+                Manifest.Read(path, options.ImageField, options.CaptionField, options.OtherFields, options.ImageFolder);
             return new RowsDataView(rows.Count,
             [
                 RowsDataView.Text("ImagePath", row => rows[row][0]),
@@ -60,86 +49,5 @@ public static class ImageTextPairsCatalog
                 .. options.OtherFields.Select((name, i) => RowsDataView.Text(name, row => rows[row][i + 2])),
             ]);
         }
-    }
-
-    const int MaxRecordBytes = 1 << 20;
-
-    static List<string[]> ReadSeparated(string path, string[] fields, char separator)
-    {
-        var options = new CsvReaderOptions
-        {
-            Separator = separator,
-            Mode = separator == '\t' ? CsvMode.NoEscape : CsvMode.Rfc4180, // captions in TSV hold bare quotes
-            MalformedData = CsvMalformedDataHandling.Throw,
-            FieldCountMismatch = CsvFieldCountHandling.Throw,
-            MaxRecordSize = MaxRecordBytes,
-            TrackLineNumbers = true,
-        };
-        using CsvReader reader = CsvReader.FromFile(path, options);
-        var rows = new List<string[]>();
-        try
-        {
-            reader.ReadHeader();
-            string[] header = [.. reader.Headers];
-            int[] columns = [.. fields.Select(f => Array.IndexOf(header, f))];
-            for (int i = 0; i < 2; i++)
-                if (columns[i] < 0)
-                    throw new InvalidDataException($"'{path}' has no field '{fields[i]}'; its header has {string.Join(", ", header)}.");
-            while (reader.Read())
-            {
-                string[] row = [.. columns.Select(c => c < 0 ? "" : reader.GetString(c))];
-                rows.Add(row[0].Length > 0 ? row
-                    : throw new InvalidDataException($"'{path}', line {reader.LineNumber}: the field '{fields[0]}' is empty."));
-            }
-        }
-        catch (CsvFormatException e)
-        {
-            throw new InvalidDataException($"'{path}', line {e.LineNumber}: {e.Message}", e);
-        }
-        return rows;
-    }
-
-    static List<string[]> ReadJsonLines(string path, string[] fields)
-    {
-        var rows = new List<string[]>();
-        int number = 0;
-        foreach (string line in File.ReadLines(path))
-        {
-            number++;
-            if (string.IsNullOrWhiteSpace(line)) continue;
-            try
-            {
-                using JsonDocument document = JsonDocument.Parse(line, new() { MaxDepth = 64 });
-                if (document.RootElement.ValueKind != JsonValueKind.Object)
-                    throw new InvalidDataException($"'{path}', line {number}: a JSON object is wanted.");
-                string[] row = [.. fields.Select((name, i) => Field(document.RootElement, name, required: i < 2,
-                    $"'{path}', line {number}"))];
-                rows.Add(row[0].Length > 0 ? row
-                    : throw new InvalidDataException($"'{path}', line {number}: the field '{fields[0]}' is empty."));
-            }
-            catch (Exception e) when (e is JsonException or InvalidOperationException) // half a surrogate pair is the latter
-            {
-                throw new InvalidDataException($"'{path}', line {number}: not JSON: {e.Message}", e);
-            }
-        }
-        return rows;
-    }
-
-    static string Field(JsonElement json, string name, bool required, string where)
-    {
-        if (!json.TryGetProperty(name, out JsonElement value))
-        {
-            return !required ? "" : throw new InvalidDataException(
-                $"{where}: there is no field '{name}'; "
-                + $"the fields are {string.Join(", ", json.EnumerateObject().Select(p => p.Name))}.");
-        }
-        string? text = value.ValueKind switch
-        {
-            JsonValueKind.String => value.GetString(),
-            JsonValueKind.Number or JsonValueKind.True or JsonValueKind.False when !required => value.GetRawText(),
-            JsonValueKind.Null when !required => "",
-            _ => null,
-        };
-        return text ?? throw new InvalidDataException($"{where}: the field '{name}' must be text, but is {value.ValueKind}.");
     }
 }
