@@ -63,8 +63,8 @@ public sealed class MultimodalModel : IDisposable
 
     /// <summary>Loads a model folder in the Hugging Face layout: <c>config.json</c> and <c>model.safetensors</c>, and
     /// <c>preprocessor_config.json</c> and a tokenizer where pictures, sounds and texts are embedded. The weights stay mapped to
-    /// the file until <see cref="Dispose"/>. A folder without weights runs its graphs, of any family: <c>vision_model.onnx</c> and
-    /// <c>text_model.onnx</c>, or one <c>model.onnx</c>, in <c>onnx/</c> or beside config.json.</summary>
+    /// the file until <see cref="Dispose"/>. A folder without weights runs its graphs, of any family: <c>vision_model.onnx</c>
+    /// and <c>text_model.onnx</c>, or one <c>model.onnx</c>, in <c>onnx/</c> or beside config.json.</summary>
     /// <param name="folder">The folder, or a model of the hub, <c>hub:owner/name</c> or <c>hub:owner/name@revision</c>, which is
     /// downloaded where the cache does not have it (<see cref="ModelFiles.FromFolder"/>).</param>
     /// <param name="options">Threads, families, dtype, adapter; null for the defaults.</param>
@@ -232,20 +232,7 @@ public sealed class MultimodalModel : IDisposable
     /// it.</exception>
     /// <exception cref="NotSupportedException">The model has no encoder for sounds.</exception>
     public float[][] EmbedAudio(IReadOnlyList<string> paths, CancellationToken cancellation = default) =>
-        EmbedAudio(paths.Count, i => OfFile(paths[i], cancellation), cancellation);
-
-    float[] OfFile(string path, CancellationToken cancellation)
-    {
-        Waveform sound = Sounds.Decode(path, cancellation);
-        try
-        {
-            return Sounds.Apply(sound);
-        }
-        catch (ArgumentException e)
-        {
-            throw new InvalidDataException($"'{path}' cannot be embedded: {e.Message}", e);
-        }
-    }
+        EmbedAudio(paths.Count, i => Sounds.ApplyToFile(paths[i], cancellation), cancellation);
 
     float[][] EmbedAudio(int count, Func<int, float[]> preprocess, CancellationToken cancellation)
     {

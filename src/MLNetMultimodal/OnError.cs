@@ -1,6 +1,6 @@
 namespace MLNetMultimodal;
 
-/// <summary>What happens where a picture or a text cannot be read.</summary>
+/// <summary>What happens where a picture, a text or a sound cannot be read.</summary>
 public enum OnError
 {
     /// <summary>The row's value throws <see cref="InvalidDataException"/> when it is asked for; the message names row, column,

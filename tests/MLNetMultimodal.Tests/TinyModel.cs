@@ -57,7 +57,7 @@ public sealed class TinyModel : IDisposable
         Directory.Delete(Root, recursive: true);
     }
 
-    static TensorData Draw(ParameterSpec p, Random random)
+    internal static TensorData Draw(ParameterSpec p, Random random)
     {
         var values = new float[p.Count];
         for (int i = 0; i < values.Length; i++)

@@ -90,6 +90,26 @@ public sealed record AudioPreprocessing
         return samples;
     }
 
+    /// <summary>Computes what the model takes of a sound file; only what is heard is read.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="cancellation">Stops reading.</param>
+    /// <returns>Values of <see cref="Shape"/>, row-major.</returns>
+    /// <exception cref="FileNotFoundException">There is no such file.</exception>
+    /// <exception cref="InvalidDataException">The file holds no sound, or one that is too short or too loud; the message names
+    /// it.</exception>
+    public float[] ApplyToFile(string path, CancellationToken cancellation = default)
+    {
+        Waveform sound = Decode(path, cancellation);
+        try
+        {
+            return Apply(sound);
+        }
+        catch (ArgumentException e)
+        {
+            throw new InvalidDataException($"'{path}' cannot be used: {e.Message}", e);
+        }
+    }
+
     /// <summary>Reads what is heard of a sound file.</summary>
     /// <param name="path">The file.</param>
     /// <param name="cancellation">Stops reading.</param>

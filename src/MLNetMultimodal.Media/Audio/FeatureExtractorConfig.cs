@@ -100,11 +100,12 @@ static class FeatureExtractorConfig
 
     static string Text(JsonObject fields) => fields.ToJsonString(new() { WriteIndented = true, NewLine = "\n" }) + "\n";
 
-    static JsonObject Ast(SpectrogramPreprocessing p) => Fields(p.LogMel.SampleRateHz, "ASTFeatureExtractor", 1, ("num_mel_bins", p.LogMel.MelBins),
-        ("max_length", p.Frames), ("do_normalize", true), ("mean", p.Mean), ("std", p.Std / 2));
+    static JsonObject Ast(SpectrogramPreprocessing p) => Fields(p.LogMel.SampleRateHz, "ASTFeatureExtractor", 1,
+        ("num_mel_bins", p.LogMel.MelBins), ("max_length", p.Frames), ("do_normalize", true), ("mean", p.Mean),
+        ("std", p.Std / 2));
 
-    static JsonObject Whisper(SpectrogramPreprocessing p) => Fields(p.LogMel.SampleRateHz, "WhisperFeatureExtractor", p.LogMel.MelBins,
-        ("n_fft", p.LogMel.FftSamples), ("hop_length", p.LogMel.HopSamples), ("nb_max_frames", p.Frames),
+    static JsonObject Whisper(SpectrogramPreprocessing p) => Fields(p.LogMel.SampleRateHz, "WhisperFeatureExtractor",
+        p.LogMel.MelBins, ("n_fft", p.LogMel.FftSamples), ("hop_length", p.LogMel.HopSamples), ("nb_max_frames", p.Frames),
         ("chunk_length", p.MaxSamples / p.LogMel.SampleRateHz), ("n_samples", p.MaxSamples));
 
     static JsonObject Clap(SpectrogramPreprocessing p) => Fields(p.LogMel.SampleRateHz, "ClapFeatureExtractor", p.LogMel.MelBins,

@@ -70,7 +70,8 @@ static class Columns
         value = editor.Commit();
     }
 
-    static string Describe(DataViewType itemType, bool isVector) => isVector ? $"a vector of {itemType}" : itemType.ToString()!;
+    public static string Describe(DataViewType itemType, bool isVector) =>
+        isVector ? $"a vector of {itemType}" : itemType.ToString()!;
 
     static ArgumentException Missing(string name, IEnumerable<string> columns) =>
         new($"there is no column '{name}'; the columns are {string.Join(", ", columns.Distinct())}.");

@@ -7,15 +7,14 @@ using MLNetMultimodal.Inference;
 
 namespace MLNetMultimodal.Transforms;
 
-/// <summary>Rows whose pictures and texts are embedded together.</summary>
-sealed class EmbedBatch(ImagePart? image, TextPart? text) : RowBatch
+/// <summary>Rows whose pictures, texts and sounds are embedded together.</summary>
+sealed class EmbedBatch(EmbedPart?[] parts) : RowBatch
 {
-    public ImagePart? Image => image;
-
-    public TextPart? Text => text;
+    /// <summary>What each input makes of the rows; null where nobody asks for it.</summary>
+    public EmbedPart?[] Parts => parts;
 }
 
-/// <summary>Embeds a column of pictures, a column of texts, or both.</summary>
+/// <summary>Embeds a column of pictures, a column of texts, a column of sounds, or several of them.</summary>
 sealed class EmbedComputation : BatchComputation<EmbedBatch>
 {
     /// <summary>Annotation of an embedding column: the name of the model that made it.</summary>
@@ -26,18 +25,21 @@ sealed class EmbedComputation : BatchComputation<EmbedBatch>
     readonly MultimodalEmbedOptions _options;
     readonly IHost _host;
     readonly int _width;
-    readonly ImageInput? _image;
-    readonly TextInput? _text;
+    readonly IReadOnlyList<EmbedInput> _inputs;
 
     public EmbedComputation(IHost host, MultimodalEmbedOptions options, MultimodalModel model)
     {
         (_host, _options, _width) = (host, options, model.EmbeddingWidth);
-        if (options.Image is not null) _image = new(model, options.Image, options.ImageFolder, options.ReducedScaleJpeg);
-        if (options.Text is not null) _text = new(model, options.Text, options.BatchSize);
+        var inputs = new List<EmbedInput>();
+        if (options.Image is { } image) inputs.Add(new ImageInput(model, image, options.ImageFolder, options.ReducedScaleJpeg));
+        if (options.Text is { } text) inputs.Add(new TextInput(model, text, options.BatchSize));
+        if (options.Audio is { } audio)
+            inputs.Add(new AudioInput(model, new(audio, options.AudioFolder, options.AudioSampleRateHz)));
+        _inputs = inputs;
         string name = ModelContent.ShortName(model);
         var annotations = new DataViewSchema.Annotations.Builder();
         annotations.Add(ModelAnnotation, TextDataViewType.Instance, (ref ReadOnlyMemory<char> value) => value = name.AsMemory());
-        int combined = options.HasBoth && options.Combine == EmbeddingCombination.Concatenate ? 2 * _width : _width;
+        int combined = options.Combine == EmbeddingCombination.Concatenate ? inputs.Count * _width : _width;
         Outputs = [.. options.OutputColumns.Select((name, i) =>
             new OutputColumn(name, new VectorDataViewType(NumberDataViewType.Single, i == 0 ? combined : _width),
                 annotations.ToAnnotations()))];
@@ -45,51 +47,39 @@ sealed class EmbedComputation : BatchComputation<EmbedBatch>
 
     public override int BatchSize => _options.BatchSize;
 
-    /// <summary>Texts are put together by length, so more of them are read than run at once; pictures are too large for
-    /// that.</summary>
-    public override int MostRows(Func<int, bool> isActive) =>
-        NeedsImage(isActive) ? BatchSize : Math.Max(BatchSize, Math.Min(TextBatches * BatchSize, MostTexts));
+    /// <summary>Texts are put together by length, so more of them are read than run at once; pictures and sounds are too large
+    /// for that.</summary>
+    public override int MostRows(Func<int, bool> isActive) => Needed(isActive).Any(i => _inputs[i] is not TextInput) ? BatchSize
+        : Math.Max(BatchSize, Math.Min(TextBatches * BatchSize, MostTexts));
 
     public override IReadOnlyList<OutputColumn> Outputs { get; }
 
-    public override IEnumerable<DataViewSchema.Column> Inputs(DataViewSchema input, Func<int, bool> isActive)
-    {
-        if (NeedsImage(isActive)) yield return _image!.Find(input);
-        if (NeedsText(isActive)) yield return _text!.Find(input);
-    }
+    public override IEnumerable<DataViewSchema.Column> Inputs(DataViewSchema input, Func<int, bool> isActive) =>
+        Needed(isActive).Select(i => _inputs[i].Find(input));
 
-    public override EmbedBatch NewBatch(int rows, Func<int, bool> isActive) =>
-        new(NeedsImage(isActive) ? _image!.NewPart(rows) : null, NeedsText(isActive) ? _text!.NewPart(rows) : null);
+    public override EmbedBatch NewBatch(int rows, Func<int, bool> isActive)
+    {
+        var parts = new EmbedPart?[_inputs.Count];
+        foreach (int i in Needed(isActive)) parts[i] = _inputs[i].NewPart(rows);
+        return new(parts);
+    }
 
     public override Action<EmbedBatch, int> Reader(DataViewRow input, Func<int, bool> isActive)
     {
-        Action<ImagePart, int>? image = NeedsImage(isActive) ? _image!.Reader(input) : null;
-        Action<TextPart, int>? text = NeedsText(isActive) ? _text!.Reader(input) : null;
+        (int Input, Action<EmbedPart, int> Read)[] readers = [.. Needed(isActive).Select(i => (i, _inputs[i].Reader(input)))];
         return (batch, slot) =>
         {
-            image?.Invoke(batch.Image!, slot);
-            text?.Invoke(batch.Text!, slot);
+            foreach (var (i, read) in readers) read(batch.Parts[i]!, slot);
         };
     }
 
-    public override void Prepare(EmbedBatch batch, int slot)
-    {
-        if (batch.Image is { } image) _image!.Prepare(image, slot, batch.FirstRow + slot);
-        if (batch.Text is { } text) _text!.Prepare(text, slot);
-    }
+    public override void Prepare(EmbedBatch batch, int slot) =>
+        ForEach(batch, (input, part) => input.Prepare(part, slot, batch.FirstRow + slot));
 
-    public override void Run(EmbedBatch batch, int count)
-    {
-        if (batch.Image is { } image) _image!.Run(image, count);
-        if (batch.Text is not { } text) return;
-        text.FirstRow = batch.FirstRow;
-        _text!.Run(text, count);
-    }
+    public override void Run(EmbedBatch batch, int count) =>
+        ForEach(batch, (input, part) => input.Run(part, count, batch.FirstRow));
 
-    public override void Abandon(EmbedBatch batch, int count)
-    {
-        if (batch.Text is { } text) TextInput.Abandon(text, count);
-    }
+    public override void Abandon(EmbedBatch batch, int count) => ForEach(batch, (input, part) => input.Abandon(part, count));
 
     public override Delegate Getter(int output, Func<(EmbedBatch Batch, int Slot)> current)
     {
@@ -97,15 +87,15 @@ sealed class EmbedComputation : BatchComputation<EmbedBatch>
         {
             var (batch, slot) = current();
             VBufferEditor<float> editor = VBufferEditor.Create(ref value, ((VectorDataViewType)Outputs[output].Type).Size);
-            if (_options.HasBoth && output == 0) Combine(batch, slot, editor.Values);
-            else Part(batch, output).Embedding(slot, _options.OnError).CopyTo(editor.Values);
+            if (_inputs.Count > 1 && output == 0) Combine(batch, slot, editor.Values);
+            else batch.Parts[Math.Max(0, output - 1)]!.Embedding(slot, _options.OnError).CopyTo(editor.Values);
             value = editor.Commit();
         };
         return getter;
     }
 
     public override int Failures(EmbedBatch batch, int count) =>
-        _options.OnError == OnError.Throw ? 0 : (batch.Image?.Failures(count) ?? 0) + (batch.Text?.Failures(count) ?? 0);
+        _options.OnError == OnError.Throw ? 0 : batch.Parts.Sum(part => part?.Failures(count) ?? 0);
 
     public override void Report(long failures)
     {
@@ -113,28 +103,29 @@ sealed class EmbedComputation : BatchComputation<EmbedBatch>
         channel.Warning(MessageSensitivity.None, $"{failures} items could not be read; their embeddings are missing (all NaN).");
     }
 
-    bool NeedsImage(Func<int, bool> isActive) => _image is not null && (isActive(0) || (_options.HasBoth && isActive(1)));
+    /// <summary>The inputs that the outputs are made of: all for the first one, each for one of the others.</summary>
+    IEnumerable<int> Needed(Func<int, bool> isActive) => Enumerable.Range(0, _inputs.Count)
+        .Where(i => isActive(0) || (_inputs.Count > 1 && isActive(i + 1)));
 
-    bool NeedsText(Func<int, bool> isActive) => _text is not null && (isActive(0) || (_options.HasBoth && isActive(2)));
-
-    EmbedPart Part(EmbedBatch batch, int output) =>
-        (_options.HasBoth ? output == 1 : _image is not null) ? batch.Image! : batch.Text!;
+    void ForEach(EmbedBatch batch, Action<EmbedInput, EmbedPart> action)
+    {
+        for (int i = 0; i < _inputs.Count; i++)
+            if (batch.Parts[i] is { } part) action(_inputs[i], part);
+    }
 
     void Combine(EmbedBatch batch, int slot, Span<float> result)
     {
-        ReadOnlySpan<float> image = batch.Image!.Embedding(slot, _options.OnError),
-            text = batch.Text!.Embedding(slot, _options.OnError);
-        if (_options.Combine == EmbeddingCombination.Concatenate)
+        int present = 0;
+        for (int i = 0; i < _inputs.Count; i++)
         {
-            image.CopyTo(result);
-            text.CopyTo(result[_width..]);
+            ReadOnlySpan<float> embedding = batch.Parts[i]!.Embedding(slot, _options.OnError);
+            if (_options.Combine == EmbeddingCombination.Concatenate) embedding.CopyTo(result[(i * _width)..]);
+            else if (float.IsNaN(embedding[0])) continue;
+            else if (present++ == 0) embedding.CopyTo(result);
+            else TensorPrimitives.Add(result, embedding, result);
         }
-        else if (float.IsNaN(image[0])) text.CopyTo(result);
-        else if (float.IsNaN(text[0])) image.CopyTo(result);
-        else
-        {
-            TensorPrimitives.Add(image, text, result);
-            TensorPrimitives.Divide(result, Math.Max(TensorPrimitives.Norm<float>(result), float.Epsilon), result);
-        }
+        if (_options.Combine == EmbeddingCombination.Concatenate || present == 1) return;
+        if (present == 0) result.Fill(float.NaN);
+        else TensorPrimitives.Divide(result, Math.Max(TensorPrimitives.Norm<float>(result), float.Epsilon), result);
     }
 }

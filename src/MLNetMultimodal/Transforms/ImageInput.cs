@@ -21,9 +21,7 @@ sealed class ImagePart(int rows, int width, float[] pixels) : EmbedPart(rows, wi
 
     public MLImage[] Images { get; } = new MLImage[rows];
 
-    public ReadOnlyMemory<char>[] Paths { get; } = new ReadOnlyMemory<char>[rows];
-
-    public VBuffer<byte>[] Files { get; } = new VBuffer<byte>[rows];
+    public FilePart Files { get; } = new(rows);
 
     public override Exception? Error(int slot) => Errors[slot];
 
@@ -32,40 +30,35 @@ sealed class ImagePart(int rows, int width, float[] pixels) : EmbedPart(rows, wi
 
 /// <summary>From a column of pictures to embeddings: decoding and preprocessing on any thread, then the image tower for the whole
 /// batch.</summary>
-sealed class ImageInput(MultimodalModel model, string column, string? folder, bool reducedScaleJpeg)
+sealed class ImageInput(MultimodalModel model, string column, string? folder, bool reducedScaleJpeg) : EmbedInput
 {
     readonly ImagePreprocessing _images = reducedScaleJpeg ? model.Images with { ReducedScaleJpeg = true } : model.Images;
     readonly int _pixels = 3 * model.Images.Height * model.Images.Width;
 
-    public DataViewSchema.Column Find(DataViewSchema schema)
+    public override DataViewSchema.Column Find(DataViewSchema schema)
     {
         DataViewSchema.Column found = Columns.Find(schema, column);
         Columns.CheckImages(column, Columns.ItemType(found), Columns.IsVector(found));
         return found;
     }
 
-    public ImagePart NewPart(int rows) => new(rows, model.EmbeddingWidth, new float[rows * _pixels]);
+    public override EmbedPart NewPart(int rows) => new ImagePart(rows, model.EmbeddingWidth, new float[rows * _pixels]);
 
-    public Action<ImagePart, int> Reader(DataViewRow input)
+    public override Action<EmbedPart, int> Reader(DataViewRow input)
     {
         DataViewSchema.Column found = Find(input.Schema);
-        switch (found.Type)
+        if (found.Type is ImageDataViewType)
         {
-            case ImageDataViewType:
-                ValueGetter<MLImage> image = input.GetGetter<MLImage>(found);
-                return (part, slot) => image(ref part.Images[slot]);
-            case TextDataViewType:
-                ValueGetter<ReadOnlyMemory<char>> path = input.GetGetter<ReadOnlyMemory<char>>(found);
-                return (part, slot) => path(ref part.Paths[slot]);
-            default:
-                ValueGetter<VBuffer<byte>> file = input.GetGetter<VBuffer<byte>>(found);
-                return (part, slot) => file(ref part.Files[slot]);
+            ValueGetter<MLImage> image = input.GetGetter<MLImage>(found);
+            return (part, slot) => image(ref ((ImagePart)part).Images[slot]);
         }
+        Action<FilePart, int> file = FilePart.Reader(input, found);
+        return (part, slot) => file(((ImagePart)part).Files, slot);
     }
 
-    /// <summary>Decodes and preprocesses; what goes wrong is kept for the row.</summary>
-    public void Prepare(ImagePart part, int slot, long row)
+    public override void Prepare(EmbedPart images, int slot, long row)
     {
+        var part = (ImagePart)images;
         Span<float> pixels = part.Pixels.AsSpan(slot * _pixels, _pixels);
         part.Errors[slot] = null;
         try
@@ -75,13 +68,14 @@ sealed class ImageInput(MultimodalModel model, string column, string? folder, bo
         catch (Exception e) when (e is not OutOfMemoryException)
         {
             pixels.Clear();
-            part.Errors[slot] = new InvalidDataException($"row {row}, column '{column}': the picture{Named(part, slot)} cannot be read: {e.Message}", e);
+            part.Errors[slot] = FilePart.Unreadable(row, column, "the picture", part.Files.Path(slot, folder), e);
         }
     }
 
     /// <summary>[B, 3, H, W] -> [B, E].</summary>
-    public void Run(ImagePart part, int count)
+    public override void Run(EmbedPart images, int count, long firstRow)
     {
+        var part = (ImagePart)images;
         if (part.Failures(count) == count) return;
         model.EmbedPixels(part.Pixels.AsMemory(0, count * _pixels), count, part.Embeds.AsSpan(0, count * model.EmbeddingWidth));
     }
@@ -90,13 +84,7 @@ sealed class ImageInput(MultimodalModel model, string column, string? folder, bo
     {
         if (part.Images[slot] is { } image)
             _images.Apply(ImageColumn.Pixels(image, out bool blueFirst), image.Width, image.Height, blueFirst, pixels);
-        else if (!part.Paths[slot].IsEmpty) _images.ApplyToFile(Resolve(part.Paths[slot].ToString()), pixels);
-        else if (part.Files[slot].Length == 0) throw new InvalidDataException("there is none: the column is empty in this row.");
-        else if (part.Files[slot].IsDense) _images.ApplyToEncoded(part.Files[slot].GetValues(), pixels);
-        else _images.ApplyToEncoded([.. part.Files[slot].DenseValues()], pixels);
+        else if (part.Files.Path(slot, folder) is { } path) _images.ApplyToFile(path, pixels);
+        else _images.ApplyToEncoded(part.Files.Content(slot), pixels);
     }
-
-    string Resolve(string path) => folder is null ? path : Path.Combine(folder, path);
-
-    string Named(ImagePart part, int slot) => part.Paths[slot].IsEmpty ? "" : $" '{Resolve(part.Paths[slot].ToString())}'";
 }

@@ -16,30 +16,35 @@ namespace MLNetMultimodal;
 /// <summary>How the embeddings of several inputs become one.</summary>
 public enum EmbeddingCombination
 {
-    /// <summary>One after the other, Vector&lt;Single, 2E&gt;: the picture's, then the text's. A trainer sees both.</summary>
+    /// <summary>One after the other, Vector&lt;Single, nE&gt; of n inputs: the picture's, the text's, the sound's. A trainer
+    /// sees them all.</summary>
     Concatenate,
 
-    /// <summary>Their mean brought to length 1, Vector&lt;Single, E&gt;: a point of the shared space, for retrieval. Where one is
-    /// missing, the other stands alone.</summary>
+    /// <summary>Their mean brought to length 1, Vector&lt;Single, E&gt;: a point of the shared space, for retrieval. What is
+    /// missing does not count.</summary>
     Mean,
 }
 
-/// <summary>Options of <see cref="MultimodalEmbedCatalog.MultimodalEmbed"/>. At least one of <see cref="Image"/> and <see
-/// cref="Text"/> is set,
-/// and exactly one of <see cref="Model"/> and <see cref="LoadedModel"/>.</summary>
+/// <summary>Options of <see cref="MultimodalEmbedCatalog.MultimodalEmbed"/>. At least one of <see cref="Image"/>,
+/// <see cref="Text"/> and <see cref="Audio"/> is set, and exactly one of <see cref="Model"/> and
+/// <see cref="LoadedModel"/>.</summary>
 public sealed record MultimodalEmbedOptions
 {
-    /// <summary>The column that is added: the embedding, Vector&lt;Single&gt;; default <c>Embedding</c>. With both inputs it is
-    /// their combination.</summary>
+    /// <summary>The column that is added: the embedding, Vector&lt;Single&gt;; default <c>Embedding</c>. With several inputs it
+    /// is their combination.</summary>
     public string Output { get; init => field = Name(value, nameof(Output)); } = "Embedding";
 
-    /// <summary>With both inputs, one more column: the picture's embedding, Vector&lt;Single, E&gt; of length 1; default
+    /// <summary>With several inputs, one more column: the picture's embedding, Vector&lt;Single, E&gt; of length 1; default
     /// <c>Image</c> before <see cref="Output"/>.</summary>
     public string? ImageOutput { get; init => field = value is null ? null : Name(value, nameof(ImageOutput)); }
 
-    /// <summary>With both inputs, one more column: the text's embedding, Vector&lt;Single, E&gt; of length 1; default <c>Text</c>
-    /// before <see cref="Output"/>.</summary>
+    /// <summary>With several inputs, one more column: the text's embedding, Vector&lt;Single, E&gt; of length 1; default
+    /// <c>Text</c> before <see cref="Output"/>.</summary>
     public string? TextOutput { get; init => field = value is null ? null : Name(value, nameof(TextOutput)); }
+
+    /// <summary>With several inputs, one more column: the sound's embedding, Vector&lt;Single, E&gt; of length 1; default
+    /// <c>Audio</c> before <see cref="Output"/>.</summary>
+    public string? AudioOutput { get; init => field = value is null ? null : Name(value, nameof(AudioOutput)); }
 
     /// <summary>Column of pictures: MLImage, a path as text, or the bytes of a picture file as Vector&lt;Byte&gt;; null for
     /// none.</summary>
@@ -48,6 +53,12 @@ public sealed record MultimodalEmbedOptions
     /// <summary>Column of texts; null for none. Texts are cut to the model's context length; an empty text is a text like any
     /// other. Texts of like length run through the model together, and one that is repeated is embedded once.</summary>
     public string? Text { get; init => field = value is null ? null : Name(value, nameof(Text)); }
+
+    /// <summary>Column of sounds: a path as text, the bytes of a sound file as Vector&lt;Byte&gt;, or mono samples as
+    /// Vector&lt;Single&gt; whose rate is <see cref="AudioSampleRateHz"/> or the column's annotation <c>SampleRateHz</c>; null
+    /// for none. WAV and AIFF are read as they are, other formats and the sound of videos by ffmpeg. Of a long sound what the
+    /// model takes is heard (<see cref="Media.Audio.AudioPreprocessing.MaxSamples"/>).</summary>
+    public string? Audio { get; init => field = value is null ? null : Name(value, nameof(Audio)); }
 
     /// <summary>The model: a folder in the Hugging Face layout, or one of the hub, <c>hub:owner/name</c> or
     /// <c>hub:owner/name@revision</c>, which is downloaded where the cache does not have it
@@ -62,7 +73,15 @@ public sealed record MultimodalEmbedOptions
     /// <summary>Folder that relative paths in <see cref="Image"/> start from; null for the working directory.</summary>
     public string? ImageFolder { get; init; }
 
-    /// <summary>How the two embeddings become one where both inputs are set; default <see
+    /// <summary>Folder that relative paths in <see cref="Audio"/> start from; null for the working directory.</summary>
+    public string? AudioFolder { get; init; }
+
+    /// <summary>Samples per second of a column <see cref="Audio"/> of samples, 1 to
+    /// <see cref="Media.Audio.AudioReader.MaxSampleRateHz"/>; null for the column's annotation <c>SampleRateHz</c>. Sounds in
+    /// files say it themselves.</summary>
+    public int? AudioSampleRateHz { get; init => field = value is null ? null : Rate(value.Value, nameof(AudioSampleRateHz)); }
+
+    /// <summary>How embeddings become one where several inputs are set; default <see
     /// cref="EmbeddingCombination.Concatenate"/>.</summary>
     public EmbeddingCombination Combine { get; init; }
 
@@ -89,14 +108,27 @@ public sealed record MultimodalEmbedOptions
     /// there is. Without effect on <see cref="LoadedModel"/>.</summary>
     public OnnxDtype? Dtype { get; init; }
 
-    /// <summary>What happens where a picture or a text cannot be read; default <see
+    /// <summary>What happens where a picture, a text or a sound cannot be read; default <see
     /// cref="MLNetMultimodal.OnError.Throw"/>.</summary>
     public OnError OnError { get; init; }
 
-    internal bool HasBoth => Image is not null && Text is not null;
+    /// <summary>The combination, and where there are several inputs one for each.</summary>
+    internal string[] OutputColumns
+    {
+        get
+        {
+            var parts = new List<string>();
+            if (Image is not null) parts.Add(ImageOutput ?? "Image" + Output);
+            if (Text is not null) parts.Add(TextOutput ?? "Text" + Output);
+            if (Audio is not null) parts.Add(AudioOutput ?? "Audio" + Output);
+            return parts.Count > 1 ? [Output, .. parts] : [Output];
+        }
+    }
 
-    internal string[] OutputColumns =>
-        HasBoth ? [Output, ImageOutput ?? "Image" + Output, TextOutput ?? "Text" + Output] : [Output];
+    internal static int Rate(int value, string option) =>
+        value is >= 1 and <= Media.Audio.AudioReader.MaxSampleRateHz ? value
+            : throw new ArgumentOutOfRangeException(option, value,
+                $"{option} must be 1 to {Media.Audio.AudioReader.MaxSampleRateHz}.");
 
     internal static string Name(string value, string option) =>
         !string.IsNullOrWhiteSpace(value) ? value
@@ -108,7 +140,8 @@ public sealed record MultimodalEmbedOptions
 
     internal void Validate()
     {
-        if (Image is null && Text is null) throw new ArgumentException("set Image, Text or both: the columns to embed.");
+        if (Image is null && Text is null && Audio is null)
+            throw new ArgumentException("set Image, Text, Audio or several of them: the columns to embed.");
         string[] outputs = OutputColumns;
         if (outputs.Distinct().Count() < outputs.Length)
             throw new ArgumentException($"the output columns must have distinct names, but are {string.Join(", ", outputs)}.");
@@ -120,8 +153,8 @@ public static class MultimodalEmbedCatalog
 {
     extension(TransformsCatalog catalog)
     {
-        /// <summary>Embeds pictures, texts or both with a multimodal model (CLIP: Radford et al. 2021, arXiv:2103.00020), whole
-        /// batches at a time, decoding ahead
+        /// <summary>Embeds pictures, texts, sounds or several of them with a multimodal model (CLIP: Radford et al. 2021,
+        /// arXiv:2103.00020), whole batches at a time, decoding ahead
         /// on worker threads. Embeddings of one input have length 1, so that a dot product is a cosine. Each embedding column
         /// carries the annotation <c>Model</c>.</summary>
         /// <param name="options">Columns and model.</param>
@@ -170,6 +203,8 @@ public sealed class MultimodalEmbedEstimator : IEstimator<MultimodalTransformer>
             Columns.CheckImages(image, i.ItemType, Columns.IsVector(i));
         if (options.Text is { } text && Columns.Find(inputSchema, text) is var t)
             Columns.CheckTexts(text, t.ItemType, Columns.IsVector(t));
+        if (options.Audio is { } audio && Columns.Find(inputSchema, audio) is var a)
+            new SoundColumn(audio, options.AudioFolder, options.AudioSampleRateHz).Check(a.ItemType, Columns.IsVector(a));
         var annotations = new SchemaShape([MlNet.ShapeColumn(EmbedComputation.ModelAnnotation, VectorKind.Scalar,
             TextDataViewType.Instance, false, null)]);
         string[] outputs = options.OutputColumns;
@@ -179,8 +214,8 @@ public sealed class MultimodalEmbedEstimator : IEstimator<MultimodalTransformer>
     }
 }
 
-/// <summary>Embeds pictures and texts with a loaded model: the result of <see cref="MultimodalEmbedEstimator"/> and of the
-/// multimodal trainers.
+/// <summary>Embeds pictures, texts and sounds with a loaded model: the result of <see cref="MultimodalEmbedEstimator"/> and of
+/// the multimodal trainers.
 /// Saved by <c>MLContext.Model.Save</c> with the model's files in the same zip. Thread-safe, but for <see
 /// cref="Dispose"/>.</summary>
 public sealed class MultimodalTransformer : ITransformer, IDisposable
@@ -201,6 +236,7 @@ public sealed class MultimodalTransformer : ITransformer, IDisposable
         {
             if (options.Image is not null) Require(Modality.Image);
             if (options.Text is not null) Require(Modality.Text);
+            if (options.Audio is not null) Require(Modality.Audio);
             _computation = new(_host, options, Model);
         }
         catch

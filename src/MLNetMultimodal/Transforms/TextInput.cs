@@ -40,32 +40,34 @@ sealed class TextPart(int rows, int width, string column) : EmbedPart(rows, widt
 /// <summary>From a column of texts to embeddings: tokenising on any thread, then the text tower for texts of like length
 /// together. A text that comes again within the last few thousand distinct ones of a pass is embedded once.
 /// An empty text is a text like any other.</summary>
-sealed class TextInput(MultimodalModel model, string column, int batchSize)
+sealed class TextInput(MultimodalModel model, string column, int batchSize) : EmbedInput
 {
-    public DataViewSchema.Column Find(DataViewSchema schema)
+    public override DataViewSchema.Column Find(DataViewSchema schema)
     {
         DataViewSchema.Column found = Columns.Find(schema, column);
         Columns.CheckTexts(column, Columns.ItemType(found), Columns.IsVector(found));
         return found;
     }
 
-    public TextPart NewPart(int rows) => new(rows, model.EmbeddingWidth, column);
+    public override EmbedPart NewPart(int rows) => new TextPart(rows, model.EmbeddingWidth, column);
 
-    public Action<TextPart, int> Reader(DataViewRow input)
+    public override Action<EmbedPart, int> Reader(DataViewRow input)
     {
         ValueGetter<ReadOnlyMemory<char>> getter = input.GetGetter<ReadOnlyMemory<char>>(Find(input.Schema));
         var recent = new RecentTexts(model.EmbeddingWidth);
         ReadOnlyMemory<char> text = default;
-        return (part, slot) =>
+        return (texts, slot) =>
         {
+            var part = (TextPart)texts;
             getter(ref text);
             part.Owns[slot] = recent.Put(ref part.Texts[slot], text.Span);
         };
     }
 
     /// <summary>Tokenises; what goes wrong is kept for the text.</summary>
-    public void Prepare(TextPart part, int slot)
+    public override void Prepare(EmbedPart texts, int slot, long row)
     {
+        var part = (TextPart)texts;
         if (!part.Owns[slot]) return;
         RecentText text = part.Texts[slot]!;
         (text.Failed, text.Unreadable) = (null, null);
@@ -80,8 +82,10 @@ sealed class TextInput(MultimodalModel model, string column, int batchSize)
     }
 
     /// <summary>Embeds the texts that this batch owns, short ones first.</summary>
-    public void Run(TextPart part, int count)
+    public override void Run(EmbedPart texts, int count, long firstRow)
     {
+        var part = (TextPart)texts;
+        part.FirstRow = firstRow;
         part.Order.Clear();
         for (int slot = 0; slot < count; slot++)
             if (part.Owns[slot] && part.Texts[slot]!.Unreadable is null) part.Order.Add(slot);
@@ -92,8 +96,9 @@ sealed class TextInput(MultimodalModel model, string column, int batchSize)
     }
 
     /// <summary>Says that no batch will embed the texts that this one owns.</summary>
-    public static void Abandon(TextPart part, int count)
+    public override void Abandon(EmbedPart texts, int count)
     {
+        var part = (TextPart)texts;
         for (int slot = 0; slot < count; slot++)
             if (part.Owns[slot]) part.Texts[slot]!.Abandoned = true;
     }

@@ -7,9 +7,9 @@ using MLNetMultimodal.Inference;
 namespace MLNetMultimodal.Transforms;
 
 /// <summary>Rows whose pictures are classified together.</summary>
-sealed class ZeroShotBatch(ImagePart image, int labels) : RowBatch
+sealed class ZeroShotBatch(EmbedPart image, int labels) : RowBatch
 {
-    public ImagePart Image => image;
+    public EmbedPart Image => image;
 
     /// <summary>[B][labels]; null where the picture is missing.</summary>
     public float[]?[] Scores { get; } = new float[image.Rows][];
@@ -27,7 +27,7 @@ sealed class ZeroShotComputation : BatchComputation<ZeroShotBatch>
 
     readonly ZeroShotClassifyOptions _options;
     readonly ZeroShotClassifier _classifier;
-    readonly ImageInput _image;
+    readonly EmbedInput _image;
     readonly IHost _host;
     readonly ReadOnlyMemory<char>[] _labels;
     readonly ReadOnlyMemory<char> _promptSource;
@@ -36,7 +36,7 @@ sealed class ZeroShotComputation : BatchComputation<ZeroShotBatch>
         IHost host, ZeroShotClassifyOptions options, MultimodalModel model, ZeroShotClassifier classifier, string promptSource)
     {
         (_host, _options, _classifier, _promptSource) = (host, options, classifier, promptSource.AsMemory());
-        _image = new(model, options.Image, options.ImageFolder, options.ReducedScaleJpeg);
+        _image = new ImageInput(model, options.Image, options.ImageFolder, options.ReducedScaleJpeg);
         _labels = [.. classifier.Labels.Select(l => l.AsMemory())];
         int labels = _labels.Length, top = Math.Min(options.TopK, labels);
         List<OutputColumn> outputs =
@@ -64,7 +64,7 @@ sealed class ZeroShotComputation : BatchComputation<ZeroShotBatch>
 
     public override Action<ZeroShotBatch, int> Reader(DataViewRow input, Func<int, bool> isActive)
     {
-        Action<ImagePart, int> read = _image.Reader(input);
+        Action<EmbedPart, int> read = _image.Reader(input);
         return (batch, slot) => read(batch.Image, slot);
     }
 
@@ -72,9 +72,9 @@ sealed class ZeroShotComputation : BatchComputation<ZeroShotBatch>
 
     public override void Run(ZeroShotBatch batch, int count)
     {
-        _image.Run(batch.Image, count);
+        _image.Run(batch.Image, count, batch.FirstRow);
         for (int slot = 0; slot < count; slot++)
-            batch.Scores[slot] = batch.Image.Errors[slot] is null
+            batch.Scores[slot] = batch.Image.Error(slot) is null
                 ? _classifier.Probabilities(batch.Image.Embedding(slot, OnError.Throw)) : null;
     }
 
@@ -106,7 +106,7 @@ sealed class ZeroShotComputation : BatchComputation<ZeroShotBatch>
     float[]? Scores(Func<(ZeroShotBatch Batch, int Slot)> current)
     {
         var (batch, slot) = current();
-        return batch.Image.Errors[slot] is { } error && _options.OnError == OnError.Throw ? throw error : batch.Scores[slot];
+        return batch.Image.Error(slot) is { } error && _options.OnError == OnError.Throw ? throw error : batch.Scores[slot];
     }
 
     /// <summary>Labels from the most probable down; of equals, the earlier first.</summary>

@@ -1,0 +1,77 @@
+using Microsoft.ML;
+using Microsoft.ML.Data;
+using MLNetMultimodal.Interop;
+using MLNetMultimodal.Media.Audio;
+using MLNetMultimodal.Transforms;
+
+namespace MLNetMultimodal;
+
+/// <summary>Options of <see cref="LoadAudioCatalog.LoadAudio"/>.</summary>
+public sealed record LoadAudioOptions
+{
+    /// <summary>The column that is added: mono samples, each about -1 to 1, Vector&lt;Single&gt; with the annotation
+    /// <c>SampleRateHz</c> (Int32); default <c>Samples</c>.</summary>
+    public string Output { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Output)); } = "Samples";
+
+    /// <summary>Column of sounds: a path as text, the bytes of a sound file as Vector&lt;Byte&gt;, or mono samples as
+    /// Vector&lt;Single&gt; whose rate is <see cref="AudioSampleRateHz"/> or the column's annotation <c>SampleRateHz</c>. WAV and
+    /// AIFF are read as they are, other formats and the sound of videos by ffmpeg.</summary>
+    public required string Audio { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Audio)); }
+
+    /// <summary>Folder that relative paths in <see cref="Audio"/> start from; null for the working directory.</summary>
+    public string? AudioFolder { get; init; }
+
+    /// <summary>Samples per second of a column <see cref="Audio"/> of samples; null for its annotation.</summary>
+    public int? AudioSampleRateHz
+    {
+        get;
+        init => field = value is null ? null : MultimodalEmbedOptions.Rate(value.Value, nameof(AudioSampleRateHz));
+    }
+
+    /// <summary>The wanted rate, to which sounds are resampled, 1 to <see cref="AudioReader.MaxSampleRateHz"/>; default
+    /// 16,000.</summary>
+    public int SampleRateHz { get; init => field = MultimodalEmbedOptions.Rate(value, nameof(SampleRateHz)); } = 16_000;
+
+    /// <summary>T, samples of every row, 1 to 2^27: longer sounds are cut, shorter ones filled up with silence, as trainers want
+    /// vectors of one size. Default null: each row as long as its sound.</summary>
+    public int? FixedSamples
+    {
+        get;
+        init => field = value is null or (>= 1 and <= 1 << 27) ? value
+            : throw new ArgumentOutOfRangeException(nameof(FixedSamples), value, "FixedSamples must be 1 to 134217728.");
+    }
+
+    /// <summary>What happens where a sound cannot be read; default <see cref="OnError.Throw"/>. Missing samples are all NaN with
+    /// <see cref="FixedSamples"/>, else there are none.</summary>
+    public OnError OnError { get; init; }
+
+    internal SoundColumn Column => new(Audio, AudioFolder, AudioSampleRateHz);
+
+    internal VectorStep<SoundPart, float> Step()
+    {
+        VectorDataViewType type =
+            FixedSamples is { } samples ? new(NumberDataViewType.Single, samples) : new(NumberDataViewType.Single);
+        AudioPreprocessing heard = AudioPreprocessing.FromSamples(SampleRateHz, normalizes: false);
+        return Column.Step(Output, type, heard with { MaxSamples = FixedSamples ?? int.MaxValue },
+            [(SoundColumn.SampleRateAnnotation, SampleRateHz)], OnError);
+    }
+
+    internal SchemaShape After(SchemaShape before) => VectorShape.After(before, Column, Output, FixedSamples is not null,
+        NumberDataViewType.Single, false, SoundColumn.SampleRateAnnotation);
+}
+
+/// <summary>Adds the transform to <see cref="MLContext.Transforms"/>.</summary>
+public static class LoadAudioCatalog
+{
+    extension(TransformsCatalog catalog)
+    {
+        /// <summary>Reads sounds into columns of mono samples at one rate, decoded ahead on worker threads.</summary>
+        /// <param name="options">Columns and rate.</param>
+        /// <returns>The estimator; its <c>Fit</c> reads nothing.</returns>
+        public SoundEstimator LoadAudio(LoadAudioOptions options)
+        {
+            ArgumentNullException.ThrowIfNull(options);
+            return new(MlNet.Environment(catalog), new(options, null));
+        }
+    }
+}
