@@ -1,20 +1,28 @@
 namespace MLNetMultimodal.ModelBuilder;
 
-/// <summary>Pictures that a command line names.</summary>
-static class PictureFiles
+/// <summary>Media files that a command line names.</summary>
+static class MediaFiles
 {
-    static readonly HashSet<string> Endings = new(new ImageFolderOptions().Extensions, StringComparer.OrdinalIgnoreCase);
+    static readonly HashSet<string> PictureEndings = new(new ImageFolderOptions().Extensions, StringComparer.OrdinalIgnoreCase);
+
+    static readonly HashSet<string> SoundEndings = new(new AudioTextPairsOptions().Extensions, StringComparer.OrdinalIgnoreCase);
 
     /// <summary>Files as they are, and for a folder the pictures in it and in its folders, in ordinal order.</summary>
     /// <exception cref="InvalidDataException">A folder has no pictures.</exception>
-    public static string[] Expand(IEnumerable<string> paths) =>
-        [.. paths.SelectMany(path => Directory.Exists(path) ? InFolder(path) : [path])];
+    public static string[] Pictures(IEnumerable<string> paths) => Expand(paths, PictureEndings, "pictures");
 
-    static string[] InFolder(string folder)
+    /// <summary>Files as they are, and for a folder the sounds in it and in its folders, in ordinal order.</summary>
+    /// <exception cref="InvalidDataException">A folder has no sounds.</exception>
+    public static string[] Sounds(IEnumerable<string> paths) => Expand(paths, SoundEndings, "sounds");
+
+    static string[] Expand(IEnumerable<string> paths, HashSet<string> endings, string items) =>
+        [.. paths.SelectMany(path => Directory.Exists(path) ? InFolder(path, endings, items) : [path])];
+
+    static string[] InFolder(string folder, HashSet<string> endings, string items)
     {
         string[] found = [.. Directory.EnumerateFiles(folder, "*", SearchOption.AllDirectories)
-            .Where(f => Endings.Contains(Path.GetExtension(f))).Order(StringComparer.Ordinal)];
+            .Where(f => endings.Contains(Path.GetExtension(f))).Order(StringComparer.Ordinal)];
         return found.Length > 0 ? found
-            : throw new InvalidDataException($"'{folder}' has no pictures; looked for {string.Join(", ", Endings)}.");
+            : throw new InvalidDataException($"'{folder}' has no {items}; looked for {string.Join(", ", endings)}.");
     }
 }

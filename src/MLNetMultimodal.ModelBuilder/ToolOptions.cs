@@ -49,6 +49,8 @@ static class ToolOptions
 
     public static Option<string[]> Images() => Several<string>("--image", "F", "Pictures, or folders of pictures.");
 
+    public static Option<string[]> Sounds() => Several<string>("--audio", "F", "Sounds, or folders of sounds.");
+
     public static Option<string[]> Texts() => Several<string>("--text", "T", "Texts.");
 
     public static Option<T> Of<T>(string name, string helpName, string description) =>

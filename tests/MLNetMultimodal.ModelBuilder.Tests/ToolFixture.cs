@@ -1,3 +1,4 @@
+using MLNetMultimodal.Media.Audio;
 using MLNetMultimodal.Media.Images;
 using MLNetMultimodal.Media.Text;
 using MLNetMultimodal.Models.Checkpoints;
@@ -14,7 +15,7 @@ public sealed class ToolCollection : ICollectionFixture<ToolFixture>
 }
 
 /// <summary>A folder with a tiny model of random weights, and pictures: <c>pictures/red/0.png</c> to <c>5.png</c>, and
-/// the same in <c>blue</c>.</summary>
+/// the same in <c>blue</c>; and a tiny audio model, and sounds: <c>sounds/0.wav</c> to <c>2.wav</c>.</summary>
 public sealed class ToolFixture : IDisposable
 {
     public const int ImageSize = 8, EmbeddingWidth = 12, PicturesPerClass = 6;
@@ -27,13 +28,21 @@ public sealed class ToolFixture : IDisposable
         WritePictures("red", () => (random.Next(160, 256), random.Next(60), random.Next(60)));
         WritePictures("blue", () => (random.Next(60), random.Next(60), random.Next(160, 256)));
         File.WriteAllText(Broken, "no picture");
+        WriteAudioModel();
     }
 
     public string Root { get; }
 
     public string Model => At("model");
 
+    public string AudioModel => At("audio-model");
+
     public string Pictures => At("pictures");
+
+    public string Sounds => At("sounds");
+
+    public static SpectrogramPreprocessing Spectrogram { get; } =
+        SpectrogramPreprocessing.Ast(AstConfig.Tiny.Frames) with { LogMel = LogMelConfig.Kaldi(8000, AstConfig.Tiny.MelBins) };
 
     public string Broken => At("broken.png");
 
@@ -48,12 +57,29 @@ public sealed class ToolFixture : IDisposable
         ClipConfig tiny = ClipConfig.Tiny;
         ClipTextConfig text = tiny.Text with { VocabularySize = tokenizer.VocabularySize, EndTokenId = tokenizer.EndId };
         var definition = new ClipModel(tiny with { Text = text });
-        using TorchModel weights = TorchModel.Create(definition.Full, seed: 1);
-        Directory.CreateDirectory(Model);
-        Safetensors.Write(Path.Combine(Model, "model.safetensors"), weights.ToWeights());
-        File.WriteAllText(Path.Combine(Model, "config.json"), definition.ToConfigJson());
-        File.WriteAllText(Path.Combine(Model, "preprocessor_config.json"), ImagePreprocessing.Clip(ImageSize).ToJson());
+        WriteFolder(Model, definition, ImagePreprocessing.Clip(ImageSize).ToJson());
         foreach (var (name, bytes) in tokenizer.Files) File.WriteAllBytes(Path.Combine(Model, name), bytes.ToArray());
+    }
+
+    void WriteAudioModel()
+    {
+        WriteFolder(AudioModel, new AstModel(AstConfig.Tiny), Spectrogram.ToJson());
+        Directory.CreateDirectory(Sounds);
+        for (int n = 0; n < 3; n++)
+        {
+            float step = 0.1f + 0.2f * n;
+            Waveform sound = new([.. Enumerable.Range(0, 4000).Select(i => 0.5f * MathF.Sin(i * step))], 8000);
+            WavWriter.Save(sound, At("sounds", $"{n}.wav"));
+        }
+    }
+
+    static void WriteFolder(string folder, IModelDefinition definition, string preprocessor)
+    {
+        using TorchModel weights = TorchModel.Create(definition.Full, seed: 1);
+        Directory.CreateDirectory(folder);
+        Safetensors.Write(Path.Combine(folder, "model.safetensors"), weights.ToWeights());
+        File.WriteAllText(Path.Combine(folder, "config.json"), definition.ToConfigJson());
+        File.WriteAllText(Path.Combine(folder, "preprocessor_config.json"), preprocessor);
     }
 
     void WritePictures(string name, Func<(int R, int G, int B)> color)

@@ -33,7 +33,7 @@ static class ClassifyCommand
             ZeroShotPrompts words = prompts.Read(parsed);
             IReadOnlyList<string> labels = words.Labels
                 ?? throw new WrongUsageException("give the classes: --labels or --labels-file, or a folder with --prompts.");
-            string[] pictures = PictureFiles.Expand(parsed.GetRequiredValue(files));
+            string[] pictures = MediaFiles.Pictures(parsed.GetRequiredValue(files));
             using MultimodalModel loaded =
                 ToolOptions.Load(parsed.GetRequiredValue(model), parsed.GetValue(adapter), parsed.GetValue(dtype));
             ZeroShotClassifier classifier =

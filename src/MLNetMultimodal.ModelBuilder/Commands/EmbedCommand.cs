@@ -5,7 +5,7 @@ using MLNetMultimodal.Inference.Onnx;
 
 namespace MLNetMultimodal.ModelBuilder.Commands;
 
-/// <summary><c>embed</c>: pictures and texts to vectors of one space.</summary>
+/// <summary><c>embed</c>: pictures, texts and sounds to vectors of one space.</summary>
 static class EmbedCommand
 {
     const string NumPy = "npy", Parquet = "parquet", StandardInput = "-";
@@ -13,33 +13,37 @@ static class EmbedCommand
     public static Command Create()
     {
         Option<string> model = ToolOptions.Model(), format = ToolOptions.Format(ResultWriter.Json, NumPy, Parquet);
-        Option<string[]> images = ToolOptions.Images(), texts = ToolOptions.Texts();
-        Option<string?> imagesFrom = List("--images-from", "pictures, or folders of pictures"), textsFrom = List("--texts-from", "texts");
+        Option<string[]> images = ToolOptions.Images(), texts = ToolOptions.Texts(), sounds = ToolOptions.Sounds();
+        Option<string?> imagesFrom = List("--images-from", "pictures, or folders of pictures"),
+            textsFrom = List("--texts-from", "texts"), soundsFrom = List("--audio-from", "sounds, or folders of sounds");
         Option<string?> output = ToolOptions.Of<string?>("--output", "F", "The file to write, in place of standard output.");
         Option<string?> adapter = ToolOptions.Adapter(), dtype = ToolOptions.Dtype(Enum.GetValues<OnnxDtype>());
         Option<bool> reduced = ToolOptions.Flag("--reduced-scale-jpeg",
             "Decode large JPEGs at 1/2, 1/4 or 1/8: faster, with embeddings that differ a little.");
-        var command = new Command("embed", "Turn pictures and texts into embeddings, the pictures' rows first.")
+        var command = new Command("embed",
+            "Turn pictures, texts and sounds into embeddings: the pictures' rows, then the texts', then the sounds'.")
         {
-            model, images, imagesFrom, texts, textsFrom, adapter, dtype, format, output, reduced,
+            model, images, imagesFrom, texts, textsFrom, sounds, soundsFrom, adapter, dtype, format, output, reduced,
         };
         command.Validators.Add(result =>
         {
-            if (new Option[] { images, imagesFrom, texts, textsFrom }.All(o => result.GetResult(o) is null))
-                result.AddError("Give something to embed: --image, --images-from, --text or --texts-from.");
-            if (result.GetValue(imagesFrom) == StandardInput && result.GetValue(textsFrom) == StandardInput)
-                result.AddError("Standard input can be one list only: --images-from or --texts-from.");
+            if (new Option[] { images, imagesFrom, texts, textsFrom, sounds, soundsFrom }.All(o => result.GetResult(o) is null))
+                result.AddError(
+                    "Give something to embed: --image, --images-from, --text, --texts-from, --audio or --audio-from.");
+            if (new[] { imagesFrom, textsFrom, soundsFrom }.Count(o => result.GetValue(o) == StandardInput) > 1)
+                result.AddError("Standard input can be one list only: --images-from, --texts-from or --audio-from.");
             if (result.GetValue(format) == Parquet && result.GetValue(output) is null)
                 result.AddError("Parquet goes to a file: give --output.");
         });
         command.SetAction((parsed, cancellation) =>
         {
-            string[] pictures = PictureFiles.Expand([.. parsed.GetValue(images) ?? [], .. Lines(parsed.GetValue(imagesFrom))]);
+            string[] pictures = MediaFiles.Pictures([.. parsed.GetValue(images) ?? [], .. Lines(parsed.GetValue(imagesFrom))]);
             string[] sentences = [.. parsed.GetValue(texts) ?? [], .. Lines(parsed.GetValue(textsFrom))];
+            string[] recordings = MediaFiles.Sounds([.. parsed.GetValue(sounds) ?? [], .. Lines(parsed.GetValue(soundsFrom))]);
             // One thread a run: batches run side by side.
             using MultimodalModel loaded =
                 ToolOptions.Load(parsed.GetRequiredValue(model), parsed.GetValue(adapter), parsed.GetValue(dtype), threads: 1);
-            var rows = new EmbeddedRows(loaded, pictures, sentences, parsed.GetValue(reduced));
+            var rows = new EmbeddedRows(loaded, pictures, sentences, recordings, parsed.GetValue(reduced));
             return Task.FromResult(ProgressDisplay.Run("embedding", report =>
             {
                 Write(parsed.GetValue(format), parsed.GetValue(output), rows, rows.All(report, cancellation));

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using MLNetMultimodal.Media.Audio;
 using MLNetMultimodal.Media.Images;
 using MLNetMultimodal.Models.Checkpoints;
 
@@ -14,16 +15,22 @@ static class PreprocessCommand
     public static Command Create()
     {
         Option<string> model = ToolOptions.Model(), format = ToolOptions.Format(ResultWriter.Table, ResultWriter.Json);
-        Option<string[]> images = ToolOptions.Images();
-        images.Required = true;
-        Option<string> outputs =
-            ToolOptions.Required<string>("--outputs", "F", "The safetensors file to write: out.<file name>, [3, H, W].");
+        Option<string[]> images = ToolOptions.Images(), sounds = ToolOptions.Sounds();
+        Option<string> outputs = ToolOptions.Required<string>("--outputs", "F",
+            "The safetensors file to write: out.<file name>, [3, H, W] of a picture; [T, F], [F, T] or [T] of a sound.");
         Option<int?> size =
             ToolOptions.Of<int?>("--size", "N", $"Preprocess as CLIP does for N x N pixels, whatever {ConfigFile} says.");
-        var command = new Command("preprocess", "Write what a model would see of pictures.")
+        var command = new Command("preprocess", "Write what a model would see of pictures or hear of sounds.")
         {
-            model, images, outputs, size, format,
+            model, images, sounds, outputs, size, format,
         };
+        command.Validators.Add(result =>
+        {
+            if ((result.GetResult(images) is null) == (result.GetResult(sounds) is null))
+                result.AddError("Give either --image or --audio.");
+            if (result.GetResult(sounds) is not null && result.GetValue(size) is not null)
+                result.AddError("--size is for pictures.");
+        });
         size.Validators.Add(result =>
         {
             if (result.GetValueOrDefault<int?>() is < 1) result.AddError("--size must be at least 1.");
@@ -31,11 +38,12 @@ static class PreprocessCommand
         command.SetAction(parsed =>
         {
             ModelFiles files = ModelFiles.FromFolder(parsed.GetRequiredValue(model));
-            ImagePreprocessing preprocessing = parsed.GetValue(size) is { } side ? ImagePreprocessing.Clip(side) : Read(files);
-            string[] pictures = PictureFiles.Expand(parsed.GetRequiredValue(images)), names = Names(pictures);
-            TensorData[] tensors = [.. pictures.Select(file => Apply(preprocessing, file))];
+            (string[] inputs, TensorData[] tensors) = parsed.GetValue(sounds) is { Length: > 0 } recordings
+                ? Hear(files, MediaFiles.Sounds(recordings))
+                : See(files, parsed.GetValue(size), MediaFiles.Pictures(parsed.GetValue(images)!));
+            string[] names = Names(inputs);
             Safetensors.Write(parsed.GetRequiredValue(outputs), names.Zip(tensors, KeyValuePair.Create));
-            Row[] rows = [.. names.Select((name, i) => new Row(name, pictures[i], tensors[i].Shape))];
+            Row[] rows = [.. names.Select((name, i) => new Row(name, inputs[i], tensors[i].Shape))];
             ResultWriter.Write(parsed.GetValue(format), rows, ["output", "input", "shape"],
                 r => [r.Name, r.Input, ResultWriter.Shape(r.Shape)]);
             return ExitCode.Done;
@@ -43,14 +51,28 @@ static class PreprocessCommand
         return command;
     }
 
-    static ImagePreprocessing Read(ModelFiles files) => ImagePreprocessing.TryLoad(files.TryRead)
-        ?? throw new FileNotFoundException($"'{files.Name}' has no {ConfigFile}; give --size to preprocess as CLIP does.");
-
-    static TensorData Apply(ImagePreprocessing preprocessing, string file)
+    static (string[] Inputs, TensorData[] Tensors) See(ModelFiles files, int? size, string[] pictures)
     {
-        var pixels = new float[3 * preprocessing.Height * preprocessing.Width];
-        preprocessing.Apply(ImageDecoder.Decode(file), pixels);
-        return TensorData.From(pixels, 3, preprocessing.Height, preprocessing.Width);
+        ImagePreprocessing preprocessing = size is { } side ? ImagePreprocessing.Clip(side)
+            : ImagePreprocessing.TryLoad(files.TryRead) ?? throw new FileNotFoundException(
+                $"'{files.Name}' has no {ConfigFile}; give --size to preprocess as CLIP does.");
+        return (pictures, [.. pictures.Select(file =>
+        {
+            var pixels = new float[3 * preprocessing.Height * preprocessing.Width];
+            preprocessing.Apply(ImageDecoder.Decode(file), pixels);
+            return TensorData.From(pixels, 3, preprocessing.Height, preprocessing.Width);
+        })]);
+    }
+
+    static (string[] Inputs, TensorData[] Tensors) Hear(ModelFiles files, string[] sounds)
+    {
+        AudioPreprocessing preprocessing = AudioPreprocessing.TryLoad(files.TryRead) ?? throw new FileNotFoundException(
+            $"'{files.Name}' has no {ConfigFile}; it says what the model takes of a sound.");
+        return (sounds, [.. sounds.Select(file =>
+        {
+            float[] values = preprocessing.ApplyToFile(file);
+            return TensorData.From(values, [.. preprocessing.Shape(values.Length).Select(d => (long)d)]);
+        })]);
     }
 
     /// <summary><c>out.cat.png</c>, and <c>out.cat.png#2</c> for the second file of that name.</summary>
