@@ -30,7 +30,7 @@ public sealed class AudioCodec : IDisposable
 
     AudioCodec(EncodecModel model, ModelFiles files, ModelWeights file, InferenceOptions options)
     {
-        (_model, _file) = (model, file);
+        (_model, _file, Files) = (model, file, files);
         IReadOnlyDictionary<string, TensorData> weights = CheckpointWeights.For(model, file, files.Name);
         _open = program => new(OnnxRecorder.Record(program, weights), options.Threads);
         _encoder = new(() => _open(model.Encoder));
@@ -68,8 +68,22 @@ public sealed class AudioCodec : IDisposable
         }
     }
 
+    /// <summary>The files it was loaded from.</summary>
+    public ModelFiles Files { get; }
+
     /// <summary>Sizes.</summary>
     public EncodecConfig Config => _model.Config;
+
+    /// <summary>K, the largest number of codebooks that a bit rate pays for.</summary>
+    /// <param name="kbps">Kilobits per second; null for the highest.</param>
+    /// <exception cref="ArgumentOutOfRangeException">It is less than one codebook takes, or more than all take.</exception>
+    public int CodebooksFor(float? kbps)
+    {
+        if (kbps is not { } rate) return Config.Codebooks;
+        float least = Config.FrameRateHz * MathF.Log2(Config.CodebookSize) / 1000, most = Config.BandwidthsKbps[^1];
+        return rate >= least && rate <= most ? Config.CodebooksAt(rate) : throw new ArgumentOutOfRangeException(nameof(kbps), rate,
+            $"the bit rate must be {least:g4} to {most:g4} kbit/s.");
+    }
 
     /// <summary>Codes sound.</summary>
     /// <param name="samples">[C, T], one channel after the other, at <see cref="EncodecConfig.SampleRateHz"/>, each about -1 to 1.</param>
@@ -86,20 +100,12 @@ public sealed class AudioCodec : IDisposable
             throw new ArgumentException($"the sound must have {channels} channels of at least one sample, but has {samples.Length} samples.", nameof(samples));
         if (!TensorPrimitives.IsFiniteAll(samples))
             throw new ArgumentException("the sound holds a sample that is no finite number.", nameof(samples));
-        int codebooks = Codebooks(kbps);
+        int codebooks = CodebooksFor(kbps);
         int segment = Config.SegmentSamples ?? length, stride = Config.SegmentStride ?? length;
         var segments = new List<CodedSegment>();
         for (int start = 0; start < length; start += stride)
             segments.Add(EncodeSegment(samples, length, start, Math.Min(segment, length - start), codebooks));
         return new(length, codebooks, segments);
-    }
-
-    int Codebooks(float? kbps)
-    {
-        if (kbps is not { } rate) return Config.Codebooks;
-        float least = Config.FrameRateHz * MathF.Log2(Config.CodebookSize) / 1000, most = Config.BandwidthsKbps[^1];
-        return rate >= least && rate <= most ? Config.CodebooksAt(rate) : throw new ArgumentOutOfRangeException(nameof(kbps), rate,
-            $"the bit rate must be {least:g4} to {most:g4} kbit/s.");
     }
 
     CodedSegment EncodeSegment(ReadOnlySpan<float> samples, int length, int start, int count, int codebooks)

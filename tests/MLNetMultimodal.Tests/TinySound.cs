@@ -55,7 +55,7 @@ public sealed class TinySound : IDisposable
             new() { Threads = 1, Families = [.. ModelFamilies.BuiltIn, new(model.ModelType, _ => model)] });
     }
 
-    static Dictionary<string, ReadOnlyMemory<byte>> Files(IModelDefinition model, string preprocessor)
+    internal static Dictionary<string, ReadOnlyMemory<byte>> Files(IModelDefinition model, string preprocessor = "{}")
     {
         var random = new Random(5);
         using var weights = new MemoryStream();

@@ -10,3 +10,5 @@ using MLNetMultimodal;
     "Zero-shot classification with a multimodal model", ZeroShotTransformer.Loader)]
 [assembly: LoadableClass(typeof(SoundTransformer), typeof(SoundTransformer), null, typeof(SignatureLoadModel),
     "Samples or spectrograms of sounds", SoundTransformer.Loader)]
+[assembly: LoadableClass(typeof(CodecTransformer), typeof(CodecTransformer), null, typeof(SignatureLoadModel),
+    "Codes of sounds, and sounds of codes", CodecTransformer.Loader)]

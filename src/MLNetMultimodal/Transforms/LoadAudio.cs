@@ -34,16 +34,21 @@ public sealed record LoadAudioOptions
 
     /// <summary>T, samples of every row, 1 to 2^27: longer sounds are cut, shorter ones filled up with silence, as trainers want
     /// vectors of one size. Default null: each row as long as its sound.</summary>
-    public int? FixedSamples
-    {
-        get;
-        init => field = value is null or (>= 1 and <= 1 << 27) ? value
-            : throw new ArgumentOutOfRangeException(nameof(FixedSamples), value, "FixedSamples must be 1 to 134217728.");
-    }
+    public int? FixedSamples { get; init => field = value is null ? null : Fixed(value.Value); }
 
     /// <summary>What happens where a sound cannot be read; default <see cref="OnError.Throw"/>. Missing samples are all NaN with
     /// <see cref="FixedSamples"/>, else there are none.</summary>
     public OnError OnError { get; init; }
+
+    internal static int Fixed(int value) => value is >= 1 and <= 1 << 27 ? value
+        : throw new ArgumentOutOfRangeException(nameof(FixedSamples), value, "FixedSamples must be 1 to 134217728.");
+
+    /// <summary>The whole sound, or its beginning.</summary>
+    internal static AudioPreprocessing Heard(int sampleRateHz, int? fixedSamples)
+    {
+        AudioPreprocessing heard = AudioPreprocessing.FromSamples(sampleRateHz, normalizes: false);
+        return heard with { MaxSamples = fixedSamples ?? int.MaxValue };
+    }
 
     internal SoundColumn Column => new(Audio, AudioFolder, AudioSampleRateHz);
 
@@ -51,9 +56,8 @@ public sealed record LoadAudioOptions
     {
         VectorDataViewType type =
             FixedSamples is { } samples ? new(NumberDataViewType.Single, samples) : new(NumberDataViewType.Single);
-        AudioPreprocessing heard = AudioPreprocessing.FromSamples(SampleRateHz, normalizes: false);
-        return Column.Step(Output, type, heard with { MaxSamples = FixedSamples ?? int.MaxValue },
-            [(SoundColumn.SampleRateAnnotation, SampleRateHz)], OnError);
+        return Column.Step(Output, type, Heard(SampleRateHz, FixedSamples), [(SoundColumn.SampleRateAnnotation, SampleRateHz)],
+            OnError);
     }
 
     internal SchemaShape After(SchemaShape before) => VectorShape.After(before, Column, Output, FixedSamples is not null,

@@ -32,20 +32,37 @@ static class ModelContent
 
     /// <summary>The files that a model is loaded from: graphs only where it runs them, no cards or training states.</summary>
     static IReadOnlyList<string> Names(MultimodalModel model) =>
-        [.. model.Files.List().Where(name => Matches(name, ModelFiles.Patterns)), .. model.GraphFiles];
+        [.. Names(model.Files), .. model.GraphFiles];
+
+    /// <summary>The files of a model with weights.</summary>
+    public static IReadOnlyList<string> Names(ModelFiles files) =>
+        [.. files.List().Where(name => Matches(name, ModelFiles.Patterns))];
 
     static bool Matches(string name, IReadOnlyList<string> patterns) =>
         patterns.Any(w => FileSystemName.MatchesSimpleExpression(w, name, ignoreCase: false));
 
     public static void Save<TOptions>(ModelEntry entry, ModelSaveContext context, MultimodalModel model, TOptions options)
     {
-        ModelFiles files = model.Files;
         ModelFiles? adapter = model.Adapter is { } own ? ModelFiles.FromMemory("adapter", own.ToFiles()) : null;
-        FileEntry[] entries = [.. Names(model).Select(name => new FileEntry(name, Length(files, name)))];
+        Save(entry, context, model.Files, Names(model), options, model.Dtype, adapter);
+    }
+
+    /// <summary>Writes files of a model.</summary>
+    /// <param name="entry">The transformer's place in the zip.</param>
+    /// <param name="context">What <see cref="ICanSaveModel.Save"/> was given.</param>
+    /// <param name="files">Where the files are.</param>
+    /// <param name="names">The names of those that are needed.</param>
+    /// <param name="options">What stands beside them.</param>
+    /// <param name="dtype">The dtype that was asked for; null for none.</param>
+    /// <param name="adapter">Files of an adapter; null for none.</param>
+    public static void Save<TOptions>(ModelEntry entry, ModelSaveContext context, ModelFiles files, IReadOnlyList<string> names,
+        TOptions options, OnnxDtype? dtype = null, ModelFiles? adapter = null)
+    {
+        FileEntry[] entries = [.. names.Select(name => new FileEntry(name, Length(files, name)))];
         FileEntry[]? adapterEntries =
             adapter is null ? null : [.. adapter.List().Select(name => new FileEntry(name, Length(adapter, name)))];
         string header = JsonSerializer.Serialize(
-            new Header<TOptions>(ShortName(model), options, entries, model.Dtype, adapterEntries));
+            new Header<TOptions>(ShortName(files.Name), options, entries, dtype, adapterEntries));
         IEnumerable<(ModelFiles Files, FileEntry Entry)> all =
             [.. entries.Select(e => (files, e)), .. (adapterEntries ?? []).Select(e => (adapter!, e))];
         entry.Save(context, writer => writer.Write(header),
@@ -55,6 +72,20 @@ static class ModelContent
     /// <exception cref="InvalidDataException">The entry is cut off or its header is not sound.</exception>
     public static (MultimodalModel Model, TOptions Options) Load<TOptions>(ModelEntry entry, object context,
         Func<TOptions, int> threads)
+    {
+        (TOptions options, ModelFiles files, OnnxDtype? dtype, ModelFiles? adapter) = Load<TOptions>(entry, context);
+        var model = MultimodalModel.Load(files, new()
+        {
+            Threads = threads(options),
+            Dtype = dtype,
+            Adapter = adapter is null ? null : LoraAdapter.Load(adapter),
+        });
+        return (model, options);
+    }
+
+    /// <exception cref="InvalidDataException">The entry is cut off or its header is not sound.</exception>
+    public static (TOptions Options, ModelFiles Files, OnnxDtype? Dtype, ModelFiles? Adapter) Load<TOptions>(ModelEntry entry,
+        object context)
     {
         ModelEntry.Reader reader = entry.Open(context);
         Header<TOptions> header;
@@ -75,13 +106,8 @@ static class ModelContent
             return ModelFiles.FromMemory(name, files);
         }
 
-        var model = MultimodalModel.Load(Files(header.ModelName, header.Files, 0), new()
-        {
-            Threads = threads(header.Options),
-            Dtype = header.Dtype,
-            Adapter = header.Adapter is { } adapter ? LoraAdapter.Load(Files("adapter", adapter, header.Files.Count)) : null,
-        });
-        return (model, header.Options);
+        return (header.Options, Files(header.ModelName, header.Files, 0), header.Dtype,
+            header.Adapter is { } adapter ? Files("adapter", adapter, header.Files.Count) : null);
     }
 
     /// <summary>Writes the files into a folder, each whole or not at all; an adapter is merged into the weights.</summary>

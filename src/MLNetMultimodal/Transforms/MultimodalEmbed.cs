@@ -170,7 +170,7 @@ public sealed class MultimodalEmbedEstimator : IEstimator<MultimodalTransformer>
 {
     readonly IHostEnvironment _env;
     readonly MultimodalEmbedOptions _options;
-    readonly SharedModel _model;
+    readonly SharedModel<MultimodalModel> _model;
 
     internal MultimodalEmbedEstimator(IHostEnvironment env, MultimodalEmbedOptions options)
     {
@@ -224,11 +224,11 @@ public sealed class MultimodalTransformer : ITransformer, IDisposable
     static readonly ModelEntry Entry = new("MMEMBED ", Loader);
 
     readonly IHost _host;
-    readonly SharedModel _shared;
+    readonly SharedModel<MultimodalModel> _shared;
     readonly EmbedComputation _computation;
     bool _disposed;
 
-    internal MultimodalTransformer(IHostEnvironment env, MultimodalEmbedOptions options, SharedModel model)
+    internal MultimodalTransformer(IHostEnvironment env, MultimodalEmbedOptions options, SharedModel<MultimodalModel> model)
     {
         options.Validate();
         (_host, Options, _shared, Model) = (env.Register(Loader), options, model, model.Rent());

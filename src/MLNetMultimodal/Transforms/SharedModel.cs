@@ -3,39 +3,50 @@ using MLNetMultimodal.Inference.Onnx;
 
 namespace MLNetMultimodal.Transforms;
 
-/// <summary>One loaded model for all transformers that an estimator fits (a cross-validation fits many); the last one that is
-/// disposed closes it.</summary>
-sealed class SharedModel
+/// <summary>Models that transformers share.</summary>
+static class SharedModel
 {
-    readonly Lock _lock = new();
-    readonly Func<MultimodalModel> _load;
-    readonly bool _owned;
-    MultimodalModel? _model;
-    int _users;
-
-    SharedModel(Func<MultimodalModel> load, bool owned) => (_load, _owned) = (load, owned);
-
     /// <summary>A model that is there.</summary>
     /// <param name="model">The model.</param>
     /// <param name="owned">True where the last transformer disposes it.</param>
-    public static SharedModel Of(MultimodalModel model, bool owned) => new(() => model, owned);
+    public static SharedModel<TModel> Of<TModel>(TModel model, bool owned) where TModel : class, IDisposable =>
+        new(() => model, owned);
 
     /// <summary>The model that options name: one that was loaded, or a folder, which is read when the model is first
     /// needed.</summary>
     /// <exception cref="ArgumentException">Neither or both are set.</exception>
-    public static SharedModel From(string? folder, MultimodalModel? loaded, int threads, OnnxDtype? dtype) =>
-        (folder, loaded) switch
-        {
-            (not null, null) => new(() => MultimodalModel.Load(folder, new() { Threads = threads, Dtype = dtype }), owned: true),
-            (null, not null) => Of(loaded, owned: false),
-            _ => throw new ArgumentException("set exactly one of Model (a folder) and LoadedModel."),
-        };
+    public static SharedModel<MultimodalModel> From(string? folder, MultimodalModel? loaded, int threads, OnnxDtype? dtype) =>
+        From(folder, loaded, path => MultimodalModel.Load(path, new() { Threads = threads, Dtype = dtype }), "LoadedModel");
 
-    public MultimodalModel Rent()
+    /// <summary>The same of any kind of model.</summary>
+    /// <param name="folder">The folder; null for none.</param>
+    /// <param name="loaded">The model; null for none.</param>
+    /// <param name="load">Loads the folder.</param>
+    /// <param name="option">The option that gives <paramref name="loaded"/>.</param>
+    public static SharedModel<TModel> From<TModel>(string? folder, TModel? loaded, Func<string, TModel> load, string option)
+        where TModel : class, IDisposable => (folder, loaded) switch
+        {
+            (not null, null) => new(() => load(folder), owned: true),
+            (null, not null) => Of(loaded, owned: false),
+            _ => throw new ArgumentException($"set exactly one of Model (a folder) and {option}."),
+        };
+}
+
+/// <summary>One loaded model for all transformers that an estimator fits (a cross-validation fits many); the last one that is
+/// disposed closes it.</summary>
+/// <param name="load">Gives the model.</param>
+/// <param name="owned">True where the last transformer disposes it.</param>
+sealed class SharedModel<TModel>(Func<TModel> load, bool owned) where TModel : class, IDisposable
+{
+    readonly Lock _lock = new();
+    TModel? _model;
+    int _users;
+
+    public TModel Rent()
     {
         lock (_lock)
         {
-            _model ??= _load();
+            _model ??= load();
             _users++;
             return _model;
         }
@@ -45,7 +56,7 @@ sealed class SharedModel
     {
         lock (_lock)
         {
-            if (--_users > 0 || !_owned) return;
+            if (--_users > 0 || !owned) return;
             _model!.Dispose();
             _model = null;
         }

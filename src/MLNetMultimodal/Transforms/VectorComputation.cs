@@ -58,7 +58,7 @@ sealed class VectorBatch<TPart, T>(int rows, TPart part) : RowBatch
 }
 
 /// <summary>Makes a vector of each item, on worker threads.</summary>
-sealed class VectorComputation<TPart, T> : BatchComputation<VectorBatch<TPart, T>>
+sealed class VectorComputation<TPart, T> : BatchComputation<VectorBatch<TPart, T>>, IVectorComputation
 {
     readonly IHost _host;
     readonly VectorStep<TPart, T> _step;
@@ -129,4 +129,14 @@ sealed class VectorComputation<TPart, T> : BatchComputation<VectorBatch<TPart, T
         using IChannel channel = _host.Start(_step.Output);
         channel.Warning(MessageSensitivity.None, $"{failures} items could not be read; '{_step.Output}' is missing there.");
     }
+}
+
+/// <summary>A computation of vectors, whatever they are made of.</summary>
+interface IVectorComputation
+{
+    DataViewSchema OutputSchema(DataViewSchema input);
+
+    IDataView Over(IDataView source);
+
+    IRowToRowMapper Mapper(DataViewSchema input);
 }

@@ -154,7 +154,7 @@ public sealed class ZeroShotClassifyEstimator : IEstimator<ZeroShotTransformer>
 {
     readonly IHostEnvironment _env;
     readonly ZeroShotClassifyOptions _options;
-    readonly SharedModel _model;
+    readonly SharedModel<MultimodalModel> _model;
 
     internal ZeroShotClassifyEstimator(IHostEnvironment env, ZeroShotClassifyOptions options)
     {
@@ -228,13 +228,13 @@ public sealed class ZeroShotTransformer : ITransformer, IDisposable
     internal const string Loader = "MLNetMultimodalZeroShot";
     static readonly ModelEntry Entry = new("MMZSHOT ", Loader);
 
-    readonly SharedModel _shared;
+    readonly SharedModel<MultimodalModel> _shared;
     readonly IReadOnlyList<ReadOnlyMemory<float>> _classEmbeddings;
     readonly ZeroShotComputation _computation;
     bool _disposed;
 
-    internal ZeroShotTransformer(IHostEnvironment env, ZeroShotClassifyOptions options, string promptSource, SharedModel model,
-        IReadOnlyList<ReadOnlyMemory<float>> classEmbeddings)
+    internal ZeroShotTransformer(IHostEnvironment env, ZeroShotClassifyOptions options, string promptSource,
+        SharedModel<MultimodalModel> model, IReadOnlyList<ReadOnlyMemory<float>> classEmbeddings)
     {
         options.Validate();
         (Options, PromptSource, _shared, _classEmbeddings, Model) = (options, promptSource, model, classEmbeddings, model.Rent());

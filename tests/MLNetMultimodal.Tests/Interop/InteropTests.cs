@@ -27,7 +27,7 @@ public sealed class InteropTests
     {
         object[] attributes = typeof(MultimodalTransformer)
             .Assembly.GetCustomAttributes(Real("Microsoft.ML.LoadableClassAttribute"), false);
-        Assert.Equal(3, attributes.Length);
+        Assert.Equal(4, attributes.Length);
         Assert.NotNull(Real("Microsoft.ML.LoadableClassAttribute").GetConstructor(All,
             [typeof(Type), typeof(Type), typeof(Type), typeof(Type), typeof(string), typeof(string[])]));
         Assert.True(typeof(Delegate).IsAssignableFrom(Real("Microsoft.ML.SignatureLoadModel")));
