@@ -10,8 +10,10 @@ namespace MLNetMultimodal.Inference;
 /// <summary>How a model is loaded.</summary>
 public sealed record InferenceOptions
 {
-    /// <summary>Threads that one run of the model uses, 0 for one per core; default 0. Callers that run it from several threads
-    /// do best with 1.</summary>
+    /// <summary>What runs are arranged for; default <see cref="InferenceMode.Latency"/>.</summary>
+    public InferenceMode Mode { get; init; }
+
+    /// <summary>Threads that one run of the model uses; default 0, as <see cref="Mode"/> says.</summary>
     /// <exception cref="ArgumentOutOfRangeException">Less than 0.</exception>
     public int Threads
     {
@@ -22,6 +24,12 @@ public sealed record InferenceOptions
             field = value;
         }
     }
+
+    internal int RunThreads => Threads > 0 ? Threads : Mode == InferenceMode.Throughput ? 1 : 0;
+
+    /// <summary>True leaves 32-bit weights in the pages of their file, which all processes of the machine share. Default false: each
+    /// process lays them out anew, for its own use; runs are then faster, the more so the smaller the batch.</summary>
+    public bool ShareWeights { get; init; }
 
     /// <summary>Families that <c>model_type</c> is looked up in; default <see cref="ModelFamilies.BuiltIn"/>. One's own is put
     /// beside them.</summary>
@@ -35,6 +43,17 @@ public sealed record InferenceOptions
     /// <summary>Low-rank adapters that are added to the folder's weights, such as <c>LoraAdapter.Load("path/to/adapter")</c>; default
     /// null, none. Layers without one stay mapped to the file.</summary>
     public LoraAdapter? Adapter { get; init; }
+}
+
+/// <summary>What the runs of a model are arranged for.</summary>
+public enum InferenceMode
+{
+    /// <summary>The single result comes soonest: a run uses all cores. For one caller at a time.</summary>
+    Latency,
+
+    /// <summary>The most results per second: a run uses one core, and callers run side by side, as the transforms do. However many
+    /// models and callers a process has, no more runs are under way than there are cores; others wait.</summary>
+    Throughput,
 }
 
 /// <summary>A model folder, loaded: pictures and texts become embeddings. Encoders are built when first used, so that a program

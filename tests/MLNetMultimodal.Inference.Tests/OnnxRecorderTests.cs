@@ -134,7 +134,7 @@ public sealed class OnnxRecorderTests
         TensorData ids = Ids(2, 5);
         using var inMemory = new OnnxSession(model);
         int before = Directory.GetDirectories(Path.GetTempPath(), "mlnet-multimodal-session-*").Length;
-        using (var onDisk = new OnnxSession(model, 0, maxEmbeddedBytes: 0)) Assert.Equal(Run(inMemory, "input_ids", ids), Run(onDisk, "input_ids", ids));
+        using (var onDisk = new OnnxSession(model, new(), maxEmbeddedBytes: 0)) Assert.Equal(Run(inMemory, "input_ids", ids), Run(onDisk, "input_ids", ids));
         Assert.Equal(before, Directory.GetDirectories(Path.GetTempPath(), "mlnet-multimodal-session-*").Length);
     }
 
