@@ -72,8 +72,6 @@ sealed class OnnxLinear(OnnxGraph graph, OnnxDtype dtype)
         OnnxValue q = Once($"int8 {x.Name}", () => graph.Node("DynamicQuantizeLinear", x, x.Type, "scale", "zero"));
         OnnxValue xScale = new($"{q.Name}/scale", ElementType.Float32, []), xZero = xScale with { Name = $"{q.Name}/zero" };
         Dim[] shape = [.. x.Shape[..^1], outWidth];
-        if (graph.Target == GraphTarget.Fastest)
-            return graph.Fused("MatMulIntegerToFloat", [q, weight, xScale, scale, xZero, Nothing, bias ?? Nothing], x.Type, shape);
         OnnxValue sums = graph.Node("MatMulInteger", [q, weight, xZero], ElementType.Int64, shape);
         OnnxValue product = graph.Node("Mul", [xScale, scale], ElementType.Float32, scale.Shape);
         sums = graph.Node("Cast", [sums], ElementType.Float32, shape, Attribute("to", OnnxType(ElementType.Float32)));

@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Runtime.Intrinsics.X86;
 using Google.Protobuf;
 using Microsoft.ML.OnnxRuntime;
 using Microsoft.ML.OnnxRuntime.Tensors;
@@ -126,11 +127,14 @@ public sealed class OnnxSession : IEncoder, IDisposable
         };
         // Threads wait for each other within a run by spinning; between runs they leave the cores to others.
         options.AddSessionConfigEntry("session.force_spinning_stop", "1");
-        // Without VNNI, sums of products of unsigned and signed bytes would saturate.
-        options.AddSessionConfigEntry("session.x64quantprecision", "1");
+        // Without VNNI, sums of products of unsigned and signed bytes would saturate; the way around it is slow.
+        if (X86Base.IsSupported && !HasVnni) options.AddSessionConfigEntry("session.x64quantprecision", "1");
         if (settings.ShareWeights) options.AddSessionConfigEntry("session.disable_prepacking", "1");
         return options;
     }
+
+    /// <summary>AVX512_VNNI or AVX_VNNI.</summary>
+    static bool HasVnni => (X86Base.CpuId(7, 0).Ecx & (1 << 11)) != 0 || (X86Base.CpuId(7, 1).Eax & (1 << 4)) != 0;
 
     /// <summary>What it takes.</summary>
     public IReadOnlyList<TensorSpec> Inputs { get; }
