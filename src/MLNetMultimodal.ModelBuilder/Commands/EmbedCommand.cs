@@ -38,7 +38,7 @@ static class EmbedCommand
             string[] sentences = [.. parsed.GetValue(texts) ?? [], .. Lines(parsed.GetValue(textsFrom))];
             // One thread a run: batches run side by side.
             using MultimodalModel loaded =
-                ToolOptions.Load(parsed.GetRequiredValue(model), parsed.GetValue(adapter), parsed.GetValue(dtype), threads: 1);
+                ToolOptions.Load(parsed.GetRequiredValue(model), parsed.GetValue(adapter), parsed.GetValue(dtype), InferenceMode.Throughput);
             var rows = new EmbeddedRows(loaded, pictures, sentences, parsed.GetValue(reduced));
             return Task.FromResult(ProgressDisplay.Run("embedding", report =>
             {

@@ -54,7 +54,7 @@ static class ModelContent
 
     /// <exception cref="InvalidDataException">The entry is cut off or its header is not sound.</exception>
     public static (MultimodalModel Model, TOptions Options) Load<TOptions>(ModelEntry entry, object context,
-        Func<TOptions, int> threads)
+        Func<TOptions, InferenceOptions> inference)
     {
         ModelEntry.Reader reader = entry.Open(context);
         Header<TOptions> header;
@@ -75,9 +75,8 @@ static class ModelContent
             return ModelFiles.FromMemory(name, files);
         }
 
-        var model = MultimodalModel.Load(Files(header.ModelName, header.Files, 0), new()
+        var model = MultimodalModel.Load(Files(header.ModelName, header.Files, 0), inference(header.Options) with
         {
-            Threads = threads(header.Options),
             Dtype = header.Dtype,
             Adapter = header.Adapter is { } adapter ? LoraAdapter.Load(Files("adapter", adapter, header.Files.Count)) : null,
         });

@@ -1,5 +1,4 @@
 using MLNetMultimodal.Inference;
-using MLNetMultimodal.Inference.Onnx;
 
 namespace MLNetMultimodal.Transforms;
 
@@ -23,10 +22,10 @@ sealed class SharedModel
     /// <summary>The model that options name: one that was loaded, or a folder, which is read when the model is first
     /// needed.</summary>
     /// <exception cref="ArgumentException">Neither or both are set.</exception>
-    public static SharedModel From(string? folder, MultimodalModel? loaded, int threads, OnnxDtype? dtype) =>
+    public static SharedModel From(string? folder, MultimodalModel? loaded, InferenceOptions options) =>
         (folder, loaded) switch
         {
-            (not null, null) => new(() => MultimodalModel.Load(folder, new() { Threads = threads, Dtype = dtype }), owned: true),
+            (not null, null) => new(() => MultimodalModel.Load(folder, options), owned: true),
             (null, not null) => Of(loaded, owned: false),
             _ => throw new ArgumentException("set exactly one of Model (a folder) and LoadedModel."),
         };
