@@ -168,6 +168,7 @@ public sealed class BatchingDataViewTests
         Assert.True(cursor.MoveNext());
         Assert.Throws<InvalidOperationException>(() => y(ref value));
         Assert.Throws<InvalidOperationException>(() => y(ref value));
+        Assert.Equal(Square.Rows, square.Abandoned);
     }
 
     [Theory]
@@ -248,6 +249,7 @@ public sealed class BatchingDataViewTests
             else y(ref value);
         }
         Assert.Equal(23 * 23, value);
+        Assert.Equal(Square.Rows, square.Abandoned);
     }
 
     [Fact]

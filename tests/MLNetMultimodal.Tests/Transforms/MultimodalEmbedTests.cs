@@ -131,6 +131,16 @@ public sealed class MultimodalEmbedTests(TinyModel tiny) : IClassFixture<TinyMod
     }
 
     [Fact]
+    public void PredictionEngine_gives_a_repeated_text_its_own_embedding_again()
+    {
+        ITransformer model = Fit(new() { LoadedModel = tiny.Model, Text = "Caption" });
+        using var engine = _ml.Model.CreatePredictionEngine<PairRow, EmbeddingRow>(model);
+        string[] texts = ["a cat", "a cat", "a dog", "", "a cat", ""];
+        Tolerance.Equal([.. texts.Select(t => tiny.Model.EmbedTexts([t])[0])],
+            [.. texts.Select(t => engine.Predict(new() { Caption = t }).Embedding)]);
+    }
+
+    [Fact]
     public void Take_skip_filter_shuffle_and_cache_agree_with_the_plain_pass()
     {
         ITransformer model = Fit(new() { LoadedModel = tiny.Model, Image = "ImagePath" });
