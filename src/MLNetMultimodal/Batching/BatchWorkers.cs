@@ -107,7 +107,8 @@ sealed class BatchWorkers<TBatch>(BatchComputation<TBatch> computation, Action<F
         _ => false,
     };
 
-    /// <summary>Claims the next piece of work: reading first, because only one thread can do it; then the earliest batch.</summary>
+    /// <summary>Claims the next piece of work: reading first, because only one thread can do it; then the earliest
+    /// batch.</summary>
     /// <param name="only">The batch that it must belong to; null for any.</param>
     Work Next(Flight<TBatch>? only)
     {

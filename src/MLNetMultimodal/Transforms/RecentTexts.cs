@@ -60,7 +60,8 @@ sealed class RecentTexts(int width, int most = RecentTexts.Most)
         }
         if (_known.Count >= most) Forget(_byUse.Last!.Value);
         if (!_free.TryPop(out slot)) slot = new(width);
-        (slot.Text, slot.Tokens, slot.Unreadable, slot.Computed, slot.Abandoned, slot.Holders) = (text.ToString(), [], null, false, false, 1);
+        (slot.Text, slot.Tokens, slot.Unreadable) = (text.ToString(), [], null);
+        (slot.Computed, slot.Abandoned, slot.Holders) = (false, false, 1);
         _known.Add(slot.Text, slot);
         slot.Place = _byUse.AddFirst(slot);
         return true;

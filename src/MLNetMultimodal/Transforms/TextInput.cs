@@ -29,7 +29,8 @@ sealed class TextPart(int rows, int width, string column) : EmbedPart(rows, widt
     public float[] Embeds { get; set; } = [];
 
     public override Exception? Error(int slot) => Texts[slot]!.Unreadable is { } reason
-        ? new InvalidDataException($"row {FirstRow + slot}, column '{column}': the text cannot be tokenised: {reason.Message}", reason)
+        ? new InvalidDataException(
+            $"row {FirstRow + slot}, column '{column}': the text cannot be tokenised: {reason.Message}", reason)
         : null;
 
     protected override ReadOnlySpan<float> Values(int slot) => Texts[slot]! is { Computed: true } text ? text.Embedding
@@ -86,7 +87,8 @@ sealed class TextInput(MultimodalModel model, string column, int batchSize)
         for (int slot = 0; slot < count; slot++)
             if (part.Owns[slot] && part.Texts[slot]!.Unreadable is null) part.Order.Add(slot);
         part.Order.Sort((a, b) => Length(a) is var x && Length(b) is var y && x != y ? x.CompareTo(y) : a.CompareTo(b));
-        for (int start = 0; start < part.Order.Count; start += batchSize) Embed(part, start, Math.Min(batchSize, part.Order.Count - start));
+        for (int start = 0; start < part.Order.Count; start += batchSize)
+            Embed(part, start, Math.Min(batchSize, part.Order.Count - start));
 
         int Length(int slot) => part.Texts[slot]!.Tokens.Count;
     }

@@ -33,8 +33,10 @@ public sealed class MultimodalEmbedTests(TinyModel tiny) : IClassFixture<TinyMod
     {
         string[] words = ["a", "red", "cat", "green", "bird"];
         var random = new Random(2);
-        PairRow[] rows = [.. Enumerable.Range(0, 500).Select(i => new PairRow { Caption = string.Join(' ', random.GetItems(words, random.Next(6))), Number = i })];
-        Dictionary<string, float[]> alone = rows.Select(r => r.Caption).Distinct().ToDictionary(c => c, c => tiny.Model.EmbedTexts([c])[0]);
+        PairRow[] rows = [.. Enumerable.Range(0, 500)
+            .Select(_ => new PairRow { Caption = string.Join(' ', random.GetItems(words, random.Next(6))) })];
+        Dictionary<string, float[]> alone = rows.Select(r => r.Caption).Distinct()
+            .ToDictionary(c => c, c => tiny.Model.EmbedTexts([c])[0]);
         IDataView data = _ml.Data.LoadFromEnumerable(rows);
         IDataView view = Fit(new() { LoadedModel = tiny.Model, Text = "Caption", BatchSize = batchSize }, data).Transform(data);
         float[][] first = Embeddings(view);
