@@ -14,7 +14,8 @@ static class EmbedCommand
     {
         Option<string> model = ToolOptions.Model(), format = ToolOptions.Format(ResultWriter.Json, NumPy, Parquet);
         Option<string[]> images = ToolOptions.Images(), texts = ToolOptions.Texts();
-        Option<string?> imagesFrom = List("--images-from", "pictures, or folders of pictures"), textsFrom = List("--texts-from", "texts");
+        Option<string?> imagesFrom = List("--images-from", "pictures, or folders of pictures");
+        Option<string?> textsFrom = List("--texts-from", "texts");
         Option<string?> output = ToolOptions.Of<string?>("--output", "F", "The file to write, in place of standard output.");
         Option<string?> adapter = ToolOptions.Adapter(), dtype = ToolOptions.Dtype(Enum.GetValues<OnnxDtype>());
         Option<bool> reduced = ToolOptions.Flag("--reduced-scale-jpeg",
@@ -65,7 +66,7 @@ static class EmbedCommand
     static IEnumerable<string> Lines(string? file)
     {
         if (file is null) yield break;
-        using StreamReader reader = file == StandardInput ? new(Console.OpenStandardInput(), Encoding.UTF8) : new(file, Encoding.UTF8);
+        using var reader = new StreamReader(file == StandardInput ? Console.OpenStandardInput() : File.OpenRead(file), Encoding.UTF8);
         while (reader.ReadLine() is { } line)
             if (line.Length > 0) yield return line;
     }

@@ -80,10 +80,9 @@ sealed class EmbedComputation : BatchComputation<EmbedBatch>
 
     public override void Run(EmbedBatch batch, int count)
     {
+        batch.Text?.FirstRow = batch.FirstRow;
         if (batch.Image is { } image) _image!.Run(image, count);
-        if (batch.Text is not { } text) return;
-        text.FirstRow = batch.FirstRow;
-        _text!.Run(text, count);
+        if (batch.Text is { } text) _text!.Run(text, count);
     }
 
     public override void Abandon(EmbedBatch batch, int count)

@@ -29,12 +29,13 @@ sealed class TextPart(int rows, int width, string column) : EmbedPart(rows, widt
     public float[] Embeds { get; set; } = [];
 
     public override Exception? Error(int slot) => Texts[slot]!.Unreadable is { } reason
-        ? new InvalidDataException($"row {FirstRow + slot}, column '{column}': the text cannot be tokenised: {reason.Message}", reason)
+        ? new InvalidDataException(
+            $"row {FirstRow + slot}, column '{column}': the text cannot be tokenised: {reason.Message}", reason)
         : null;
 
-    protected override ReadOnlySpan<float> Values(int slot) => Texts[slot]! is { Failed: null } text ? text.Embedding
+    protected override ReadOnlySpan<float> Values(int slot) => Texts[slot]! is { Computed: true } text ? text.Embedding
         : throw new InvalidOperationException($"row {FirstRow + slot}, column '{column}': the text was to be embedded with an "
-            + $"earlier row, which failed: {Texts[slot]!.Failed!.Message}", Texts[slot]!.Failed);
+            + "earlier row, which failed; its error says why.");
 }
 
 /// <summary>From a column of texts to embeddings: tokenising on any thread, then the text tower for texts of like length
@@ -68,7 +69,7 @@ sealed class TextInput(MultimodalModel model, string column, int batchSize)
     {
         if (!part.Owns[slot]) return;
         RecentText text = part.Texts[slot]!;
-        (text.Failed, text.Unreadable) = (null, null);
+        text.Unreadable = null;
         try
         {
             text.Tokens = model.Texts.Encode(text.Text);
@@ -86,16 +87,17 @@ sealed class TextInput(MultimodalModel model, string column, int batchSize)
         for (int slot = 0; slot < count; slot++)
             if (part.Owns[slot] && part.Texts[slot]!.Unreadable is null) part.Order.Add(slot);
         part.Order.Sort((a, b) => Length(a) is var x && Length(b) is var y && x != y ? x.CompareTo(y) : a.CompareTo(b));
-        for (int start = 0; start < part.Order.Count; start += batchSize) Embed(part, start, Math.Min(batchSize, part.Order.Count - start));
+        for (int start = 0; start < part.Order.Count; start += batchSize)
+            Embed(part, start, Math.Min(batchSize, part.Order.Count - start));
 
         int Length(int slot) => part.Texts[slot]!.Tokens.Count;
     }
 
-    /// <summary>Says that no batch will embed the texts that this one owns.</summary>
+    /// <summary>Says that this batch will not embed those of its texts that it has not.</summary>
     public static void Abandon(TextPart part, int count)
     {
         for (int slot = 0; slot < count; slot++)
-            if (part.Owns[slot]) part.Texts[slot]!.Abandoned = true;
+            if (part.Owns[slot] && !part.Texts[slot]!.Computed) part.Texts[slot]!.Abandoned = true;
     }
 
     void Embed(TextPart part, int start, int count)
@@ -105,16 +107,12 @@ sealed class TextInput(MultimodalModel model, string column, int batchSize)
         if (part.Embeds.Length < count * width) part.Embeds = new float[count * width];
         Span<long> ids = part.Ids.AsSpan(0, count * length);
         for (int row = 0; row < count; row++) model.Texts.Pad(Text(row).Tokens, ids.Slice(row * length, length));
-        try
+        model.EmbedIds(part.Ids.AsMemory(0, count * length), count, length, part.Embeds.AsSpan(0, count * width));
+        for (int row = 0; row < count; row++)
         {
-            model.EmbedIds(part.Ids.AsMemory(0, count * length), count, length, part.Embeds.AsSpan(0, count * width));
+            part.Embeds.AsSpan(row * width, width).CopyTo(Text(row).Embedding);
+            Text(row).Computed = true;
         }
-        catch (Exception e)
-        {
-            for (int row = 0; start + row < part.Order.Count; row++) Text(row).Failed = e;
-            throw;
-        }
-        for (int row = 0; row < count; row++) part.Embeds.AsSpan(row * width, width).CopyTo(Text(row).Embedding);
 
         RecentText Text(int row) => part.Texts[part.Order[start + row]]!;
     }
