@@ -100,8 +100,7 @@ public sealed class VideoDecoder
             return [];
         ArgumentOutOfRangeException.ThrowIfNegative(wanted[0], nameof(indices));
         ArgumentOutOfRangeException.ThrowIfGreaterThan(wanted.Length, MaxSelected, nameof(indices));
-        string select = string.Join('+', wanted.Select(n => $"eq(n,{n.ToString(CultureInfo.InvariantCulture)})"));
-        RgbImage[] got = [.. Pictures(path, [], $"select='{select}',{Renumber}", cancellation).Take(wanted.Length)];
+        RgbImage[] got = [.. Pictures(path, [], $"select='{AnyOf(wanted)}',{Renumber}", cancellation).Take(wanted.Length)];
         if (got.Length < wanted.Length)
             throw new InvalidDataException($"'{path}' has no frame {wanted[got.Length]}: it is shorter, or cut off.");
         return [.. indices.Select(n => got[Array.BinarySearch(wanted, n)])];
@@ -135,6 +134,11 @@ public sealed class VideoDecoder
         }
         run.Finish();
     }
+
+    // As a balanced tree, since ffmpeg nests a plain sum, and at most a hundred deep.
+    static string AnyOf(ReadOnlySpan<long> numbers) => numbers.Length == 1
+        ? $"eq(n,{numbers[0].ToString(CultureInfo.InvariantCulture)})"
+        : $"({AnyOf(numbers[..(numbers.Length / 2)])}+{AnyOf(numbers[(numbers.Length / 2)..])})";
 
     long CountFrames(string path, CancellationToken cancellation)
     {
