@@ -63,7 +63,8 @@ static class FeatureExtractorConfig
         ("frequency_min", p.LogMel.MinHz), ("frequency_max", p.LogMel.HighestHz), ("truncation", "rand_trunc"),
         ("padding", p.Padding == SpectrogramPadding.Repeats ? "repeatpad" : "pad"), ("top_db", null));
 
-    static JsonObject Fields(SpectrogramPreprocessing p, string type, int size, params ReadOnlySpan<(string Name, JsonNode? Value)> more)
+    static JsonObject Fields(SpectrogramPreprocessing p, string type, int size,
+        params ReadOnlySpan<(string Name, JsonNode? Value)> more)
     {
         JsonObject fields = new()
         {
