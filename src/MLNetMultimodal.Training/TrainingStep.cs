@@ -30,6 +30,10 @@ public sealed record TrainingStep
     /// <summary>Time until the end at the present pace.</summary>
     public required TimeSpan Remaining { get; init; }
 
+    /// <summary>The part of <see cref="Elapsed"/> in which the engine had nothing to do because pictures and texts were still being
+    /// prepared; more than a tenth means that the data is the limit.</summary>
+    public TimeSpan WaitedForData { get; init; }
+
     /// <summary>The metric of an evaluation; null at a step without one.</summary>
     public double? ValidationMetric { get; init; }
 }

@@ -48,6 +48,7 @@ sealed class ContrastiveLoop : IDisposable
     readonly Queue<double> _losses = new();
     EarlyStopping? _earlyStopping;
     readonly Stopwatch _clock = new();
+    readonly Stopwatch _waiting = new();
     double _elapsedBefore;
     int _at;
     double? _best;
@@ -101,7 +102,9 @@ sealed class ContrastiveLoop : IDisposable
         int first = _at;
         while (_at < TotalSteps && !stopped && !_options.Cancellation.IsCancellationRequested)
         {
+            _waiting.Start();
             PairBatch batch = (ahead ?? MakeAsync(_at)).GetAwaiter().GetResult();
+            _waiting.Stop();
             ahead = _at + 1 < TotalSteps ? MakeAsync(_at + 1) : null;
             var (loss, norm) = TakeStep(batch);
             _at++;
@@ -167,6 +170,7 @@ sealed class ContrastiveLoop : IDisposable
             GradientNorm = norm,
             SamplesPerSecond = perSecond,
             Elapsed = _clock.Elapsed,
+            WaitedForData = _waiting.Elapsed,
             Remaining = TimeSpan.FromSeconds((TotalSteps - _at) * (double)BatchSize / perSecond),
             ValidationMetric = validated,
         });
