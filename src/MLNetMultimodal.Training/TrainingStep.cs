@@ -27,12 +27,12 @@ public sealed record TrainingStep
     /// <summary>Time since the training began, without the runs before a resumption.</summary>
     public required TimeSpan Elapsed { get; init; }
 
+    /// <summary>The part of <see cref="Elapsed"/> in which the engine waited for data: where it is more than a tenth, decoding or
+    /// augmentation is the limit.</summary>
+    public TimeSpan DataWait { get; init; }
+
     /// <summary>Time until the end at the present pace.</summary>
     public required TimeSpan Remaining { get; init; }
-
-    /// <summary>The part of <see cref="Elapsed"/> in which the engine had nothing to do because pictures and texts were still being
-    /// prepared; more than a tenth means that the data is the limit.</summary>
-    public TimeSpan WaitedForData { get; init; }
 
     /// <summary>The metric of an evaluation; null at a step without one.</summary>
     public double? ValidationMetric { get; init; }

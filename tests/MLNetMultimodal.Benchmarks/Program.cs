@@ -1,6 +1,8 @@
 // Measures this library against others, side by side, and writes BENCHMARKS.md.
 //
 //   dotnet run -c Release --project tests/MLNetMultimodal.Benchmarks -- [SECTION … | all] [--quick] [--output FOLDER]
+//
+// Each section answers a question and is one file in Sections.
 
 using System.Globalization;
 using System.Runtime.CompilerServices;
@@ -43,7 +45,9 @@ for (int i = 0; i < args.Length; i++)
 if (names.Count == 0) names.Add("all");
 if (names.Find(name => name != "all" && !sections.Any(s => s.Name == name)) is { } unknown)
 {
-    Console.Error.WriteLine($"there is no section '{unknown}'; there are all, {string.Join(", ", sections.Select(s => s.Name))}.");
+    string known = string.Join(", ", sections.Select(s => s.Name));
+    Console.Error.WriteLine($"there is no section '{unknown}'; there are all, {known}.");
     return 2;
 }
-return Runner.Run(sections, names, quick, output, $"dotnet run -c Release --project tests/MLNetMultimodal.Benchmarks -- {string.Join(' ', args)}");
+string command = $"dotnet run -c Release --project tests/MLNetMultimodal.Benchmarks -- {string.Join(' ', args)}";
+return new Runner(quick, output, command).Run(sections, names);

@@ -47,8 +47,7 @@ sealed class ContrastiveLoop : IDisposable
     readonly WarmupCosine _schedule;
     readonly Queue<double> _losses = new();
     EarlyStopping? _earlyStopping;
-    readonly Stopwatch _clock = new();
-    readonly Stopwatch _waiting = new();
+    readonly Stopwatch _clock = new(), _waiting = new();
     double _elapsedBefore;
     int _at;
     double? _best;
@@ -170,7 +169,7 @@ sealed class ContrastiveLoop : IDisposable
             GradientNorm = norm,
             SamplesPerSecond = perSecond,
             Elapsed = _clock.Elapsed,
-            WaitedForData = _waiting.Elapsed,
+            DataWait = _waiting.Elapsed,
             Remaining = TimeSpan.FromSeconds((TotalSteps - _at) * (double)BatchSize / perSecond),
             ValidationMetric = validated,
         });

@@ -24,16 +24,17 @@ sealed class ExportedTower(ImagePreprocessing images, string graph) : IDisposabl
     {
         int size = 3 * images.Height * images.Width;
         var rows = new float[paths.Length][];
-        Parallel.ForEach(Enumerable.Range(0, (paths.Length + Batch - 1) / Batch), new() { MaxDegreeOfParallelism = Environment.ProcessorCount }, batch =>
+        var cores = new ParallelOptions { MaxDegreeOfParallelism = Environment.ProcessorCount };
+        Parallel.For(0, (paths.Length + Batch - 1) / Batch, cores, batch =>
         {
             string[] part = [.. paths.Skip(batch * Batch).Take(Batch)];
             var pixels = new float[part.Length * size];
             for (int i = 0; i < part.Length; i++) images.Apply(ImageDecoder.Decode(part[i]), pixels.AsSpan(i * size, size));
             using OrtValue input = OrtValue.CreateTensorValueFromMemory(pixels, [part.Length, 3, images.Height, images.Width]);
             using var options = new RunOptions();
-            using IDisposableReadOnlyCollection<OrtValue> output = _session.Run(options, ["pixel_values"], [input], ["image_embeds"]);
-            float[][] embeds = [.. output[0].GetTensorDataAsSpan<float>().ToArray().Chunk((int)output[0].GetTensorTypeAndShape().Shape[1])];
-            Agreement.Unit(embeds).CopyTo(rows, batch * Batch);
+            using var outputs = _session.Run(options, ["pixel_values"], [input], ["image_embeds"]);
+            float[] embeds = outputs[0].GetTensorDataAsSpan<float>().ToArray();                         // [B, E]
+            Agreement.Unit(embeds.Chunk(embeds.Length / part.Length)).CopyTo(rows, batch * Batch);
         });
         return rows;
     }

@@ -2,7 +2,6 @@ using System.Text.Json.Nodes;
 using MLNetMultimodal.Benchmarks.Running;
 using MLNetMultimodal.Inference;
 using MLNetMultimodal.Inference.Onnx;
-using MLNetMultimodal.Media.Images;
 using MLNetMultimodal.Models.Checkpoints;
 using MLNetMultimodal.Models.Families;
 using MLNetMultimodal.Models.Ops;
@@ -31,11 +30,11 @@ static class ModelFolders
     };
 
     /// <summary>CLIP ViT-B/32: 151 million weights, 605 MB. In a quick run a tiny one.</summary>
-    public static string ViTB32(BenchmarkRun run) => run.Quick ? Make(run, "clip-tiny", Tiny) : Make(run, "clip-vit-b-32", ClipConfig.ViTB32);
+    public static string ViTB32(BenchmarkRun run) => run.Quick ? TinyClip(run) : Make(run, "clip-vit-b-32", ClipConfig.ViTB32);
 
-    /// <summary>A CLIP so small that decoding takes longer than the model: pictures of 64x64 through 12 layers of width 192, texts
-    /// through 4 layers of width 256. In a quick run a tiny one.</summary>
-    public static string SmallClip(BenchmarkRun run) => run.Quick ? Make(run, "clip-tiny", Tiny) : Make(run, "clip-small", Small);
+    /// <summary>A CLIP so small that decoding takes longer than the model: pictures of 64x64 through 12 layers of width 192,
+    /// texts through 4 layers of width 256. In a quick run a tiny one.</summary>
+    public static string SmallClip(BenchmarkRun run) => run.Quick ? TinyClip(run) : Make(run, "clip-small", Small);
 
     /// <summary>The smallest, for what a row costs besides the model.</summary>
     public static string TinyClip(BenchmarkRun run) => Make(run, "clip-tiny", Tiny);
@@ -57,28 +56,31 @@ static class ModelFolders
         var model = new ClipModel(config);
         return Generated.Folder(run, name, $"{model.ToConfigJson()} {Seed} 1", folder =>
         {
-            using (TorchModel weights = TorchModel.Create(model.Full, Seed)) Safetensors.Write(Path.Combine(folder, "model.safetensors"), weights.ToWeights());
+            using (TorchModel weights = TorchModel.Create(model.Full, Seed))
+                Safetensors.Write(Path.Combine(folder, "model.safetensors"), weights.ToWeights());
             File.WriteAllText(Path.Combine(folder, "config.json"), model.ToConfigJson());
-            // One mean and one deviation for all channels: ML.NET's ExtractPixels has no more.
-            ImagePreprocessing images = ImagePreprocessing.Clip(config.Vision.ImageSize) with { Mean = (0.5f, 0.5f, 0.5f), Std = (0.5f, 0.5f, 0.5f) };
-            File.WriteAllText(Path.Combine(folder, "preprocessor_config.json"), images.ToJson());
+            string preprocessing = Pictures.Halves(config.Vision.ImageSize).ToJson();
+            File.WriteAllText(Path.Combine(folder, "preprocessor_config.json"), preprocessing);
             WriteTokenizer(folder, config.Text.ContextLength);
         });
     }
 
-    /// <summary>CLIP's vocabulary of 49,408, which the tests hold as vocab.json and merges.txt, in the one file that other programs
-    /// read: the starter's, with other contents.</summary>
+    /// <summary>CLIP's vocabulary of 49,408, which the tests hold as vocab.json and merges.txt, in the one file that other
+    /// programs read: the starter's, with other contents.</summary>
     static void WriteTokenizer(string folder, int contextLength)
     {
         string vocabulary = Path.Combine(Repository.Root, "tests", "MLNetMultimodal.Media.Tests", "Goldens", "clip-tokenizer");
-        JsonObject tokenizer = Read(Path.Combine(StarterModel.Folder, "tokenizer.json")), ids = Read(Path.Combine(vocabulary, "vocab.json"));
-        foreach (JsonNode? token in tokenizer["added_tokens"]!.AsArray()) token!["id"] = ids[token["content"]!.GetValue<string>()]!.GetValue<int>();
+        JsonObject tokenizer = Read(Path.Combine(StarterModel.Folder, "tokenizer.json"));
+        JsonObject ids = Read(Path.Combine(vocabulary, "vocab.json"));
+        int IdOf(JsonNode token) => ids[token.GetValue<string>()]!.GetValue<int>();
+        foreach (JsonNode? token in tokenizer["added_tokens"]!.AsArray()) token!["id"] = IdOf(token["content"]!);
         foreach (string end in new[] { "sep", "cls" })
         {
             JsonArray pair = tokenizer["post_processor"]![end]!.AsArray();
-            pair[1] = ids[pair[0]!.GetValue<string>()]!.GetValue<int>();
+            pair[1] = IdOf(pair[0]!);
         }
-        tokenizer["model"]!["merges"] = new JsonArray([.. File.ReadLines(Path.Combine(vocabulary, "merges.txt")).Skip(1).Where(l => l.Length > 0).Select(l => JsonValue.Create(l))]);
+        string[] merges = File.ReadAllLines(Path.Combine(vocabulary, "merges.txt"));
+        tokenizer["model"]!["merges"] = new JsonArray([.. merges.Skip(1).Select(merge => JsonValue.Create(merge))]);
         tokenizer["model"]!["vocab"] = ids;
         File.WriteAllText(Path.Combine(folder, "tokenizer.json"), tokenizer.ToJsonString());
 

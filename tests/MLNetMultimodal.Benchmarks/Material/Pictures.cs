@@ -1,3 +1,6 @@
+using Microsoft.ML;
+using Microsoft.ML.Data;
+using Microsoft.ML.Transforms.Image;
 using MLNetMultimodal.Benchmarks.Running;
 using MLNetMultimodal.Media.Images;
 using SkiaSharp;
@@ -18,7 +21,7 @@ static class Pictures
         string folder = Generated.Folder(run, "jpeg-640x480", $"{count} {Width} {Height} {Quality} {Seed} 1", temporary =>
         {
             string[] stickers = Stickers(run);
-            Parallel.For(0, count, i => Save(Path.Combine(temporary, $"{i:00000}.jpg"), SKEncodedImageFormat.Jpeg, Draw(Width, Height, i, stickers)));
+            Parallel.For(0, count, i => Save(Path.Combine(temporary, $"{i:00000}.jpg"), Draw(Width, Height, i, stickers)));
         });
         return [.. Directory.GetFiles(folder).Order(StringComparer.Ordinal)];
     }
@@ -32,22 +35,34 @@ static class Pictures
         string folder = Generated.Folder(run, $"png-{size}", $"{count} {size} {Seed} 1", temporary =>
         {
             string[] stickers = Stickers(run);
-            for (int i = 0; i < count; i++) Save(Path.Combine(temporary, $"{i:00000}.png"), SKEncodedImageFormat.Png, Draw(size, size, i, stickers));
+            for (int i = 0; i < count; i++) Save(Path.Combine(temporary, $"{i:00000}.png"), Draw(size, size, i, stickers));
         });
         return [.. Directory.GetFiles(folder).Order(StringComparer.Ordinal)];
     }
 
     /// <summary>Real pictures of 28x28 that come with the sources.</summary>
-    public static string[] Real() => [.. Directory.GetFiles(Path.Combine(Repository.Root, "samples", "QuickStart", "pictures"), "*.png",
-        SearchOption.AllDirectories).Order(StringComparer.Ordinal)];
+    public static string[] Real() => Pngs(Path.Combine(Repository.Root, "samples", "QuickStart", "pictures"));
+
+    /// <summary>CLIP's preprocessing with one mean and deviation for all channels: ML.NET's ExtractPixels has no more.</summary>
+    public static ImagePreprocessing Halves(int size) =>
+        ImagePreprocessing.Clip(size) with { Mean = (0.5f, 0.5f, 0.5f), Std = (0.5f, 0.5f, 0.5f) };
+
+    /// <summary>The same by ML.NET's own transforms, into a column; it resizes by taking the nearest pixel.</summary>
+    public static EstimatorChain<ImagePixelExtractingTransformer> StockChain(MLContext ml, int size, string output) =>
+        ml.Transforms.LoadImages("Image", "", nameof(PictureRow.ImagePath))
+            .Append(ml.Transforms.ResizeImages("Image", size, size, resizing: ImageResizingEstimator.ResizingKind.IsoCrop))
+            .Append(ml.Transforms.ExtractPixels(output, "Image", offsetImage: 127.5f, scaleImage: 1 / 127.5f));
 
     static string[] Stickers(BenchmarkRun run)
     {
         if (run.Quick) return Real();
-        string[] found = Directory.Exists(Stamps) ? [.. Directory.GetFiles(Stamps, "*.png", SearchOption.AllDirectories).Order(StringComparer.Ordinal)] : [];
-        return found.Length > 0 ? found : throw new MissingProgramException(
-            $"there are no pictures in {Stamps}; with Debian's packages: apt-get install --no-install-recommends tuxpaint-stamps-default");
+        string[] found = Directory.Exists(Stamps) ? Pngs(Stamps) : [];
+        return found.Length > 0 ? found : throw new MissingProgramException($"there are no pictures in {Stamps}; "
+            + "with Debian's packages: apt-get install --no-install-recommends tuxpaint-stamps-default");
     }
+
+    static string[] Pngs(string folder) =>
+        [.. Directory.GetFiles(folder, "*.png", SearchOption.AllDirectories).Order(StringComparer.Ordinal)];
 
     static SKBitmap Draw(int width, int height, int number, string[] stickers)
     {
@@ -58,7 +73,8 @@ static class Pictures
         using var canvas = new SKCanvas(bitmap);
         using (var light = new SKPaint())
         {
-            light.Shader = SKShader.CreateRadialGradient(new(Between(0, width), Between(0, height)), width, [Color(), Color(), Color()], SKShaderTileMode.Clamp);
+            SKPoint center = new(Between(0, width), Between(0, height));
+            light.Shader = SKShader.CreateRadialGradient(center, width, [Color(), Color(), Color()], SKShaderTileMode.Clamp);
             canvas.DrawRect(0, 0, width, height, light);
         }
         using (var texture = new SKPaint { BlendMode = SKBlendMode.SoftLight })
@@ -81,10 +97,11 @@ static class Pictures
         return bitmap;
     }
 
-    static void Save(string path, SKEncodedImageFormat format, SKBitmap picture)
+    static void Save(string path, SKBitmap picture)
     {
+        bool isPng = path.EndsWith(".png", StringComparison.Ordinal);
         using (picture)
-        using (SKData data = picture.Encode(format, Quality))
+        using (SKData data = picture.Encode(isPng ? SKEncodedImageFormat.Png : SKEncodedImageFormat.Jpeg, Quality))
             File.WriteAllBytes(path, data.ToArray());
     }
 

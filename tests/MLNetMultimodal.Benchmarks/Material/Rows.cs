@@ -21,7 +21,8 @@ static class Rows
     public static IDataView Pictures(MLContext ml, IEnumerable<string> paths) =>
         ml.Data.LoadFromEnumerable(paths.Select(path => new PictureRow { ImagePath = path }));
 
-    public static IDataView Texts(MLContext ml, IEnumerable<string> texts) => ml.Data.LoadFromEnumerable(texts.Select(text => new TextRow { Text = text }));
+    public static IDataView Texts(MLContext ml, IEnumerable<string> texts) =>
+        ml.Data.LoadFromEnumerable(texts.Select(text => new TextRow { Text = text }));
 
     /// <summary>A transform of pictures, or of texts where the options name that column.</summary>
     public static MultimodalTransformer Embedder(MLContext ml, MultimodalEmbedOptions options) => options.Text is null

@@ -12,26 +12,30 @@ static class Agreement
     /// <param name="ours">[N, E], N at least 2.</param>
     /// <param name="theirs">[N, E].</param>
     /// <param name="tolerance">Largest difference of two elements.</param>
-    public static void Require(BenchmarkRun run, string what, IReadOnlyList<float[]> ours, IReadOnlyList<float[]> theirs, float tolerance)
+    public static void Require(
+        BenchmarkRun run, string what, IReadOnlyList<float[]> ours, IReadOnlyList<float[]> theirs, float tolerance)
     {
         if (ours.Count != theirs.Count || ours.Count < 2 || ours.Where((row, i) => row.Length != theirs[i].Length).Any())
-            throw new BenchmarkException($"{what}: {ours.Count} rows of {ours[0].Length} values against {theirs.Count} of {theirs[0].Length}.");
+            throw new BenchmarkException($"{what}: {ours.Count} rows against {theirs.Count}, or rows of other lengths.");
         float between = ours.Select((row, i) => Furthest(row, theirs[i])).Max();
         float among = Enumerable.Range(1, ours.Count - 1).Min(i => Furthest(ours[i - 1], ours[i]));
         if (!(between <= tolerance))
-            throw new BenchmarkException($"{what}: the two sides do not compute the same: largest difference {between:g3}, wanted at most {tolerance:g3}.");
+            throw new BenchmarkException($"{what}: the two sides do not compute the same: largest difference {between:g3}, "
+                + $"wanted at most {tolerance:g3}.");
         if (!(among > 10 * between))
-            throw new BenchmarkException($"{what}: rows differ by {among:g3} among themselves and {between:g3} between the sides; that shows nothing.");
-        run.Note($"Checked: {what}: largest difference of {ours.Count} rows {between:g2}; rows among themselves differ by at least {among:g2}.");
+            throw new BenchmarkException($"{what}: rows differ by {among:g3} among themselves and {between:g3} between "
+                + "the sides; that shows nothing.");
+        run.Note($"Checked: {what}: largest difference of {ours.Count} rows {between:g2}; "
+            + $"rows among themselves differ by at least {among:g2}.");
     }
 
     /// <summary>Token ids are equal.</summary>
     public static void RequireEqual(BenchmarkRun run, string what, IReadOnlyList<long[]> ours, IReadOnlyList<long[]> theirs)
     {
         if (ours.Count != theirs.Count) throw new BenchmarkException($"{what}: {ours.Count} against {theirs.Count}.");
-        for (int i = 0; i < ours.Count; i++)
-            if (!ours[i].AsSpan().SequenceEqual(theirs[i]))
-                throw new BenchmarkException($"{what}: number {i} is {string.Join(' ', ours[i])} against {string.Join(' ', theirs[i])}.");
+        foreach (var (our, their) in ours.Zip(theirs))
+            if (!our.AsSpan().SequenceEqual(their))
+                throw new BenchmarkException($"{what}: {string.Join(' ', our)} against {string.Join(' ', their)}.");
         run.Note($"Checked: {what}: {ours.Count} equal.");
     }
 

@@ -23,7 +23,8 @@ sealed class Alternation
     /// <param name="seconds">No further round begins after so many.</param>
     /// <param name="unit">Of the rates, for example <c>pictures/s</c>.</param>
     /// <param name="contenders">Two or more.</param>
-    public static Alternation Run(BenchmarkRun run, int rounds, double seconds, string unit, params IReadOnlyList<Contender> contenders)
+    public static Alternation Run(
+        BenchmarkRun run, int rounds, double seconds, string unit, params IReadOnlyList<Contender> contenders)
     {
         var result = new Alternation(unit);
         long start = Stopwatch.GetTimestamp();
@@ -35,8 +36,7 @@ sealed class Alternation
                 GC.Collect(); // nobody pays for another's garbage
                 GC.WaitForPendingFinalizers();
                 double rate = contender.Measure();
-                if (!result._rates.TryGetValue(contender.Name, out List<double>? rates)) result._rates.Add(contender.Name, rates = []);
-                rates.Add(rate);
+                result._rates[contender.Name] = [.. result._rates.GetValueOrDefault(contender.Name, []), rate];
                 run.Say($"round {round + 1}, {contender.Name}: {Quantity.Of(rate, unit)}");
             }
         }

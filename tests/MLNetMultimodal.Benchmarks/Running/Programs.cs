@@ -33,8 +33,9 @@ static class Programs
     /// <exception cref="MissingProgramException">Node is missing, or in a quick run the packages are.</exception>
     public static Worker Node(BenchmarkRun run, int threads)
     {
-        const string missing = "the section needs node and npm; with Debian's packages: apt-get install --no-install-recommends nodejs npm";
-        if (!Succeeds("node", "--version") || !Succeeds("npm", "--version")) throw new MissingProgramException(missing);
+        if (!Succeeds("node", "--version") || !Succeeds("npm", "--version"))
+            throw new MissingProgramException("the section needs node and npm; with Debian's packages: "
+                + "apt-get install --no-install-recommends nodejs npm");
         string packages = InstalledPackages(run);
         const string script = "worker.mjs"; // modules are looked for beside it
         string copy = Path.Combine(packages, "benchmark-" + script);
@@ -50,7 +51,7 @@ static class Programs
         string folder = process.StandardOutput.ReadToEnd().Trim();
         process.WaitForExit();
         if (process.ExitCode == 0) return folder;
-        throw run.Quick ? new MissingProgramException("the packages of tests/interop are not installed; tests/interop/install.sh installs them")
+        throw run.Quick ? new MissingProgramException("there are no packages for node; tests/interop/install.sh installs them")
             : new BenchmarkException($"{install} failed with {process.ExitCode}.");
     }
 
@@ -58,7 +59,8 @@ static class Programs
     {
         try
         {
-            using Process process = Process.Start(new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true })!;
+            var info = new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
+            using Process process = Process.Start(info)!;
             process.StandardOutput.ReadToEnd();
             process.WaitForExit();
             return process.ExitCode == 0;

@@ -12,12 +12,13 @@ static class Report
         text.Append("""
             # Benchmarks
 
-            Written by the program in this folder; its [README](README.md) says how. Two sides of a row run by turns in one run on one machine.
-            Numbers are medians over the rounds; a ratio is that of each round, its median, least and most.
+            Written by the program in this folder; its [README](README.md) says how. The two sides of a row took turns in one run
+            on one machine. Numbers are medians over the rounds; a ratio is that of each round, its median, least and most.
 
             """);
         Figure[] judged = [.. results.SelectMany(r => r.Figures).Where(f => f.IsMet is not null)];
-        if (judged.Length > 0) text.Append(CultureInfo.InvariantCulture, $"\nTargets: {judged.Count(f => f.IsMet == true)} of {judged.Length} met.\n");
+        if (judged.Length > 0)
+            text.Append($"\nTargets: {judged.Count(f => f.IsMet == true)} of {judged.Length} met.\n");
         foreach (SectionResult result in results) Write(text, result);
         return text.ToString();
     }
@@ -35,6 +36,10 @@ static class Report
     }
 
     /// <summary>One figure as a line of a table.</summary>
-    public static string Row(Figure f) => $"| {f.What} | {f.Ours} | {(f.Against is null ? "" : $"{f.Other}: {f.Against}")} | {f.Ratio} "
-        + $"| {(f.Ratio ?? f.Ours).Spread} | {f.Wanted} | {f.IsMet switch { true => "yes", false => "**no**", null => "" }} |";
+    public static string Row(Figure f)
+    {
+        string against = f.Against is null ? "" : $"{f.Other}: {f.Against}";
+        string met = f.IsMet switch { true => "yes", false => "**no**", null => "" };
+        return $"| {f.What} | {f.Ours} | {against} | {f.Ratio} | {(f.Ratio ?? f.Ours).Spread} | {f.Wanted} | {met} |";
+    }
 }

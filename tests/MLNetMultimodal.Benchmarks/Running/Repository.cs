@@ -12,6 +12,7 @@ static class Repository
     {
         for (DirectoryInfo? folder = new(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)
             if (File.Exists(Path.Combine(folder.FullName, "MLNetMultimodal.sln"))) return folder.FullName;
-        throw new DirectoryNotFoundException($"there is no MLNetMultimodal.sln above '{AppContext.BaseDirectory}'; run the benchmarks from the source tree.");
+        throw new DirectoryNotFoundException($"there is no MLNetMultimodal.sln above '{AppContext.BaseDirectory}'; "
+            + "run the benchmarks from the source tree.");
     }
 }

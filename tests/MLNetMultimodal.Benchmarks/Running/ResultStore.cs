@@ -7,15 +7,17 @@ namespace MLNetMultimodal.Benchmarks.Running;
 sealed record SectionResult(string Name, string Title, DateTime Date, string Command, double Seconds,
     IReadOnlyDictionary<string, string> Machine, IReadOnlyList<Figure> Figures, IReadOnlyList<string> Notes);
 
-/// <summary>Results as files, one per section, so that sections can be measured one at a time and the report stays whole.</summary>
+/// <summary>Results as files, one per section: sections can be measured one at a time, and the report stays whole.</summary>
 /// <param name="folder">The report's folder; results lie under it.</param>
 sealed class ResultStore(string folder)
 {
-    static readonly JsonSerializerOptions Json = new() { WriteIndented = true, NewLine = "\n", PropertyNamingPolicy = JsonNamingPolicy.CamelCase };
+    static readonly JsonSerializerOptions Json =
+        new() { WriteIndented = true, NewLine = "\n", PropertyNamingPolicy = JsonNamingPolicy.CamelCase };
 
     string PathOf(string section) => Path.Combine(folder, "results", section + ".json");
 
-    public void Save(SectionResult result) => AtomicFile.WriteText(PathOf(result.Name), JsonSerializer.Serialize(result, Json) + "\n");
+    public void Save(SectionResult result) =>
+        AtomicFile.WriteText(PathOf(result.Name), JsonSerializer.Serialize(result, Json) + "\n");
 
     /// <summary>The results there are, in the order of the sections.</summary>
     public IReadOnlyList<SectionResult> Load(IEnumerable<Section> sections) => [.. sections

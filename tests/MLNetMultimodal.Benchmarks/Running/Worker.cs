@@ -21,7 +21,7 @@ sealed class Worker : IDisposable
     /// <param name="threads">Threads that its libraries may use.</param>
     public static Worker Start(BenchmarkRun run, string program, IReadOnlyList<string> script, int threads)
     {
-        var info = new ProcessStartInfo(program, script) { RedirectStandardInput = true, RedirectStandardOutput = true, UseShellExecute = false };
+        var info = new ProcessStartInfo(program, script) { RedirectStandardInput = true, RedirectStandardOutput = true };
         info.Environment["OMP_NUM_THREADS"] = info.Environment["OPENBLAS_NUM_THREADS"] = $"{threads}";
         info.Environment["PYTHONDONTWRITEBYTECODE"] = "1";
         // Set on some machines for the sake of old builds; they slow down a current one.
@@ -61,7 +61,8 @@ sealed class Worker : IDisposable
             string line = _process.StandardOutput.ReadLineAsync(patience.Token).AsTask().GetAwaiter().GetResult()
                 ?? throw new BenchmarkException($"{_name} ended before it answered.");
             JsonElement answer = JsonSerializer.Deserialize<JsonElement>(line);
-            return answer.TryGetProperty("error", out JsonElement error) ? throw new BenchmarkException($"{_name}: {error.GetString()}") : answer;
+            return !answer.TryGetProperty("error", out JsonElement error) ? answer
+                : throw new BenchmarkException($"{_name}: {error.GetString()}");
         }
         catch (OperationCanceledException e)
         {

@@ -1,5 +1,5 @@
 using Microsoft.ML;
-using Microsoft.ML.Transforms.Image;
+using Microsoft.ML.Transforms.Onnx;
 using MLNetMultimodal.Benchmarks.Material;
 using MLNetMultimodal.Benchmarks.Running;
 using MLNetMultimodal.Inference;
@@ -12,7 +12,8 @@ namespace MLNetMultimodal.Benchmarks.Sections;
 static class ImagePipeline
 {
     const float Tolerance = 1e-4f;   // two graphs of one model, in batches of 8 and of 1
-    const string Ours = "MultimodalEmbed", Int8 = "our preprocessing and int8 export", Stock = "ML.NET's chain", StockInt8 = "ML.NET's chain, int8";
+    const string Ours = "MultimodalEmbed", Int8 = "our preprocessing and int8 export";
+    const string Stock = "ML.NET's chain", StockInt8 = "ML.NET's chain, int8";
 
     public static void Measure(BenchmarkRun run)
     {
@@ -28,12 +29,14 @@ static class ImagePipeline
         var ml = new MLContext(seed: 1);
         using MultimodalTransformer ours = Rows.Embedder(ml, new() { Model = folder });
         using var oursInt8 = new ExportedTower(ours.Model.Images, Graph(export, "_int8"));
-        ITransformer stock = StockChain(ml, ours.Model, Graph(export, "")), stockInt8 = StockChain(ml, ours.Model, Graph(export, "_int8"));
+        ITransformer stock = StockChain(ml, ours.Model, Graph(export, ""));
+        ITransformer stockInt8 = StockChain(ml, ours.Model, Graph(export, "_int8"));
 
         string[] squares = Pictures.Squares(run, ours.Model.Images.Height, 16);
-        Agreement.Require(run, $"{name}, pictures that need no resizing, against the stock chain", Embed(ml, ours, squares, "Embedding"),
-            Agreement.Unit(Embed(ml, stock, squares, "image_embeds")), Tolerance);
-        Report(run, $"{name}, int8 against fp32", Embed(ml, ours, jpegs[..run.Size(128, 16)], "Embedding"), oursInt8.Embed(jpegs[..run.Size(128, 16)]));
+        Agreement.Require(run, $"{name}, pictures that need no resizing, against the stock chain",
+            Embed(ml, ours, squares, "Embedding"), Agreement.Unit(Embed(ml, stock, squares, "image_embeds")), Tolerance);
+        string[] some = jpegs[..run.Size(128, 16)];
+        Report(run, $"{name}, int8 against fp32", Embed(ml, ours, some, "Embedding"), oursInt8.Embed(some));
 
         // Each round takes the next part of the pictures, so that after the last one every side has seen all.
         string[][] parts = [.. jpegs.Chunk(jpegs.Length / run.Size(rounds, 1))];
@@ -44,8 +47,10 @@ static class ImagePipeline
             return Alternation.Rate(part.Length, () => embed(part));
         });
         Alternation rates = Alternation.Run(run, rounds, 150, "pictures/s",
-            Chain(Ours, 0, part => Embed(ml, ours, part, "Embedding")), Chain(Stock, 1, part => Embed(ml, stock, part, "image_embeds")),
-            Chain(Int8, 2, part => oursInt8.Embed(part)), Chain(StockInt8, 3, part => Embed(ml, stockInt8, part, "image_embeds")));
+            Chain(Ours, 0, part => Embed(ml, ours, part, "Embedding")),
+            Chain(Stock, 1, part => Embed(ml, stock, part, "image_embeds")),
+            Chain(Int8, 2, part => oursInt8.Embed(part)),
+            Chain(StockInt8, 3, part => Embed(ml, stockInt8, part, "image_embeds")));
         run.Add(rates.Compare($"{name}, fp32", Ours, Stock, Bound.AtLeast(fp32)));
         run.Add(rates.Compare($"{name}, int8 against fp32", Int8, Stock, int8 is { } bound ? Bound.AtLeast(bound) : null));
         run.Add(rates.Compare($"{name}, int8 on both sides", Int8, StockInt8));
@@ -62,7 +67,8 @@ static class ImagePipeline
     static void Report(BenchmarkRun run, string what, float[][] fp32, float[][] int8)
     {
         double[] cosines = Agreement.Cosines(fp32, int8);
-        run.Add(new($"{what}: mean cosine of {cosines.Length} pictures", Quantity.Of(cosines.Average(), ""), Wanted: Bound.AtLeast(0.99)));
+        string mean = $"{what}: mean cosine of {cosines.Length} pictures";
+        run.Add(new(mean, Quantity.Of(cosines.Average(), ""), Wanted: Bound.AtLeast(0.99)));
         run.Add(new($"{what}: least cosine", Quantity.Of(cosines.Min(), ""), Wanted: Bound.AtLeast(0.98)));
     }
 
@@ -71,12 +77,14 @@ static class ImagePipeline
     static ITransformer StockChain(MLContext ml, MultimodalModel model, string graph)
     {
         int size = model.Images.Height;
-        var shapes = new Dictionary<string, int[]> { ["pixel_values"] = [1, 3, size, size], ["image_embeds"] = [1, model.EmbeddingWidth] };
-        return ml.Transforms.LoadImages("Image", "", nameof(PictureRow.ImagePath))
-            .Append(ml.Transforms.ResizeImages("Image", size, size, resizing: ImageResizingEstimator.ResizingKind.IsoCrop))
-            .Append(ml.Transforms.ExtractPixels("pixel_values", "Image", offsetImage: 127.5f, scaleImage: 1 / 127.5f)) // mean and deviation 0.5
-            .Append(ml.Transforms.ApplyOnnxModel(["image_embeds"], ["pixel_values"], graph, shapes, gpuDeviceId: null, fallbackToCpu: false))
-            .Fit(Rows.Pictures(ml, []));
+        var shapes = new Dictionary<string, int[]>
+        {
+            ["pixel_values"] = [1, 3, size, size],
+            ["image_embeds"] = [1, model.EmbeddingWidth],
+        };
+        OnnxScoringEstimator run = ml.Transforms.ApplyOnnxModel(
+            ["image_embeds"], ["pixel_values"], graph, shapes, gpuDeviceId: null, fallbackToCpu: false);
+        return Pictures.StockChain(ml, size, "pixel_values").Append(run).Fit(Rows.Pictures(ml, []));
     }
 
     static float[][] Embed(MLContext ml, ITransformer transformer, string[] paths, string column) =>

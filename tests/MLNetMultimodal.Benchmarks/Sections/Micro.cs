@@ -23,13 +23,15 @@ static class Micro
         IConfig config = ManualConfig.Create(DefaultConfig.Instance).AddJob(job).AddDiagnoser(MemoryDiagnoser.Default)
             .WithArtifactsPath(Path.Combine(run.Cache, "BenchmarkDotNet")).WithOptions(ConfigOptions.DisableLogFile);
         Summary summary = BenchmarkRunner.Run<MediaBenchmarks>(config);
-        if (summary.HasCriticalValidationErrors || summary.Reports.Any(r => !r.Success)) throw new BenchmarkException("BenchmarkDotNet failed; its own output says why.");
+        if (summary.HasCriticalValidationErrors || summary.Reports.Any(r => !r.Success))
+            throw new BenchmarkException("BenchmarkDotNet failed; its own output says why.");
         run.Versions["BenchmarkDotNet"] = Machine.VersionOf(typeof(BenchmarkRunner));
         foreach (BenchmarkReport report in summary.Reports)
         {
             string what = report.BenchmarkCase.Descriptor.WorkloadMethodDisplayInfo.Trim('\'');
             run.Add(new(what, Quantity.Of([.. report.ResultStatistics!.OriginalValues.Select(ns => ns / 1e3)], "µs")));
-            run.Add(new($"{what}: allocated", Quantity.Of((report.GcStats.GetBytesAllocatedPerOperation(report.BenchmarkCase) ?? 0) / 1e3, "kB")));
+            long allocated = report.GcStats.GetBytesAllocatedPerOperation(report.BenchmarkCase) ?? 0;
+            run.Add(new($"{what}: allocated", Quantity.Of(allocated / 1e3, "kB")));
         }
         run.Note($"{(run.Quick ? "Dry" : "Short")} jobs of BenchmarkDotNet in this process, one thread.");
     }

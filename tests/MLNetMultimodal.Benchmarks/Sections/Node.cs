@@ -20,10 +20,12 @@ static class Node
         using MultimodalModel model = MultimodalModel.Load(folder);
 
         string[] squares = Pictures.Squares(run, model.Images.Height, 16);
-        Agreement.Require(run, "pictures that need no resizing", model.EmbedImages(squares), Embeds(node, new { op = "images", paths = squares, batch = 8 }), Tolerance);
+        Agreement.Require(run, "pictures that need no resizing", model.EmbedImages(squares),
+            Embeds(node, new { op = "images", paths = squares, batch = 8 }), Tolerance);
         string[] texts = Captions.Take(run.Size(64, 16));
-        Agreement.RequireEqual(run, "token ids", [.. texts.Select(t => model.Texts.Encode(t).Select(i => (long)i).ToArray())], Ids(node, texts, "tokens"));
-        Agreement.Require(run, "texts", model.EmbedTexts(texts), Embeds(node, new { op = "texts", texts, batch = 16 }), Tolerance);
+        Agreement.RequireEqual(run, "token ids", Captions.Ids(model.Texts, texts), Ids(node, texts, "tokens"));
+        Agreement.Require(run, "texts", model.EmbedTexts(texts),
+            Embeds(node, new { op = "texts", texts, batch = 16 }), Tolerance);
 
         string[] jpegs = Pictures.Jpegs(run, run.Size(512, 16))[..run.Size(32, 16)];
         foreach (int batch in new[] { 1, 16 })
@@ -36,7 +38,8 @@ static class Node
         run.Note($"CLIP ViT-B/32 in fp32, {threads} threads on both sides, from files and texts to embeddings.");
     }
 
-    static void Compare(BenchmarkRun run, string what, string unit, string[] items, int batch, Action<string[]> ours, Func<double> theirs)
+    static void Compare(
+        BenchmarkRun run, string what, string unit, string[] items, int batch, Action<string[]> ours, Func<double> theirs)
     {
         Alternation rates = Alternation.Run(run, 5, 40, unit, new(Ours, () => Alternation.Rate(items.Length, () =>
         {
@@ -45,7 +48,9 @@ static class Node
         run.Add(rates.Compare(what, Ours, Theirs, Bound.AtLeast(1.2)));
     }
 
-    public static float[][] Embeds(Worker node, object request) => Agreement.Unit(node.Ask(request).GetProperty("embeds").Deserialize<float[][]>()!);
+    public static float[][] Embeds(Worker node, object request) =>
+        Agreement.Unit(node.Ask(request).GetProperty("embeds").Deserialize<float[][]>()!);
 
-    public static long[][] Ids(Worker node, string[] texts, string op) => node.Ask(new { op, texts }).GetProperty("ids").Deserialize<long[][]>()!;
+    public static long[][] Ids(Worker node, string[] texts, string op) =>
+        node.Ask(new { op, texts }).GetProperty("ids").Deserialize<long[][]>()!;
 }

@@ -25,12 +25,16 @@ static class Text
         string[] texts = Captions.Take(run.Size(10_000, 100)), single = texts[..run.Size(2_000, 50)];
 
         float[][] all = Rows.Read(embed.Transform(Rows.Texts(ml, texts)));
-        Agreement.Require(run, "embeddings, against Transformers.js", all[..64], Node.Embeds(node, new { op = "texts", texts = texts[..64], batch = 32 }), Tolerance);
-        Agreement.Require(run, "embeddings, against one text at a time", all[..64], [.. texts[..64].Select(t => model.EmbedTexts([t])[0])], Tolerance);
-        Agreement.RequireEqual(run, "token ids, against @huggingface/tokenizers",
-            [.. texts.Select(t => model.Texts.Encode(t).Select(i => (long)i).ToArray())], Node.Ids(node, texts, "plainTokens"));
+        string[] few = texts[..64];
+        Agreement.Require(run, "embeddings, against Transformers.js", all[..64],
+            Node.Embeds(node, new { op = "texts", texts = few, batch = 32 }), Tolerance);
+        Agreement.Require(run, "embeddings, against one text at a time", all[..64],
+            [.. few.Select(t => model.EmbedTexts([t])[0])], Tolerance);
+        Agreement.RequireEqual(run, "token ids, against @huggingface/tokenizers", Captions.Ids(model.Texts, texts),
+            Node.Ids(node, texts, "plainTokens"));
 
-        Alternation rates = Alternation.Run(run, 3, 120, "texts/s", new(Ours, () => Alternation.Rate(texts.Length, () => Rows.Read(embed.Transform(Rows.Texts(ml, texts))))),
+        Alternation rates = Alternation.Run(run, 3, 120, "texts/s",
+            new(Ours, () => Alternation.Rate(texts.Length, () => Rows.Read(embed.Transform(Rows.Texts(ml, texts))))),
             new(Theirs, () => node.Rate(texts.Length, new { op = "texts", texts, batch = 32, silent = true })),
             new(OneByOne, () => Alternation.Rate(single.Length, () =>
             {
@@ -41,11 +45,14 @@ static class Text
 
         double megabytes = texts.Sum(t => (long)Encoding.UTF8.GetByteCount(t)) / 1e6;
         int repeats = run.Size(10, 1);
-        Alternation tokens = Alternation.Run(run, 5, 30, "MB/s", new(OurTokenizer, () => Alternation.Rate(repeats * megabytes, () =>
+        void Tokenize()
         {
             for (int i = 0; i < repeats; i++)
                 foreach (string text in texts) model.Texts.Encode(text);
-        })), new(TheirTokenizer, () => node.Rate(megabytes, new { op = "tokenize", texts })));
+        }
+        Alternation tokens = Alternation.Run(run, 5, 30, "MB/s",
+            new(OurTokenizer, () => Alternation.Rate(repeats * megabytes, Tokenize)),
+            new(TheirTokenizer, () => node.Rate(megabytes, new { op = "tokenize", texts })));
         run.Add(tokens.Compare("tokenising alone, CLIP's vocabulary, one thread", OurTokenizer, TheirTokenizer));
         run.Note($"A text tower of 4 layers and width 256 with random weights, fp32, {threads} threads; no two texts are alike.");
     }

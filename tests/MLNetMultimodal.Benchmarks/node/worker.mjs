@@ -2,15 +2,19 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import readline from 'node:readline';
-import { AutoProcessor, AutoTokenizer, CLIPTextModelWithProjection, CLIPVisionModelWithProjection, RawImage, env } from '@huggingface/transformers';
+import {
+    AutoProcessor, AutoTokenizer, CLIPTextModelWithProjection, CLIPVisionModelWithProjection, RawImage, env,
+} from '@huggingface/transformers';
 import { Tokenizer } from '@huggingface/tokenizers';
 
 env.allowRemoteModels = false;
 env.useFSCache = false;
 
-const version = name => JSON.parse(fs.readFileSync(path.join(path.dirname(new URL(import.meta.url).pathname), 'node_modules', name, 'package.json'))).version;
+const packages = path.join(path.dirname(new URL(import.meta.url).pathname), 'node_modules');
+const version = name => JSON.parse(fs.readFileSync(path.join(packages, name, 'package.json'), 'utf8')).version;
 const say = answer => process.stdout.write(JSON.stringify(answer) + '\n');
-const chunks = (items, size) => Array.from({ length: Math.ceil(items.length / size) }, (_, i) => items.slice(i * size, (i + 1) * size));
+const chunks = (items, size) =>
+    Array.from({ length: Math.ceil(items.length / size) }, (_, i) => items.slice(i * size, (i + 1) * size));
 
 let tokenizer, plainTokenizer, processor, textModel, visionModel;
 

@@ -68,7 +68,8 @@ class Vision(nn.Module):
 
     def forward(self, x):
         for layer in self.embeddings["stem"]:
-            x, norm = layer["conv"](x), layer["norm"]  # autocast of old releases leaves the norm's weights in fp32, which it refuses
+            x, norm = layer["conv"](x), layer["norm"]
+            # In bf16, old releases refuse a norm whose weights autocast has left in fp32.
             x = F.gelu(F.group_norm(x, norm.num_groups, norm.weight.to(x.dtype), norm.bias.to(x.dtype), norm.eps))
         x = self.embeddings["patch_embedding"](x).flatten(2).transpose(1, 2)
         cls = self.embeddings.class_embedding.expand(x.shape[0], 1, -1)
@@ -149,8 +150,10 @@ def load(folder, pixels, size, ids, groups, templates, threads):
     others = [p for p in model.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW([{"params": matrices, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}],
                                   lr=1e-3, betas=(0.9, 0.98), eps=1e-6)
-    state.update(model=model, optimizer=optimizer, average=[p.detach().clone() for p in model.parameters()], templates=templates,
-                 pixels=torch.tensor(np.fromfile(pixels, np.float32)).reshape(-1, 3, size, size), ids=torch.tensor(ids), groups=torch.tensor(groups))
+    state.update(
+        model=model, optimizer=optimizer, average=[p.detach().clone() for p in model.parameters()], templates=templates,
+        pixels=torch.tensor(np.fromfile(pixels, np.float32)).reshape(-1, 3, size, size), ids=torch.tensor(ids),
+        groups=torch.tensor(groups))
     return {}
 
 
