@@ -18,15 +18,16 @@ static class Programs
     /// <param name="run">Gets the versions.</param>
     /// <param name="script">A file in the folder <c>python</c>.</param>
     /// <param name="threads">Threads that its libraries may use.</param>
-    /// <param name="modules">What it imports.</param>
+    /// <param name="modules">What it imports, for the message.</param>
     /// <exception cref="MissingProgramException">Python or a module is missing; the message says what to install.</exception>
     public static Worker Python(BenchmarkRun run, string script, int threads, params IReadOnlyList<string> modules)
     {
         string python = File.Exists(SystemPython) ? SystemPython : "python3";
-        if (!Succeeds(python, "-c", $"import {string.Join(", ", modules)}"))
+        string path = Path.Combine(Repository.Benchmarks, "python", script);
+        if (!Succeeds(python, "-B", path, "--check"))
             throw new MissingProgramException($"{script} needs Python with {string.Join(", ", modules)}; with Debian's packages: "
                 + $"apt-get install --no-install-recommends python3 {string.Join(' ', modules.Select(m => Packages[m]))}");
-        return Worker.Start(run, python, [Path.Combine(Repository.Benchmarks, "python", script)], threads);
+        return Worker.Start(run, python, ["-B", path], threads);
     }
 
     /// <summary>The script of this project in Node, beside the packages that the interop test installs.</summary>

@@ -23,11 +23,10 @@ sealed class Worker : IDisposable
     {
         var info = new ProcessStartInfo(program, script) { RedirectStandardInput = true, RedirectStandardOutput = true };
         info.Environment["OMP_NUM_THREADS"] = info.Environment["OPENBLAS_NUM_THREADS"] = $"{threads}";
-        info.Environment["PYTHONDONTWRITEBYTECODE"] = "1";
         // Set on some machines for the sake of old builds; they slow down a current one.
         info.Environment.Remove("OPENBLAS_CORETYPE");
         info.Environment.Remove("OPENBLAS_L2_SIZE");
-        var worker = new Worker(Process.Start(info)!, Path.GetFileName(script[0]));
+        var worker = new Worker(Process.Start(info)!, Path.GetFileName(script[^1]));
         try
         {
             foreach (JsonProperty version in worker.Read().GetProperty("versions").EnumerateObject())

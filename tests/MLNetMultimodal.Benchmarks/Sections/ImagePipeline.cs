@@ -1,4 +1,5 @@
 using Microsoft.ML;
+using Microsoft.ML.Data;
 using Microsoft.ML.Transforms.Onnx;
 using MLNetMultimodal.Benchmarks.Material;
 using MLNetMultimodal.Benchmarks.Running;
@@ -29,8 +30,8 @@ static class ImagePipeline
         var ml = new MLContext(seed: 1);
         using MultimodalTransformer ours = Rows.Embedder(ml, new() { Model = folder });
         using var oursInt8 = new ExportedTower(ours.Model.Images, Graph(export, "_int8"));
-        ITransformer stock = StockChain(ml, ours.Model, Graph(export, ""));
-        ITransformer stockInt8 = StockChain(ml, ours.Model, Graph(export, "_int8"));
+        using TransformerChain<OnnxTransformer> stock = StockChain(ml, ours.Model, Graph(export, ""));
+        using TransformerChain<OnnxTransformer> stockInt8 = StockChain(ml, ours.Model, Graph(export, "_int8"));
 
         string[] squares = Pictures.Squares(run, ours.Model.Images.Height, 16);
         Agreement.Require(run, $"{name}, pictures that need no resizing, against the stock chain",
@@ -74,7 +75,7 @@ static class ImagePipeline
 
     static string Graph(string export, string suffix) => Path.Combine(export, "onnx", $"vision_model{suffix}.onnx");
 
-    static ITransformer StockChain(MLContext ml, MultimodalModel model, string graph)
+    static TransformerChain<OnnxTransformer> StockChain(MLContext ml, MultimodalModel model, string graph)
     {
         int size = model.Images.Height;
         var shapes = new Dictionary<string, int[]>
