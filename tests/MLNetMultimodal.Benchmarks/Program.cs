@@ -49,5 +49,6 @@ if (names.Find(name => name != "all" && !sections.Any(s => s.Name == name)) is {
     Console.Error.WriteLine($"there is no section '{unknown}'; there are all, {known}.");
     return 2;
 }
-string command = $"dotnet run -c Release --project tests/MLNetMultimodal.Benchmarks -- {string.Join(' ', args)}";
+string arguments = string.Join(' ', quick ? [.. names, "--quick"] : names);
+string command = $"dotnet run -c Release --project tests/MLNetMultimodal.Benchmarks -- {arguments}";
 return new Runner(quick, output, command).Run(sections, names);

@@ -18,7 +18,7 @@ static class Machine
         [".NET"] = Environment.Version.ToString(),
         ["ML.NET"] = VersionOf(typeof(MLContext)),
         ["ONNX Runtime"] = OrtEnv.Instance().GetVersionString(),
-        ["TorchSharp"] = VersionOf(typeof(TorchSharp.torch)),
+        ["TorchSharp"] = $"{VersionOf(typeof(TorchSharp.torch))} (libtorch {TorchSharp.torch.__version__})",
     };
 
     /// <summary>The version that a package was built as.</summary>

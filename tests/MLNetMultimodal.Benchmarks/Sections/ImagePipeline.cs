@@ -21,6 +21,8 @@ static class ImagePipeline
         string[] jpegs = Pictures.Jpegs(run, run.Size(512, 16));
         Tower(run, "ViT-B/32", ModelFolders.ViTB32(run), jpegs, rounds: 4, fp32: 1.4, int8: 4);
         Tower(run, "12 layers, width 192, 64x64", ModelFolders.SmallClip(run), jpegs, rounds: 4, fp32: 4, int8: null);
+        run.Note("The stock chain runs as it comes, with the portable fp32 export. It resizes by taking the nearest pixel, ours "
+            + "as models are trained; where no resizing is needed they agree.");
         Cosines(run, "the starter on real pictures of clothing", StarterModel.Folder, Pictures.Real());
     }
 

@@ -40,10 +40,10 @@ static class Preprocess
             new(TwoPillows, () => Alternation.Rate(jpegs.Length, BothPillows)),
             new(Stock, () => Alternation.Rate(jpegs.Length, () => Rows.ForEach(FromStock(jpegs), "Pixels", Nothing))),
             new(OursAlone, () => Alternation.Rate(jpegs.Length, () => OnThreads(clip, jpegs, 1))));
-        run.Add(rates.Compare("two threads", Ours, OnePillow, Bound.AtLeast(2)));
-        run.Add(rates.Compare("two threads", Ours, TwoPillows, Bound.AtLeast(2)));
-        run.Add(rates.Compare("one thread", OursAlone, OnePillow));
-        run.Add(rates.Compare("two threads", Ours, Stock));
+        run.Add(rates.Compare("from file to pixel values, two threads", Ours, OnePillow, Bound.AtLeast(2)));
+        run.Add(rates.Compare("from file to pixel values, two threads", Ours, TwoPillows, Bound.AtLeast(2)));
+        run.Add(rates.Compare("from file to pixel values, one thread", OursAlone, OnePillow));
+        run.Add(rates.Compare("from file to pixel values, two threads", Ours, Stock));
         run.Note("JPEG of 640x480. Pillow: open, convert, resize, crop, then numpy as Hugging Face's processors do it. "
             + "ML.NET's resizing is nearest neighbour, not bicubic.");
     }

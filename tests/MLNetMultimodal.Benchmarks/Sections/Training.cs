@@ -62,9 +62,9 @@ static class Training
             new(Theirs, () => Train(bf16: false)),
             new(OursBf16, () => Fit(bf16: true)),
             new(TheirsBf16, () => Train(bf16: true)));
-        run.Add(rates.Compare("fp32", Ours, Theirs, Bound.AtLeast(1.3)));
-        run.Add(rates.Compare("bf16 against our fp32", OursBf16, Ours, Bound.AtLeast(1.7)));
-        run.Add(rates.Compare("bf16 against PyTorch's", OursBf16, TheirsBf16));
+        run.Add(rates.Compare("training in fp32", Ours, Theirs, Bound.AtLeast(1.3)));
+        run.Add(rates.Compare("training in bf16, against our fp32", OursBf16, Ours, Bound.AtLeast(1.7)));
+        run.Add(rates.Compare("training in bf16, against PyTorch's", OursBf16, TheirsBf16));
         const string busy = "share of the time in which the engine does not wait for data, fp32";
         run.Add(new(busy, Quantity.Of(shares, ""), Wanted: Bound.AtLeast(0.9)));
         run.Note($"The starter's model (1.3 million weights, pictures of 32x32), batch {Batch}, {threads} threads, AdamW, "
