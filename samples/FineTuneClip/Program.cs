@@ -23,9 +23,8 @@ if (!File.Exists(Path.Combine(data, "train-images-idx3-ubyte.gz")))
     Console.Error.WriteLine($"'{data}' has no Fashion-MNIST: install the Debian package dataset-fashion-mnist, or name its folder with --data.");
     return 1;
 }
-string[] classes = ["t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"];
-string[] old = classes[..5], learned = classes[5..];
-string[] templates = ["a photo of a {}.", "a picture of a {}.", "a product photo of a {}.", "a {}."];
+ZeroShotPrompts prompts = ZeroShotPrompts.Load(Path.Combine(AppContext.BaseDirectory, "prompts"));
+string[] classes = [.. prompts.Labels!], old = classes[..5], learned = classes[5..];
 
 var ml = new MLContext(seed: 1);
 IDataView Load(string split, string[] wanted) => ml.Data.FilterByCustomPredicate<Labelled>(
@@ -35,7 +34,7 @@ IDataView oldTrain = Load("train", old), newTrain = Load("train", learned), oldT
 
 double Accuracy(MultimodalModel model, IDataView test, string[] labels)
 {
-    using var zeroShot = ml.Transforms.ZeroShotClassify(new() { LoadedModel = model, Image = "Image", Labels = labels, Templates = templates }).Fit(test);
+    using var zeroShot = ml.Transforms.ZeroShotClassify(new() { LoadedModel = model, Image = "Image", Labels = labels, LoadedPrompts = prompts }).Fit(test);
     return ml.Multimodal.EvaluateZeroShot(zeroShot.Transform(test)).Top1;
 }
 
@@ -48,7 +47,7 @@ MultimodalTransformer Train(string name, IDataView rows, int epochs, double lear
         Image = "Image",
         Text = "LabelText",
         Group = "LabelText",
-        Templates = templates,
+        Templates = prompts.Templates,
         Epochs = epochs,
         LearningRate = learningRate,
         EmaDecay = 0.99,
@@ -94,7 +93,7 @@ using ModelWeights before = ModelFiles.FromFolder(start).OpenWeights(), after = 
 long all = before.Values.Sum(w => w.Count);
 LoraAdapter adapter = LoraAdapter.Load(ModelFiles.FromFolder(Path.Combine(output, "lora", "adapter")));
 long adapted = adapter.Layers.Values.Sum(l => l.A.Count + l.B.Count);
-Console.WriteLine($"\nold classes: {string.Join(", ", old)}; new: {string.Join(", ", learned)}; prompts: {string.Join(" | ", templates)}\n");
+Console.WriteLine($"\nold classes: {string.Join(", ", old)}; new: {string.Join(", ", learned)}; prompts ({prompts.Source}): {string.Join(" | ", prompts.Templates)}\n");
 Console.WriteLine("model         trained weights    share   new top-1   old top-1   all ten");
 foreach (var (name, model, trained) in new[] { ("five classes", known, 0L), ("full", full.Model, all), ("LoRA", lora.Model, adapted) })
     Console.WriteLine(string.Create(CultureInfo.InvariantCulture,

@@ -7,6 +7,7 @@ using System.Globalization;
 using Microsoft.ML;
 using Microsoft.ML.Data;
 using MLNetMultimodal;
+using MLNetMultimodal.Inference;
 using MLNetMultimodal.Training;
 
 string Option(string name, string otherwise) => Array.IndexOf(args, "--" + name) is >= 0 and var i && i + 1 < args.Length ? args[i + 1] : otherwise;
@@ -25,8 +26,8 @@ string[][] names =
     ["t-shirt", "top", "tee"], ["trouser", "pair of trousers", "pair of pants"], ["pullover", "sweater", "jumper"], ["dress", "gown"], ["coat", "jacket"],
     ["sandal", "flip-flop"], ["shirt", "blouse"], ["sneaker", "trainer", "running shoe"], ["bag", "handbag", "purse"], ["ankle boot", "boot"],
 ];
-string[] templates = ["a photo of a {}.", "a picture of a {}.", "an image of a {}.", "a small gray photo of a {}.", "a product photo of a {}.", "a {}."];
-string[] classes = [.. names.Select(n => n[0])];
+ZeroShotPrompts prompts = ZeroShotPrompts.Load(Path.Combine(AppContext.BaseDirectory, "prompts")); // classnames.txt has the first names
+IReadOnlyList<string> classes = prompts.Labels!;
 
 var ml = new MLContext(seed: 1);
 IDataView Load(string split) => ml.Data.LoadIdx(Path.Combine(data, split + "-images-idx3-ubyte.gz"), Path.Combine(data, split + "-labels-idx1-ubyte.gz"),
@@ -42,7 +43,7 @@ var trainer = ml.Multimodal.Trainers.Contrastive(new()
     Image = "Image",
     Text = "Captions",
     Group = "Label",
-    Templates = templates,
+    Templates = prompts.Templates,
     Epochs = Number("epochs", 5),
     BatchSize = 64,
     LearningRate = double.Parse(Option("lr", "1.5e-3"), CultureInfo.InvariantCulture),
@@ -63,7 +64,7 @@ using MultimodalTransformer clip = trainer.Fit(train);
 Console.WriteLine($"trained in {(DateTime.UtcNow - start).TotalMinutes:f1} minutes");
 
 // Zero-shot: only the names of the classes are given.
-using var zeroShot = ml.Transforms.ZeroShotClassify(new() { LoadedModel = clip.Model, Image = "Image", Labels = classes, Templates = templates }).Fit(test);
+using var zeroShot = ml.Transforms.ZeroShotClassify(new() { LoadedModel = clip.Model, Image = "Image", LoadedPrompts = prompts }).Fit(test);
 Console.WriteLine(ml.Multimodal.EvaluateZeroShot(zeroShot.Transform(test)));
 return 0;
 

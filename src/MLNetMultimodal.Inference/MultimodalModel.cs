@@ -26,6 +26,15 @@ public sealed record InferenceOptions
     /// <summary>Families that <c>model_type</c> is looked up in; default <see cref="ModelFamilies.BuiltIn"/>. One's own is put
     /// beside them.</summary>
     public IReadOnlyList<ModelFamily> Families { get; init; } = ModelFamilies.BuiltIn;
+
+    /// <summary>How weights are stored in what runs. Default null: 32-bit floats; in a folder that holds graphs only, of each
+    /// graph the first that is there in the order of <see cref="OnnxDtype"/> (<see cref="MultimodalModel.GraphFiles"/> says
+    /// which). A folder with weights runs as <see cref="OnnxExport.Dtypes"/>.</summary>
+    public OnnxDtype? Dtype { get; init; }
+
+    /// <summary>Low-rank adapters that are added to the folder's weights, such as
+    /// <c>LoraAdapter.Load("path/to/adapter")</c>; default null, none. Layers without one stay mapped to the file.</summary>
+    public LoraAdapter? Adapter { get; init; }
 }
 
 /// <summary>A model folder, loaded: pictures and texts become embeddings. Encoders are built when first used, so that a program
@@ -36,78 +45,86 @@ public sealed class MultimodalModel : IDisposable
     const int TextBatch = 32;
     const string PreprocessorFile = "preprocessor_config.json";
 
-    readonly ModelWeights _file;
-    readonly IReadOnlyDictionary<string, TensorData> _weights;
-    readonly Dictionary<Modality, Lazy<OnnxSession>> _encoders;
-    readonly Lazy<OnnxSession> _full;
+    readonly ModelRuntime _runtime;
     readonly Lazy<ImagePreprocessing> _images;
     readonly Lazy<TextTokenizer> _texts;
 
-    MultimodalModel(ModelFiles files, IModelDefinition definition, ModelWeights file, InferenceOptions options)
+    MultimodalModel(ModelFiles files, InferenceOptions options)
     {
-        (Files, Definition, _file) = (files, definition, file);
-        _weights = CheckpointWeights.For(definition, file, files.Name);
-        LogitScale = definition.LogitScale is null ? 1 : MathF.Exp(_weights[definition.LogitScale].ToSingles()[0]);
-        Lazy<OnnxSession> Session(IProgram program) => new(() => new(OnnxRecorder.Record(program, _weights), options.Threads));
-        _encoders = definition.Encoders.ToDictionary(e => e.Key, e => Session(e.Value));
-        _full = Session(definition.Full);
+        (Files, Dtype, Adapter) = (files, options.Dtype, options.Adapter);
         _images = new(ReadImagePreprocessing);
         _texts = new(ReadTokenizer);
+        _runtime = GraphFolder.Matches(files) ? GraphFolder.Open(files, options, () => Texts)
+            : ModelRuntime.FromWeights(files, options);
     }
 
     /// <summary>Loads a model folder in the Hugging Face layout: <c>config.json</c> and <c>model.safetensors</c>, and
     /// <c>preprocessor_config.json</c> and a tokenizer where pictures and texts are embedded. The weights stay mapped to the file
-    /// until <see cref="Dispose"/>.</summary>
-    /// <param name="folder">The folder.</param>
-    /// <param name="options">Threads and families; null for the defaults.</param>
+    /// until <see cref="Dispose"/>. A folder without weights runs its graphs, of any family: <c>vision_model.onnx</c> and
+    /// <c>text_model.onnx</c>, or one <c>model.onnx</c>, in <c>onnx/</c> or beside config.json.</summary>
+    /// <param name="folder">The folder, or a model of the hub, <c>hub:owner/name</c> or <c>hub:owner/name@revision</c>, which is
+    /// downloaded where the cache does not have it (<see cref="ModelFiles.FromFolder"/>).</param>
+    /// <param name="options">Threads, families, dtype, adapter; null for the defaults.</param>
     /// <exception cref="DirectoryNotFoundException">There is no such folder.</exception>
-    /// <exception cref="FileNotFoundException">config.json or model.safetensors is missing.</exception>
+    /// <exception cref="FileNotFoundException">config.json is missing, or both weights and graphs of the wanted dtype
+    /// are.</exception>
     /// <exception cref="InvalidDataException">A file is not sound, or weights are missing, surplus or of another shape: one
-    /// message names them all.</exception>
-    /// <exception cref="NotSupportedException">The family is unknown; the message lists those known.</exception>
+    /// message names them all. Or the adapter is for other layers than the model has.</exception>
+    /// <exception cref="NotSupportedException">The family is unknown; the message lists those known. Or there is an adapter, but
+    /// no weights.</exception>
+    /// <exception cref="IOException">The hub does not give the model.</exception>
     public static MultimodalModel Load(string folder, InferenceOptions? options = null) =>
         Load(ModelFiles.FromFolder(folder), options);
 
     /// <summary>Loads the files of a model, from a folder or from memory.</summary>
     /// <param name="files">The files.</param>
-    /// <param name="options">Threads and families; null for the defaults.</param>
+    /// <param name="options">Threads, families, dtype, adapter; null for the defaults.</param>
     /// <inheritdoc cref="Load(string, InferenceOptions?)" path="/exception"/>
-    public static MultimodalModel Load(ModelFiles files, InferenceOptions? options = null)
-    {
-        options ??= new();
-        IModelDefinition definition = AtItsSize(ModelFamilies.Create(files, options.Families), files);
-        ModelWeights weights = files.OpenWeights();
-        try
-        {
-            return new(files, definition, weights, options);
-        }
-        catch
-        {
-            weights.Dispose();
-            throw;
-        }
-    }
+    public static MultimodalModel Load(ModelFiles files, InferenceOptions? options = null) =>
+        new(files, options ?? new());
 
-    /// <summary>The folder's path, or the name that files in memory have.</summary>
+    /// <summary>The folder's path or the name on the hub, as given, or the name that files in memory have.</summary>
     public string Name => Files.Name;
 
     /// <summary>The files it was loaded from.</summary>
     public ModelFiles Files { get; }
 
     /// <summary>Its programs and sizes.</summary>
-    public IModelDefinition Definition { get; }
+    public IModelDefinition Definition => _runtime.Definition;
+
+    /// <summary>The files of the folder that it runs: graphs, and weights that lie beside them, such as
+    /// <c>onnx/text_model_quantized.onnx</c>, in ordinal order; none where the folder has weights of its own.</summary>
+    public IReadOnlyList<string> GraphFiles => _runtime.GraphFiles.Value;
 
     /// <summary>E, the width of embeddings.</summary>
     public int EmbeddingWidth => Definition.EmbeddingWidth;
 
-    internal IReadOnlyDictionary<string, TensorData> Weights => _weights;
+    /// <summary>The dtype that was asked for; null for the default.</summary>
+    public OnnxDtype? Dtype { get; }
+
+    /// <summary>The adapter that was added to the weights; null for none.</summary>
+    public LoraAdapter? Adapter { get; }
+
+    /// <summary>Writes its weights in the format of safetensors, with the adapter in them; but for modules with files of their
+    /// own.</summary>
+    /// <param name="stream">Where to.</param>
+    /// <exception cref="NotSupportedException">The folder holds recorded graphs only.</exception>
+    public void WriteWeights(Stream stream)
+    {
+        string[] elsewhere = [.. SentenceTransformer.WeightFolders(Files).Select(folder => $"{folder}.")];
+        Safetensors.Write(stream, Weights.Where(w => !elsewhere.Any(f => w.Key.StartsWith(f, StringComparison.Ordinal))),
+            new Dictionary<string, string> { ["format"] = "pt" });
+    }
+
+    internal IReadOnlyDictionary<string, TensorData> Weights => _runtime.Weights?.Values ?? throw GraphModel.NoProgram(Name);
 
     /// <summary>The senses it has encoders for.</summary>
-    public IReadOnlyList<Modality> Modalities => [.. _encoders.Keys.Order()];
+    public IReadOnlyList<Modality> Modalities => [.. _runtime.Encoders.Keys.Order()];
 
     /// <summary>What cosine similarities are multiplied with before a softmax, more than 0; 1 for a family that has no such
-    /// scale.</summary>
-    public float LogitScale { get; }
+    /// scale. Recorded graphs hold it in <c>model.onnx</c>, which is run once to find it; two towers alone do not, and have
+    /// 1.</summary>
+    public float LogitScale => _runtime.LogitScale.Value;
 
     /// <summary>How pictures become <c>pixel_values</c>; read from the model's files when first used
     /// (<see cref="ImagePreprocessing.TryLoad"/>).</summary>
@@ -130,8 +147,8 @@ public sealed class MultimodalModel : IDisposable
     /// <exception cref="NotSupportedException">The model has no encoder for pictures.</exception>
     public void EmbedPixels(ReadOnlyMemory<float> pixels, int count, Span<float> embeds)
     {
-        OnnxSession encoder = Encoder(Modality.Image);
-        Dim[] picture = encoder.Inputs[0].Shape[1..];
+        IEncoder encoder = Encoder(Modality.Image);
+        Dim[] picture = Definition.Encoders[Modality.Image].Inputs[0].Shape[1..];
         if (count > 0) encoder.Run(pixels, [count, .. picture.Select(d => (long)d.Size)], embeds);
     }
 
@@ -145,7 +162,7 @@ public sealed class MultimodalModel : IDisposable
     /// <exception cref="NotSupportedException">The model has no encoder for texts.</exception>
     public void EmbedIds(ReadOnlyMemory<long> ids, int count, int length, Span<float> embeds)
     {
-        OnnxSession encoder = Encoder(Modality.Text);
+        IEncoder encoder = Encoder(Modality.Text);
         if (count > 0) encoder.Run(ids, [count, length], embeds);
     }
 
@@ -155,7 +172,7 @@ public sealed class MultimodalModel : IDisposable
     /// <returns>One row of E values and length 1 per picture, in order.</returns>
     /// <exception cref="NotSupportedException">The model has no encoder for pictures.</exception>
     public float[][] EmbedImages(IReadOnlyList<RgbImage> images, CancellationToken cancellation = default) =>
-        EmbedImages(images.Count, i => images[i], cancellation);
+        EmbedImages(images.Count, (i, pixels) => Images.Apply(images[i], pixels), cancellation);
 
     /// <summary>Embeds picture files, in batches, decoded and preprocessed on all cores.</summary>
     /// <param name="paths">The files.</param>
@@ -165,9 +182,11 @@ public sealed class MultimodalModel : IDisposable
     /// <exception cref="InvalidDataException">A file is no picture; the message names it.</exception>
     /// <exception cref="NotSupportedException">The model has no encoder for pictures.</exception>
     public float[][] EmbedImages(IReadOnlyList<string> paths, CancellationToken cancellation = default) =>
-        EmbedImages(paths.Count, i => ImageDecoder.Decode(paths[i]), cancellation);
+        EmbedImages(paths.Count, (i, pixels) => Images.ApplyToFile(paths[i], pixels), cancellation);
 
-    float[][] EmbedImages(int count, Func<int, RgbImage> image, CancellationToken cancellation)
+    delegate void PixelFiller(int image, Span<float> pixels);
+
+    float[][] EmbedImages(int count, PixelFiller fill, CancellationToken cancellation)
     {
         Require(Modality.Image);
         int size = 3 * Images.Height * Images.Width;
@@ -177,7 +196,7 @@ public sealed class MultimodalModel : IDisposable
         {
             cancellation.ThrowIfCancellationRequested();
             int batch = Math.Min(ImageBatch, count - start), first = start;
-            Apply(batch, i => Images.Apply(image(first + i), pixels.AsSpan(i * size, size)), cancellation);
+            Apply(batch, i => fill(first + i, pixels.AsSpan(i * size, size)), cancellation);
             var embeds = new float[batch * EmbeddingWidth];
             EmbedPixels(pixels.AsMemory(0, batch * size), batch, embeds);
             embeds.Chunk(EmbeddingWidth).ToArray().CopyTo(result, start);
@@ -198,28 +217,31 @@ public sealed class MultimodalModel : IDisposable
         }
     }
 
-    /// <summary>Embeds texts, in batches. Each is cut to the tokenizer's context length.</summary>
+    /// <summary>Embeds texts, in batches, each distinct text once. Each is cut to the tokenizer's context length.</summary>
     /// <param name="texts">The texts.</param>
     /// <param name="cancellation">Ends the work between two batches.</param>
-    /// <returns>One row of E values and length 1 per text, in order.</returns>
+    /// <returns>One row of E values and length 1 per text, in order; each an array of its own.</returns>
     /// <exception cref="NotSupportedException">The model has no encoder for texts.</exception>
     public float[][] EmbedTexts(IReadOnlyList<string> texts, CancellationToken cancellation = default)
     {
         Require(Modality.Text);
-        var result = new float[texts.Count][];
-        int[] lengths = [.. texts.Select(text => Texts.Encode(text).Count)];
+        var rows = new Dictionary<string, float[]>(StringComparer.Ordinal);
+        string[] distinct = [.. texts.Distinct(StringComparer.Ordinal)];
+        int[] lengths = [.. distinct.Select(text => Texts.Encode(text).Count)];
         // Texts of one length run together, so that no family computes more padding than it must see.
         foreach (IGrouping<int, int> group in Enumerable.Range(0, lengths.Length).GroupBy(i => Definition.PaddedLength(lengths[i])))
             foreach (int[] batch in group.Chunk(TextBatch))
             {
                 cancellation.ThrowIfCancellationRequested();
                 var ids = new long[batch.Length * group.Key];
-                Texts.EncodeBatch([.. batch.Select(i => texts[i])], group.Key, ids, []);
+                Texts.EncodeBatch([.. batch.Select(i => distinct[i])], group.Key, ids, []);
                 var embeds = new float[batch.Length * EmbeddingWidth];
                 EmbedIds(ids, batch.Length, group.Key, embeds);
-                for (int i = 0; i < batch.Length; i++) result[batch[i]] = embeds[(i * EmbeddingWidth)..((i + 1) * EmbeddingWidth)];
+                for (int i = 0; i < batch.Length; i++)
+                    rows.Add(distinct[batch[i]], embeds[(i * EmbeddingWidth)..((i + 1) * EmbeddingWidth)]);
             }
-        return result;
+        var handedOut = new HashSet<string>(StringComparer.Ordinal);
+        return [.. texts.Select(text => handedOut.Add(text) ? rows[text] : [.. rows[text]])];
     }
 
     /// <summary>Runs tensors through the model: all of it where all its inputs are given, else the encoders whose inputs are
@@ -230,7 +252,7 @@ public sealed class MultimodalModel : IDisposable
     public IReadOnlyDictionary<string, TensorData> Run(IReadOnlyDictionary<string, TensorData> inputs)
     {
         bool Given(IProgram program) => program.Inputs.All(i => inputs.ContainsKey(i.Name));
-        if (Given(Definition.Full)) return _full.Value.Run(inputs);
+        if (Given(Definition.Full)) return _runtime.RunFull(inputs);
         Modality[] given = [.. Modalities.Where(m => Given(Definition.Encoders[m]))];
         return given.Length > 0
             ? given.SelectMany(m => Encoder(m).Run(inputs)).ToDictionary(StringComparer.Ordinal)
@@ -239,31 +261,24 @@ public sealed class MultimodalModel : IDisposable
                 nameof(inputs));
     }
 
-    OnnxSession Encoder(Modality modality)
+    IEncoder Encoder(Modality modality)
     {
         Require(modality);
-        return _encoders[modality].Value;
+        return _runtime.Encoders[modality]();
     }
 
     void Require(Modality modality)
     {
-        if (!_encoders.ContainsKey(modality))
+        if (!_runtime.Encoders.ContainsKey(modality))
             throw new NotSupportedException($"'{Name}' has no {modality} encoder; it has {string.Join(", ", Modalities)}.");
-    }
-
-    /// <summary>The model for pictures of the size that its preprocessing makes, where it can take other sizes than in
-    /// training.</summary>
-    static IModelDefinition AtItsSize(IModelDefinition definition, ModelFiles files)
-    {
-        return definition.Encoders.ContainsKey(Modality.Image) && ImagePreprocessing.TryLoad(files.TryRead) is { } images
-            && images.Height == images.Width ? definition.WithImageSize(images.Height) : definition;
     }
 
     TextTokenizer ReadTokenizer()
     {
         Require(Modality.Text);
         TextTokenizer texts = TextTokenizer.Load(Files.TryRead, Files.Name);
-        return texts.WithContextLength(Math.Min(texts.ContextLength, Definition.ContextLength ?? int.MaxValue));
+        texts = texts.WithContextLength(Math.Min(texts.ContextLength, Definition.ContextLength ?? int.MaxValue));
+        return Definition.TextPrompt is { Length: > 0 } prompt ? texts.WithPrompt(prompt) : texts;
     }
 
     ImagePreprocessing ReadImagePreprocessing()
@@ -278,10 +293,5 @@ public sealed class MultimodalModel : IDisposable
     }
 
     /// <summary>Closes the sessions and the weights. No other call may be under way.</summary>
-    public void Dispose()
-    {
-        foreach (Lazy<OnnxSession> session in _encoders.Values.Append(_full))
-            if (session.IsValueCreated) session.Value.Dispose();
-        _file.Dispose();
-    }
+    public void Dispose() => _runtime.Dispose();
 }

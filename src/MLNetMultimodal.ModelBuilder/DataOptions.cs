@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.CommandLine.Parsing;
 using Microsoft.ML;
 using Microsoft.ML.Data;
 
@@ -58,20 +59,29 @@ sealed class DataOptions
         });
     }
 
+    public bool IsIdxIn(CommandResult result) => result.GetResult(_idxLabels) is not null;
+
+    /// <summary>The folder that the data lies in, which may hold prompts for it.</summary>
+    public string Folder(ParseResult parsed)
+    {
+        string path = Path.GetFullPath(parsed.GetValue(_idxLabels) ?? parsed.GetRequiredValue(_data)!);
+        return Directory.Exists(path) ? path : Path.GetDirectoryName(path)!;
+    }
+
     /// <summary>The rows.</summary>
     /// <param name="ml">Its environment.</param>
     /// <param name="parsed">The command line.</param>
     /// <param name="captionTemplate">Caption of labelled pictures, with <c>{}</c> in place of the class.</param>
-    public PictureData Load(MLContext ml, ParseResult parsed, string captionTemplate)
+    public PictureData Load(MLContext ml, ParseResult parsed, string captionTemplate) => parsed.GetValue(_idxLabels) is { } labels
+        ? LoadIdx(ml, parsed, parsed.GetValue(_idxImages) ?? parsed.GetRequiredValue(_data)!, labels, captionTemplate)
+        : Load(ml, parsed, parsed.GetRequiredValue(_data)!, captionTemplate);
+
+    /// <summary>The rows of other IDX files, with the same class names.</summary>
+    public PictureData LoadIdx(MLContext ml, ParseResult parsed, string images, string labels, string captionTemplate)
     {
-        if (parsed.GetValue(_idxLabels) is { } labels)
-        {
-            string[]? names = parsed.GetValue(_classNames)?.Split(',', StringSplitOptions.TrimEntries);
-            string images = parsed.GetValue(_idxImages) ?? parsed.GetRequiredValue(_data)!;
-            var options = new IdxOptions { ClassNames = names, CaptionTemplate = captionTemplate };
-            return new(ml.Data.LoadIdx(images, labels, options), "Image", "Label", "LabelText");
-        }
-        return Load(ml, parsed, parsed.GetRequiredValue(_data)!, captionTemplate);
+        string[]? names = parsed.GetValue(_classNames)?.Split(',', StringSplitOptions.TrimEntries);
+        var options = new IdxOptions { ClassNames = names, CaptionTemplate = captionTemplate };
+        return new(ml.Data.LoadIdx(images, labels, options), "Image", "Label", "LabelText");
     }
 
     /// <summary>The rows of another folder or manifest, with the same fields.</summary>

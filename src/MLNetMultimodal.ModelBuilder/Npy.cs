@@ -10,11 +10,15 @@ static class Npy
 {
     const int Alignment = 64;
 
-    /// <summary>Writes rows of one width as float32 [N, E].</summary>
-    public static void Write(Stream stream, IReadOnlyList<float[]> rows)
+    /// <summary>Writes rows as float32 [N, E], each as it comes.</summary>
+    /// <param name="stream">What is written to; it need not be seekable.</param>
+    /// <param name="count">N.</param>
+    /// <param name="width">E.</param>
+    /// <param name="rows">N rows of E values; each is used before the next is asked for.</param>
+    public static void Write(Stream stream, int count, int width, IEnumerable<ReadOnlyMemory<float>> rows)
     {
         ReadOnlySpan<byte> magic = [0x93, .. "NUMPY"u8, 1, 0];
-        string shape = string.Create(CultureInfo.InvariantCulture, $"({rows.Count}, {rows[0].Length})");
+        string shape = string.Create(CultureInfo.InvariantCulture, $"({count}, {width})");
         string header = $"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}";
         int unpadded = magic.Length + sizeof(ushort) + header.Length + 1;
         int length = header.Length + 1 + (Alignment - unpadded % Alignment) % Alignment;
@@ -23,6 +27,6 @@ static class Npy
         BinaryPrimitives.WriteUInt16LittleEndian(size, (ushort)length);
         stream.Write(size);
         stream.Write(Encoding.ASCII.GetBytes(header.PadRight(length - 1) + "\n"));
-        foreach (float[] row in rows) stream.Write(MemoryMarshal.AsBytes(row.AsSpan()));
+        foreach (ReadOnlyMemory<float> row in rows) stream.Write(MemoryMarshal.AsBytes(row.Span));
     }
 }

@@ -7,8 +7,6 @@ namespace MLNetMultimodal.ModelBuilder;
 /// <summary>Options for classes and for the texts that name them.</summary>
 sealed class PromptOptions
 {
-    public const string DefaultTemplate = "a photo of a {}.";
-
     readonly Option<string?> _labels = ToolOptions.Of<string?>("--labels", "a,b,c", "The classes, separated by commas.");
     readonly Option<string?> _labelsFile = ToolOptions.Of<string?>("--labels-file", "F", "A file with one class a line.");
     readonly Option<string?> _prompts = ToolOptions.Of<string?>("--prompts", "DIR",
@@ -30,16 +28,26 @@ sealed class PromptOptions
         });
     }
 
-    /// <summary>The classes in their order; null where none are given. Those of the command line win over the folder's.</summary>
-    public IReadOnlyList<string>? Labels(ParseResult parsed) => (parsed.GetValue(_labels), parsed.GetValue(_labelsFile)) switch
+    /// <summary>The prompts: of <c>--prompts</c>, of the command line, or, where that has no templates, of the data's
+    /// folder.</summary>
+    /// <param name="parsed">The command line.</param>
+    /// <param name="dataFolder">A folder that may hold templates; null for none.</param>
+    /// <exception cref="WrongUsageException">A label is none of the folder's classes.</exception>
+    public ZeroShotPrompts Read(ParseResult parsed, string? dataFolder = null)
     {
-        (null, null) => parsed.GetValue(_prompts) is { } folder ? ZeroShotPrompts.Load(folder).Labels : null,
-        (null, { } file) => TemplateOptions.Lines(file),
-        ({ } labels, _) => [.. labels.Split(',').Select(l => l.Trim())],
-    };
-
-    public IReadOnlyList<string> Templates(ParseResult parsed) => parsed.GetValue(_prompts) is { } folder
-        ? ZeroShotPrompts.Load(folder).Templates : _templates.Read(parsed) ?? [DefaultTemplate];
+        IReadOnlyList<string>? labels = (parsed.GetValue(_labels), parsed.GetValue(_labelsFile)) switch
+        {
+            (null, null) => null,
+            (null, { } file) => TemplateOptions.Lines(file),
+            ({ } given, _) => [.. given.Split(',').Select(l => l.Trim())],
+        };
+        IReadOnlyList<string>? templates = _templates.Read(parsed);
+        bool isBesideData = dataFolder is not null && File.Exists(Path.Combine(dataFolder, ZeroShotPrompts.TemplatesFile));
+        string? folder = parsed.GetValue(_prompts) ?? (templates is null && isBesideData ? dataFolder : null);
+        if (folder is null) return ZeroShotPrompts.Of(labels, templates);
+        ZeroShotPrompts prompts = ZeroShotPrompts.Load(folder);
+        return labels is null ? prompts : WrongUsageException.Check(() => prompts.Choose(labels));
+    }
 }
 
 /// <summary>Options for the texts that classes or captions are put into.</summary>

@@ -1,5 +1,6 @@
 using System.Text.Encodings.Web;
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
 using MLNetMultimodal.Models.Checkpoints;
 using Spectre.Console;
@@ -25,11 +26,30 @@ static class ResultWriter
     {
         if (path is not null)
         {
-            AtomicFile.Write(path, write);
+            WriteFile(path, write);
             return;
         }
         using Stream output = new BufferedStream(Console.OpenStandardOutput(), 1 << 16);
         write(output);
+    }
+
+    /// <summary>A result under the names that JSON of this tool has.</summary>
+    public static JsonObject ToJson<T>(T result) => JsonSerializer.SerializeToNode(result, Options)!.AsObject();
+
+    /// <summary>Leaves no new folder behind where there is no file to put there.</summary>
+    static void WriteFile(string path, Action<Stream> write)
+    {
+        string folder = Path.GetDirectoryName(Path.GetFullPath(path))!;
+        bool isNew = !Directory.Exists(folder);
+        try
+        {
+            AtomicFile.Write(path, write);
+        }
+        catch when (isNew && Directory.Exists(folder) && !Directory.EnumerateFileSystemEntries(folder).Any())
+        {
+            Directory.Delete(folder);
+            throw;
+        }
     }
 
     public static void WriteJson<T>(IEnumerable<T> rows, string? path = null) => Write(path, stream =>

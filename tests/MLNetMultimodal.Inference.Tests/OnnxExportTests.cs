@@ -29,6 +29,7 @@ public sealed class OnnxExportTests
                 ["pixel_values"] = TensorData.From(pixels, 2, 3, Tiny.ImageSize, Tiny.ImageSize),
             };
             Expected = Model.Run(Inputs);
+            Inputs["attention_mask"] = TensorData.From([.. ids.Select((_, i) => i % length < Model.Texts.Encode(Texts[i / length]).Count ? 1L : 0)], 2, length);
         }
 
         public MultimodalModel Model { get; }
@@ -67,9 +68,34 @@ public sealed class OnnxExportTests
     {
         using var model = Tiny.Load();
         var inputs = OnnxExport.Record(model, OnnxDtype.Fp32).ToDictionary(g => g.Name, g => g.Inputs.Select(i => i.Name).Order());
-        Assert.Equal(["input_ids", "pixel_values"], inputs["model"]);
+        Assert.Equal(["attention_mask", "input_ids", "pixel_values"], inputs["model"]);
         Assert.Equal(["pixel_values"], inputs["vision_model"]);
         Assert.Equal(["input_ids"], inputs["text_model"]);
+    }
+
+    [Fact]
+    public void Tokens_that_the_mask_leaves_out_are_not_attended_to()
+    {
+        using var test = new Case();
+        using var session = new OnnxSession(OnnxExport.Record(test.Model, OnnxDtype.Fp32).Single(g => g.Name == "model"), threads: 1);
+        int length = (int)test.Inputs["input_ids"].Shape[1];
+        float[] Embed(int changed, long id, params int[] masked)
+        {
+            long[] ids = test.Inputs["input_ids"].ToInt64s(), mask = test.Inputs["attention_mask"].ToInt64s();
+            ids[changed] = id;
+            foreach (int i in masked) mask[i] = 0;
+            var inputs = new Dictionary<string, TensorData>(test.Inputs)
+            {
+                ["input_ids"] = TensorData.From(ids, 2, length),
+                ["attention_mask"] = TensorData.From(mask, 2, length),
+            };
+            return session.Run(inputs)["text_embeds"].ToSingles();
+        }
+
+        Assert.True(Difference.Max(Embed(2, 5), Embed(2, 6)) > 1e-4);
+        Difference.Small(Embed(2, 5, masked: 2), Embed(2, 6, masked: 2), SameGraph);
+        Assert.True(Difference.Max(Embed(2, 5, masked: 2), Embed(2, 5)) > 1e-4);
+        Difference.Small(test.Expected["text_embeds"].ToSingles(), Embed(0, test.Inputs["input_ids"].ToInt64s()[0]), SameGraph); // padding
     }
 
     [Theory, InlineData(OnnxDtype.Q8, MinInt8Cosine), InlineData(OnnxDtype.Int8, MinInt8Cosine), InlineData(OnnxDtype.Fp16, MinHalfCosine)]

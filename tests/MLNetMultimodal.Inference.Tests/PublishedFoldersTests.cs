@@ -8,7 +8,7 @@ namespace MLNetMultimodal.Inference.Tests;
 /// <summary>Folders as the hub has them, from files to embeddings. The numbers of each family are checked in Parity.Tests.</summary>
 public sealed class PublishedFoldersTests
 {
-    static Dictionary<string, ReadOnlyMemory<byte>> Folder(string config, params ReadOnlySpan<(string Name, string Content)> more)
+    internal static Dictionary<string, ReadOnlyMemory<byte>> Folder(string config, params ReadOnlySpan<(string Name, string Content)> more)
     {
         var files = new Dictionary<string, ReadOnlyMemory<byte>> { ["config.json"] = Encoding.UTF8.GetBytes(config) };
         foreach (var (name, content) in more) files[name] = Encoding.UTF8.GetBytes(content);
@@ -24,7 +24,7 @@ public sealed class PublishedFoldersTests
          "max_position_embeddings":16}
         """;
 
-    static readonly Dictionary<string, ReadOnlyMemory<byte>> SentenceTransformer = Folder(Bert,
+    internal static readonly Dictionary<string, ReadOnlyMemory<byte>> SentenceTransformer = Folder(Bert,
         ("modules.json", """
             [{"idx":0,"path":"","type":"sentence_transformers.models.Transformer"},
              {"idx":1,"path":"1_Pooling","type":"sentence_transformers.models.Pooling"}]
@@ -51,6 +51,34 @@ public sealed class PublishedFoldersTests
     }
 
     [Fact]
+    public void The_default_prompt_of_sentence_transformers_stands_before_every_text()
+    {
+        Dictionary<string, ReadOnlyMemory<byte>> With(string prompts, string pooling = """{"pooling_mode_mean_tokens":true}""") => new(SentenceTransformer)
+        {
+            ["config_sentence_transformers.json"] = Encoding.UTF8.GetBytes(prompts),
+            ["1_Pooling/config.json"] = Encoding.UTF8.GetBytes(pooling),
+        };
+        const string Query = """{"prompts":{"query":"dog a ","other":"cat"},"default_prompt_name":"query"}""";
+        using MultimodalModel plain = Tiny.Load(SentenceTransformer), prompted = Tiny.Load(With(Query)),
+            named = Tiny.Load(With("""{"prompts":{"query":"dog a "},"default_prompt_name":null}""")),
+            unpooled = Tiny.Load(With(Query, """{"pooling_mode_mean_tokens":true,"include_prompt":false}"""));
+        Assert.Equal([2, 6, 4, 5, 3], prompted.Texts.Encode("cat"));
+        Assert.Equal(plain.EmbedTexts(["dog a cat"])[0], prompted.EmbedTexts(["cat"])[0]);
+        Assert.Equal(plain.EmbedTexts(["cat"])[0], named.EmbedTexts(["cat"])[0]);
+        Assert.True(Difference.Max(prompted.EmbedTexts(["cat"])[0], unpooled.EmbedTexts(["cat"])[0]) > 1e-3);
+
+        // Of [CLS] dog a cat [SEP] the last two are pooled.
+        float[] tokens = plain.Run(new Dictionary<string, TensorData>
+        {
+            ["input_ids"] = TensorData.From(new long[] { 2, 6, 4, 5, 3 }, 1, 5),
+            ["attention_mask"] = TensorData.From(new long[] { 1, 1, 1, 1, 1 }, 1, 5),
+        })["last_hidden_state"].ToSingles();
+        double[] sum = [.. Enumerable.Range(0, 24).Select(d => (double)tokens[3 * 24 + d] + tokens[4 * 24 + d])];
+        double length = Math.Sqrt(sum.Sum(v => v * v));
+        Assert.True(Difference.Max([.. sum.Select(v => (float)(v / length))], unpooled.EmbedTexts(["cat"])[0]) < 1e-6);
+    }
+
+    [Fact]
     public void Padding_of_a_batch_changes_nothing()
     {
         using MultimodalModel model = Tiny.Load(SentenceTransformer);
@@ -61,8 +89,7 @@ public sealed class PublishedFoldersTests
         Assert.True(Difference.Max(embeds.AsSpan(0, 24), model.EmbedTexts(["a"])[0]) < 1e-6);
     }
 
-    [Fact]
-    public void Siglip_fills_texts_up()
+    internal static Dictionary<string, ReadOnlyMemory<byte>> Siglip()
     {
         var files = Folder($$"""
             {"model_type":"siglip","vision_config":{"hidden_size":24,"intermediate_size":32,"num_hidden_layers":1,"num_attention_heads":3,"image_size":16,"patch_size":8},
@@ -72,7 +99,13 @@ public sealed class PublishedFoldersTests
              "do_normalize":true,"image_mean":[0.5,0.5,0.5],"image_std":[0.5,0.5,0.5],"image_processor_type":"SiglipImageProcessor","processor_class":"SiglipProcessor"}
             """));
         foreach (var (name, content) in Tiny.Tokenizer.Files) files[name] = content;
-        using MultimodalModel model = Tiny.Load(files);
+        return files;
+    }
+
+    [Fact]
+    public void Siglip_fills_texts_up()
+    {
+        using MultimodalModel model = Tiny.Load(Siglip());
         Assert.Equal(7, model.Texts.ContextLength);
         float[][] embeds = model.EmbedTexts(["a cat", "a photo of a dog"]);
         Assert.Equal(embeds[0], model.EmbedTexts(["a cat"])[0]);

@@ -38,6 +38,26 @@ public sealed class ZeroShotPromptsTests : IDisposable
         Assert.Contains(reason, error.Message, StringComparison.Ordinal);
     }
 
+    [Fact]
+    public void Some_of_the_classes_can_be_chosen_but_no_others()
+    {
+        Write("cat\ndog\nbird", "a {c}");
+        ZeroShotPrompts chosen = ZeroShotPrompts.Load(_folder.FullName).Choose(["bird", "cat"]);
+        Assert.Equal(["bird", "cat"], chosen.Labels);
+        Assert.Equal((_folder.FullName, "a {}"), (chosen.Source, chosen.Templates[0]));
+        string message = Assert.Throws<ArgumentException>(() => ZeroShotPrompts.Load(_folder.FullName).Choose(["cat", "zebra"])).Message;
+        Assert.Contains("'zebra'", message, StringComparison.Ordinal);
+        Assert.Contains("cat, dog, bird", message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Prompts_of_a_program_say_so()
+    {
+        ZeroShotPrompts prompts = ZeroShotPrompts.Of(["cat"]);
+        Assert.Equal(("options", ZeroShotPrompts.DefaultTemplate), (prompts.Source, Assert.Single(prompts.Templates)));
+        Assert.Equal(["dog"], ZeroShotPrompts.Of(null, ["the {}"]).Choose(["dog"]).Labels);
+    }
+
     void Write(string? labels, string templates)
     {
         if (labels is not null) File.WriteAllText(Path.Combine(_folder.FullName, ZeroShotPrompts.LabelsFile), labels);

@@ -24,9 +24,10 @@ public sealed class ClassifyCommandTests(ToolFixture fixture)
             Assert.Equal(scores.Values.Max(), row.GetProperty("score").GetSingle());
         }
         string[] errors = result.Errors.Split('\n', StringSplitOptions.RemoveEmptyEntries);
-        Assert.Equal(2, errors.Length);
-        Assert.Contains(fixture.Broken, errors[0]);
-        Assert.Contains(fixture.At("missing.png"), errors[1]);
+        Assert.Equal(3, errors.Length);
+        Assert.Equal("prompts (options): a {} | the {}", errors[0]);
+        Assert.Contains(fixture.Broken, errors[1]);
+        Assert.Contains(fixture.At("missing.png"), errors[2]);
     }
 
     [Fact]
@@ -55,7 +56,9 @@ public sealed class ClassifyCommandTests(ToolFixture fixture)
         File.WriteAllText(Path.Combine(folder, "classnames.txt"), "red\nblue\n");
         File.WriteAllText(Path.Combine(folder, "zeroshot_classification_templates.txt"), "a {c} thing\n{c}\n");
         string[] classify = ["classify", "--model", fixture.Model, "--format", "json", fixture.Picture("red", 0)];
-        string fromFiles = (await Tool.Run([.. classify, "--prompts", folder])).Expect(0).Output;
+        ToolResult ofFiles = (await Tool.Run([.. classify, "--prompts", folder])).Expect(0);
+        Assert.Contains($"prompts ({folder}): a {{}} thing | {{}}", ofFiles.Errors);
+        string fromFiles = ofFiles.Output;
         Assert.Equal((await Tool.Run([.. classify, "--labels", "red,blue", "--template", "a {} thing", "--template", "{}"])).Expect(0).Output, fromFiles);
         ToolResult both = (await Tool.Run([.. classify, "--prompts", folder, "--template", "{}"])).Expect(2);
         Assert.Contains("not both", both.Errors);

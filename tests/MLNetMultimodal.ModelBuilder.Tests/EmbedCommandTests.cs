@@ -1,8 +1,10 @@
 using System.Buffers.Binary;
+using System.Diagnostics;
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
 using System.Text.RegularExpressions;
+using Parquet;
 
 namespace MLNetMultimodal.ModelBuilder.Tests;
 
@@ -32,6 +34,56 @@ public sealed partial class EmbedCommandTests(ToolFixture fixture)
         (int[] shape, float[] values) = ReadNpy(File.ReadAllBytes(npy));
         Assert.Equal([rows.Length, ToolFixture.EmbeddingWidth], shape);
         Assert.Equal(embeddings.SelectMany(e => e), values);
+    }
+
+    [Fact]
+    public async Task Parquet_holds_the_same_rows()
+    {
+        string file = fixture.At("out", "embeddings.parquet");
+        string[] arguments = ["embed", "--model", fixture.Model, "--image", fixture.Pictures, "--text", "a photo", "a thing"];
+        JsonElement[] rows = (await Tool.Run(arguments)).Expect(0).Rows;
+        Assert.Equal("", (await Tool.Run([.. arguments, "--format", "parquet", "--output", file])).Expect(0).Output);
+        await using ParquetReader reader = await ParquetReader.CreateAsync(file);
+        Assert.Equal(["modality", "input", "embedding/list/element"], reader.Schema.DataFields.Select(f => f.Path.ToString()));
+        using ParquetRowGroupReader group = reader.OpenRowGroupReader(0);
+        Assert.Equal((1, rows.Length), (reader.RowGroupCount, (int)group.RowCount));
+        string?[] modalities = new string?[rows.Length], inputs = new string?[rows.Length];
+        await group.ReadAsync(reader.Schema.DataFields[0], modalities.AsMemory());
+        await group.ReadAsync(reader.Schema.DataFields[1], inputs.AsMemory());
+        int length = rows.Length * ToolFixture.EmbeddingWidth;
+        (float[] values, int[] defined, int[] repeated) = (new float[length], new int[length], new int[length]);
+        await group.ReadRawAsync(reader.Schema.DataFields[2], values.AsMemory(), defined.AsMemory(), repeated.AsMemory(), default);
+        Assert.Equal(rows.Select(r => r.GetProperty("modality").GetString()), modalities);
+        Assert.Equal(rows.Select(r => r.GetProperty("input").GetString()), inputs);
+        Assert.Equal(rows.SelectMany(r => r.GetProperty("embedding").EnumerateArray().Select(v => v.GetSingle())), values);
+        Assert.Equal(Enumerable.Range(0, length).Select(i => i % ToolFixture.EmbeddingWidth == 0 ? 0 : 1), repeated);
+    }
+
+    [Fact]
+    public async Task Lists_come_from_files_and_standard_input()
+    {
+        string list = fixture.At("texts.txt");
+        File.WriteAllText(list, "a red thing\n\n--model\n");
+        using Process process = Tool.Start("embed", "--model", fixture.Model, "--images-from", "-", "--texts-from", list);
+        Task<string> errors = process.StandardError.ReadToEndAsync();
+        for (int i = 0; i < 100; i++) await process.StandardInput.WriteLineAsync(fixture.Picture(i % 2 == 0 ? "red" : "blue", i % 5));
+        await process.StandardInput.WriteLineAsync(fixture.At("pictures", "blue"));
+        process.StandardInput.Close();
+        JsonElement[] rows = (await Tool.Finish(process, errors)).Expect(0).Rows;
+        Assert.Equal(100 + ToolFixture.PicturesPerClass + 2, rows.Length);
+        Assert.Equal(fixture.Picture("blue", 3), rows[3].GetProperty("input").GetString());
+        Assert.Equal(["a red thing", "--model"], rows[^2..].Select(r => r.GetProperty("input").GetString()));
+        static string Embedding(JsonElement row) => row.GetProperty("embedding").GetRawText();
+        Assert.Equal(Embedding(rows[2]), Embedding(rows[12]));
+        Assert.NotEqual(Embedding(rows[2]), Embedding(rows[3]));
+    }
+
+    [Fact]
+    public async Task Wrong_usage_is_told()
+    {
+        (await Tool.Run("embed", "--model", fixture.Model, "--images-from", "-", "--texts-from", "-")).Expect(2);
+        (await Tool.Run("embed", "--model", fixture.Model, "--text", "a", "--format", "parquet")).Expect(2);
+        (await Tool.Run("embed", "--model", fixture.Model)).Expect(2);
     }
 
     [Fact]

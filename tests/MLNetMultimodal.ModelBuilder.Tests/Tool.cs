@@ -35,19 +35,31 @@ public static class Tool
 {
     static readonly TimeSpan Limit = TimeSpan.FromMinutes(5);
 
-    public static async Task<ToolResult> Run(params string[] arguments)
+    public static Task<ToolResult> Run(params string[] arguments) => Run(environment: [], arguments);
+
+    /// <summary>The same with variables of the environment.</summary>
+    public static async Task<ToolResult> Run((string Name, string Value)[] environment, params string[] arguments)
     {
-        using Process process = Start(arguments);
+        using Process process = Start(environment, arguments);
+        process.StandardInput.Close();
         Task<string> errors = process.StandardError.ReadToEndAsync();
         return await Finish(process, errors);
     }
 
-    /// <summary>Starts a run; both streams are the caller's to read.</summary>
-    public static Process Start(params string[] arguments)
+    /// <summary>Starts a run; its streams are the caller's to write and read.</summary>
+    public static Process Start(params string[] arguments) => Start(environment: [], arguments);
+
+    static Process Start((string Name, string Value)[] environment, string[] arguments)
     {
-        var start = new ProcessStartInfo("dotnet") { RedirectStandardOutput = true, RedirectStandardError = true };
+        var start = new ProcessStartInfo("dotnet")
+        {
+            RedirectStandardInput = true,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        };
         start.ArgumentList.Add(Path.Combine(AppContext.BaseDirectory, "mlnet-multimodal.dll"));
         foreach (string argument in arguments) start.ArgumentList.Add(argument);
+        foreach (var (name, value) in environment) start.Environment[name] = value;
         return Process.Start(start)!;
     }
 

@@ -38,8 +38,8 @@ public sealed class TrainCommandTests(ToolFixture fixture)
         string[] evaluate = ["evaluate", "--model", output, "--data", manifest, "--label-field", "colour"];
         ToolResult retrieval = await Tool.Run([.. evaluate, "--retrieval", "--format", "json"]);
         JsonElement both = Assert.Single(retrieval.Expect(0).Rows);
-        foreach (string direction in (string[])["imageToText", "textToImage"])
-            Assert.Equal(1, both.GetProperty(direction).GetProperty("recallAt1").GetDouble());
+        foreach (string direction in (string[])["image_to_text", "text_to_image"])
+            Assert.Equal(1, both.GetProperty(direction).GetProperty("recall_at1").GetDouble());
         string table = (await Tool.Run([.. evaluate, "--labels", "red,blue"])).Expect(0).Output;
         Assert.Contains("a photo of a {}.", table);
     }

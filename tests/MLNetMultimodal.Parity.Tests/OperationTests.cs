@@ -79,7 +79,7 @@ public sealed class Operation(string name) : IProgram
         new("x", ElementType.Float32, Batch, Length, Width), new("y", ElementType.Float32, Batch, Length, Width),
         new("row", ElementType.Float32, Width), new("one", ElementType.Float32, Batch, 1, Width),
         new("open", ElementType.Float32, Batch, Keys, Length, Width),
-        new("image", ElementType.Float32, Batch, Channels, Edge, Edge),
+        new("image", ElementType.Float32, Batch, Channels, Edge, Edge), new("signal", ElementType.Float32, Batch, Channels, Length),
         new("wide", ElementType.Float32, Batch, Channels, Keys, Length), new("ids", ElementType.Int64, Batch, Length),
         new("index", ElementType.Int64, Batch), new("q", ElementType.Float32, Batch, Heads, Length, 3),
         new("k", ElementType.Float32, Batch, Heads, Keys, 3), new("v", ElementType.Float32, Batch, Heads, Keys, 5),
@@ -93,7 +93,7 @@ public sealed class Operation(string name) : IProgram
     static readonly Dictionary<string, string> InputsOf = new[]
     {
         "Parameter:x", "Linear:x", "Linear without bias:x", "Linear, weights given:x", "Linear, packed weights:x",
-        "Embedding:ids", "LayerNorm:x", "RmsNorm:x", "GroupNorm:image", "GroupNorm, open size:wide", "Conv2d:image",
+        "Embedding:ids", "LayerNorm:x", "LayerNorm without weights:x", "RmsNorm:x", "GroupNorm:image", "GroupNorm, open size:wide", "Conv2d:image",
         "Conv2d, stride and padding:image", "Conv2d, groups without bias:image", "Attention:q k v",
         "Attention, causal:q k v", "Attention, keep:q k v keep", "Attention, keep pairs:q k v keepPairs",
         "Attention, keep heads:q k v keepHeads", "Attention, bias:q k v bias", "Attention, bias of heads:q k v biasHeads",
@@ -101,17 +101,20 @@ public sealed class Operation(string name) : IProgram
         "Attention, causal bias:q k v bias", "Attention, keep and bias:q k v keep bias",
         "Attention, all:q k v keepHeads bias", "Attention twice, all:q k v keep bias", "AttentionWeights:q k",
         "AttentionWeights, causal keep:q k keep", "AttentionWeights, all:q k keepPairs biasHeads", "SplitHeads:x",
-        "MergeHeads:q", "Gelu:x", "GeluTanh:x", "QuickGelu:x", "Relu:x", "Silu:x", "Tanh:x", "Sigmoid:x", "Add:x y",
+        "MergeHeads:q", "Gelu:x", "GeluTanh:x", "QuickGelu:x", "Relu:x", "Silu:x", "Tanh:x", "Sigmoid:x", "Elu:x", "Add:x y",
         "Add, broadcast:x row", "Add number:x", "Subtract:x y", "Subtract, broadcast:one x", "Multiply:x y",
         "Multiply number:x", "Divide:x y", "Exp:x", "Equal:ids", "Not:condition", "Where:condition x y", "Where, broadcast:condition x row",
         "MatMul:k v", "MatMul, broadcast:x", "Softmax:x", "Softmax, middle:x", "L2Normalize:x", "L2Normalize zeros:x",
-        "Mean:x", "Mean, kept:x", "Sum:x", "Sum, kept:x", "ArgMax ids:ids", "ArgMax flags:flags", "ArgMax floats:x",
+        "Mean:x", "Mean, kept:x", "Sum:x", "Sum, kept:x", "Max:x", "CumulativeSum:x", "ArgMax ids:ids", "ArgMax flags:flags", "ArgMax floats:x",
         "ArgMax none:ids", "Rearrange, merge:image", "Rearrange, split:x", "Rearrange, transpose:x",
         "Rearrange, two open merges:open", "Rearrange, open merge in front:open", "Rearrange, split batch:ids",
         "Rearrange, split and merge open:open", "Rearrange, nothing:x", "Concat:x y", "Concat last:x y",
         "Concat lengths:x one", "Slice:x", "Slice, open end:x", "Slice, from the end:x", "SliceLike:x",
         "SliceLike, same:x y", "RepeatBatch:x", "RepeatBatch, open:x ids", "RepeatBatch, number:x", "PickToken:x index",
-        "PatchDropout:x",
+        "PatchDropout:x", "Embedding, table given:ids", "Conv1d:signal", "Conv1d, groups and dilation:signal",
+        "Conv1d, strides without bias:signal", "ConvTranspose1d:signal", "ConvTranspose1d, gaps without bias:signal",
+        "Pad with zeros:signal", "Pad to a multiple:signal", "Pad by reflection:signal", "Pad by reflection, to a multiple:signal",
+        "Pad by nothing:signal", "Lstm:x", "Lstm, two layers:x",
     }.Select(c => c.Split(':')).ToDictionary(c => c[0], c => c[1]);
 
     public static IEnumerable<string> Names => InputsOf.Keys;
@@ -126,7 +129,7 @@ public sealed class Operation(string name) : IProgram
         T result = name.StartsWith("Attention", StringComparison.Ordinal) ? Attend(ops, inputs)
             : name.StartsWith("Rearrange", StringComparison.Ordinal) ? Rearrange(ops, first)
             : Enum.TryParse(name, out Activation activation) ? ops.Activate(first, activation)
-            : WithWeights(ops, first) ?? OverAxes(ops, first, inputs.GetValueOrDefault(Inputs[^1].Name)!) ?? ElementByElement(ops, first, inputs);
+            : OverTime(ops, first) ?? WithWeights(ops, first) ?? OverAxes(ops, first, inputs.GetValueOrDefault(Inputs[^1].Name)!) ?? ElementByElement(ops, first, inputs);
         return [("result", result)];
     }
 
@@ -160,7 +163,9 @@ public sealed class Operation(string name) : IProgram
         "Linear, weights given" => ops.Linear(x, ops.Parameter("matrix", default, 3, Width), ops.Parameter("offset", default, 3)),
         "Linear, packed weights" => ops.Linear(x, ops.Slice(ops.Parameter("matrix", default, 9, Width), 0, 3, 6), null),
         "Embedding" => ops.Embedding(x, "table", Vocabulary, 3),
+        "Embedding, table given" => ops.Embedding(x, ops.Parameter("matrix", default, Vocabulary, 3)),
         "LayerNorm" => ops.LayerNorm(x, "norm", 1e-5f),
+        "LayerNorm without weights" => ops.LayerNorm(x, 1e-5f),
         "RmsNorm" => ops.RmsNorm(x, "norm", 1e-6f),
         "GroupNorm" or "GroupNorm, open size" => ops.GroupNorm(x, "norm", 2, 1e-5f),
         "Conv2d" => ops.Conv2d(x, "conv", new(Channels, 6, 3)),
@@ -172,6 +177,28 @@ public sealed class Operation(string name) : IProgram
         "MatMul, broadcast" => ops.MatMul(x, ops.Parameter("matrix", default, Width, 3)),
         _ => null,
     };
+
+    T? OverTime<T>(ITensorOps<T> ops, T x) where T : class
+    {
+        T Kernel(params ReadOnlySpan<int> shape) => ops.Parameter("kernel", default, shape);
+        T Offset(int width) => ops.Parameter("offset", default, width);
+        return name switch
+        {
+            "Conv1d" => ops.Conv1d(x, Kernel(6, Channels, 3), Offset(6), new(Channels, 6, 3, Padding: 1)),
+            "Conv1d, groups and dilation" => ops.Conv1d(x, Kernel(6, 2, 3), Offset(6), new(Channels, 6, 3, Dilation: 2, Groups: 2, Padding: 3)),
+            "Conv1d, strides without bias" => ops.Conv1d(x, Kernel(3, Channels, 4), null, new(Channels, 3, 4, Stride: 2, Padding: 2)),
+            "ConvTranspose1d" => ops.ConvTranspose1d(x, Kernel(Channels, 3, 4), Offset(3), 2),
+            "ConvTranspose1d, gaps without bias" => ops.ConvTranspose1d(x, Kernel(Channels, 2, 2), null, 3),
+            "Pad with zeros" => ops.Pad(x, new(2, 1)),
+            "Pad to a multiple" => ops.Pad(x, new(1, 2, Multiple: 3)),
+            "Pad by reflection" => ops.Pad(x, new(3, 2, Reflects: true)),
+            "Pad by reflection, to a multiple" => ops.Pad(x, new(4, 0, 3, Reflects: true)),
+            "Pad by nothing" => ops.Pad(x, default(Padding1d) with { Multiple = 1 }),
+            "Lstm" => ops.Lstm(x, "lstm", Width, 3, 1),
+            "Lstm, two layers" => ops.Lstm(x, "lstm", Width, 4, 2),
+            _ => null,
+        };
+    }
 
     T? OverAxes<T>(ITensorOps<T> ops, T x, T last) where T : class => name switch
     {
@@ -185,6 +212,8 @@ public sealed class Operation(string name) : IProgram
         "Mean, kept" => ops.Mean(x, -1, keepDims: true),
         "Sum" => ops.Sum(x, -1),
         "Sum, kept" => ops.Sum(x, 1, keepDims: true),
+        "Max" => ops.Max(x, 1),
+        "CumulativeSum" => ops.CumulativeSum(x, 1),
         "ArgMax ids" or "ArgMax flags" => ops.ArgMax(x, 1),
         "ArgMax floats" => ops.ArgMax(x, -1),
         "ArgMax none" => ops.ArgMax(ops.Equal(x, -1), 1),

@@ -82,11 +82,16 @@ public sealed class Oracle(IReadOnlyDictionary<string, TensorData> weights) : IT
         return OracleTensor.Of([.. ids.Shape, width], i => table.At((int)ids.At(i[..^1]), i[^1]));
     }
 
-    public OracleTensor LayerNorm(OracleTensor x, Name name, float epsilon)
+    public OracleTensor Embedding(OracleTensor ids, OracleTensor table) =>
+        OracleTensor.Of([.. ids.Shape, table.Shape[1]], i => table.At((int)ids.At(i[..^1]), i[^1]));
+
+    public OracleTensor LayerNorm(OracleTensor x, Name name, float epsilon) =>
+        Add(Multiply(LayerNorm(x, epsilon), Weight(name / "weight")), Weight(name / "bias"));
+
+    public OracleTensor LayerNorm(OracleTensor x, float epsilon)
     {
         OracleTensor centred = Subtract(x, Mean(x, -1, keepDims: true));
-        OracleTensor scale = Map(Mean(Multiply(centred, centred), -1, keepDims: true), v => 1 / Math.Sqrt(v + epsilon));
-        return Add(Multiply(Multiply(centred, scale), Weight(name / "weight")), Weight(name / "bias"));
+        return Multiply(centred, Map(Mean(Multiply(centred, centred), -1, keepDims: true), v => 1 / Math.Sqrt(v + epsilon)));
     }
 
     public OracleTensor RmsNorm(OracleTensor x, Name name, float epsilon) =>
@@ -133,6 +138,77 @@ public sealed class Oracle(IReadOnlyDictionary<string, TensorData> weights) : IT
         });
     }
 
+    public OracleTensor Conv1d(OracleTensor x, OracleTensor weight, OracleTensor? bias, Conv1dConfig c) =>
+        OracleTensor.Of([x.Shape[0], c.Out, c.OutSize(x.Shape[2])], i =>
+        {
+            double sum = bias?.At(i[1]) ?? 0;
+            int into = c.In / c.Groups, first = i[1] / (c.Out / c.Groups) * into;
+            for (int channel = 0; channel < into; channel++)
+                for (int k = 0; k < c.Kernel; k++)
+                {
+                    int t = i[2] * c.Stride - c.Padding + k * c.Dilation;
+                    if (t >= 0 && t < x.Shape[2]) sum += weight.At(i[1], channel, k) * x.At(i[0], first + channel, t);
+                }
+            return sum;
+        });
+
+    public OracleTensor ConvTranspose1d(OracleTensor x, OracleTensor weight, OracleTensor? bias, int stride)
+    {
+        int kernel = weight.Shape[2];
+        return OracleTensor.Of([x.Shape[0], weight.Shape[1], (x.Shape[2] - 1) * stride + kernel], i =>
+        {
+            double sum = bias?.At(i[1]) ?? 0;
+            for (int channel = 0; channel < x.Shape[1]; channel++)
+                for (int t = 0; t < x.Shape[2]; t++)
+                    if (i[2] - t * stride is >= 0 and var k && k < kernel) sum += x.At(i[0], channel, t) * weight.At(channel, i[1], k);
+            return sum;
+        });
+    }
+
+    public OracleTensor Pad(OracleTensor x, Padding1d padding)
+    {
+        int length = x.Shape[2], after = padding.After;
+        while ((length + after - padding.After) % padding.Multiple != 0) after++;
+        int mirror = Math.Max(length, Math.Max(padding.Before, after) + 1); // a short signal counts as followed by zeros
+        return OracleTensor.Of([x.Shape[0], x.Shape[1], length + padding.Before + after], i =>
+        {
+            int t = i[2] - padding.Before;
+            if (padding.Reflects) t = t < 0 ? -t : t >= mirror ? 2 * (mirror - 1) - t : t;
+            return t >= 0 && t < length ? x.At(i[0], i[1], t) : 0;
+        });
+    }
+
+    public OracleTensor Lstm(OracleTensor x, Name name, int inWidth, int width, int layers)
+    {
+        for (int l = 0; l < layers; l++)
+        {
+            OracleTensor wi = Weight(name / $"weight_ih_l{l}"), wh = Weight(name / $"weight_hh_l{l}");
+            OracleTensor bi = Weight(name / $"bias_ih_l{l}"), bh = Weight(name / $"bias_hh_l{l}"), input = x;
+            var states = new double[x.Shape[0], x.Shape[1], width];
+            for (int b = 0; b < x.Shape[0]; b++)
+            {
+                double[] hidden = new double[width], cell = new double[width];
+                for (int t = 0; t < x.Shape[1]; t++)
+                {
+                    double[] last = hidden;
+                    double Gate(int gate) => bi.At(gate) + bh.At(gate)
+                        + Enumerable.Range(0, wi.Shape[1]).Sum(d => wi.At(gate, d) * input.At(b, t, d))
+                        + Enumerable.Range(0, width).Sum(d => wh.At(gate, d) * last[d]);
+                    hidden = new double[width];
+                    for (int u = 0; u < width; u++)
+                    {
+                        cell[u] = Sigmoid(Gate(width + u)) * cell[u] + Sigmoid(Gate(u)) * Math.Tanh(Gate(2 * width + u));
+                        states[b, t, u] = hidden[u] = Sigmoid(Gate(3 * width + u)) * Math.Tanh(cell[u]);
+                    }
+                }
+            }
+            x = OracleTensor.Of([x.Shape[0], x.Shape[1], width], i => states[i[0], i[1], i[2]]);
+        }
+        return x;
+    }
+
+    static double Sigmoid(double x) => 1 / (1 + Math.Exp(-x));
+
     public OracleTensor Attention(OracleTensor q, OracleTensor k, OracleTensor v, Mask<OracleTensor> mask = default) => MatMul(AttentionWeights(q, k, mask), v);
 
     public OracleTensor AttentionWeights(OracleTensor q, OracleTensor k, Mask<OracleTensor> mask = default)
@@ -171,7 +247,8 @@ public sealed class Oracle(IReadOnlyDictionary<string, TensorData> weights) : IT
         Activation.Relu => Math.Max(v, 0),
         Activation.Silu => v / (1 + Math.Exp(-v)),
         Activation.Tanh => Math.Tanh(v),
-        Activation.Sigmoid => 1 / (1 + Math.Exp(-v)),
+        Activation.Sigmoid => Sigmoid(v),
+        Activation.Elu => v > 0 ? v : Math.Exp(v) - 1,
         _ => throw new NotSupportedException(kind.ToString()),
     });
 
@@ -229,6 +306,14 @@ public sealed class Oracle(IReadOnlyDictionary<string, TensorData> weights) : IT
     public OracleTensor Mean(OracleTensor x, int axis, bool keepDims = false) => Reduced(x, axis, keepDims, v => v.Average());
 
     public OracleTensor Sum(OracleTensor x, int axis, bool keepDims = false) => Reduced(x, axis, keepDims, v => v.Sum());
+
+    public OracleTensor Max(OracleTensor x, int axis) => Reduce(x, axis, v => v.Max());
+
+    public OracleTensor CumulativeSum(OracleTensor x, int axis)
+    {
+        int at = axis < 0 ? axis + x.Shape.Length : axis;
+        return OracleTensor.Of(x.Shape, i => Enumerable.Range(0, i[at] + 1).Sum(k => x.At([.. i[..at], k, .. i[(at + 1)..]])));
+    }
 
     static OracleTensor Reduced(OracleTensor x, int axis, bool keepDims, Func<double[], double> f) =>
         keepDims ? KeepAxis(x, axis, Reduce(x, axis, f)) : Reduce(x, axis, f);

@@ -1,6 +1,8 @@
 using System.Text;
 using System.Text.Json;
 using Microsoft.ML;
+using MLNetMultimodal.Inference;
+using MLNetMultimodal.Inference.Onnx;
 using MLNetMultimodal.Models.Checkpoints;
 using MLNetMultimodal.Models.Families;
 using MLNetMultimodal.Models.Ops;
@@ -166,6 +168,42 @@ public sealed class FineTuningTests : IDisposable
         Assert.Equal(whole, _folder.Weights(options, _train));
     }
 
+    // Only the adapters are in a checkpoint: on another base they would be nonsense.
+    [Theory, InlineData("model.safetensors"), InlineData("tokenizer.json"), InlineData("preprocessor_config.json"), InlineData("config.json")]
+    public void A_base_that_was_replaced_is_not_gone_on_from(string file)
+    {
+        ContrastiveOptions options = _tuning with { FineTuning = new() { Lora = new() { Rank = 2 } }, Checkpoints = _folder.At("c") };
+        using var stop = new CancellationTokenSource();
+        _folder.Fit(options with { Cancellation = stop.Token, Progress = new OnStep(_ => stop.Cancel()) }, _train).Dispose();
+
+        string path = _folder.At($"base/{file}");
+        byte[] before = File.ReadAllBytes(path);
+        File.WriteAllBytes(path, Replaced(file, before));
+        var e = Assert.Throws<InvalidOperationException>(() => _folder.Fit(options, _train));
+        Assert.Contains(_folder.At("base"), e.Message, StringComparison.Ordinal);
+        Assert.Contains("goes on from another model", e.Message, StringComparison.Ordinal);
+        File.WriteAllBytes(path, before);
+        _folder.Fit(options, _train).Dispose();
+    }
+
+    static byte[] Replaced(string file, byte[] before)
+    {
+        if (file == "model.safetensors")
+        {
+            before = [.. before];
+            before[^1] ^= 1; // the sign or the last bit of one weight
+            return before;
+        }
+        string text = Encoding.UTF8.GetString(before), changed = file switch
+        {
+            "tokenizer.json" => text + "\n",
+            "preprocessor_config.json" => text.Replace("\"resample\": 3", "\"resample\": 2", StringComparison.Ordinal),
+            _ => text.Replace("quick_gelu", "gelu", StringComparison.Ordinal),
+        };
+        Assert.NotEqual(text, changed);
+        return Encoding.UTF8.GetBytes(changed);
+    }
+
     [Fact]
     public void Random_weights_cannot_be_frozen()
     {
@@ -205,7 +243,6 @@ public sealed class FineTuningTests : IDisposable
     [InlineData("""{"peft_type":"LORA","use_dora":true,"target_modules":["x"]}""", "use_dora")]
     [InlineData("""{"peft_type":"LORA","init_lora_weights":"pissa","target_modules":["x"]}""", "pissa")]
     [InlineData("""{"peft_type":"LORA","rank_pattern":{"x":4},"target_modules":["x"]}""", "rank_pattern")]
-    [InlineData("""{"peft_type":"LORA","modules_to_save":["y"],"target_modules":["x"]}""", "modules_to_save")]
     public void Other_adapters_are_refused(string config, string named) =>
         Assert.Contains(named, Assert.Throws<NotSupportedException>(() => Adapter(config)).Message, StringComparison.Ordinal);
 
@@ -227,7 +264,43 @@ public sealed class FineTuningTests : IDisposable
         LoraAdapter sound = Adapter(Sound, (A, 2, 4), (B, 5, 2));
         Assert.Contains("[4, 5]", Assert.Throws<InvalidDataException>(() =>
             sound.Merge(new Dictionary<string, TensorData> { ["x.weight"] = TensorData.From(new float[20], 4, 5) })).Message, StringComparison.Ordinal);
-        Assert.Contains("'x'", Assert.Throws<InvalidDataException>(() => sound.Merge(new Dictionary<string, TensorData>())).Message, StringComparison.Ordinal);
+        Assert.Contains("x.weight [5, 4]", Assert.Throws<InvalidDataException>(() => sound.Merge(new Dictionary<string, TensorData>())).Message,
+            StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Modules_that_were_trained_as_a_whole_stand_in_place_of_those_of_the_model()
+    {
+        const string config = """{"peft_type":"LORA","r":2,"target_modules":["x"],"modules_to_save":["head"]}""", head = "base_model.model.text.head.proj.weight";
+        LoraAdapter adapter = Adapter(config, (A, 2, 4), (B, 5, 2), (head, 2, 3));
+        var weights = new Dictionary<string, TensorData>
+        {
+            ["x.weight"] = TensorData.From(new float[20], 5, 4),
+            ["text.head.proj.weight"] = TensorData.From([1f, 2f, 3f, 4f, 5f, 6f], 2, 3),
+            ["other"] = TensorData.From([1f], 1),
+        };
+        foreach (LoraAdapter read in new[] { adapter, LoraAdapter.Load(ModelFiles.FromMemory("adapter", adapter.ToFiles())) })
+        {
+            IReadOnlyDictionary<string, TensorData> merged = read.Merge(weights);
+            Assert.Equal(new float[6], merged["text.head.proj.weight"].ToSingles());
+            Assert.Same(weights["other"], merged["other"]);
+            Assert.Contains("text.head.proj.weight", Assert.Throws<InvalidOperationException>(() => read.Unmerge(merged)).Message, StringComparison.Ordinal);
+        }
+        weights["text.head.proj.weight"] = TensorData.From([1f], 1);
+        Assert.Contains("text.head.proj.weight [2, 3], which is [1]", Assert.Throws<InvalidDataException>(() => adapter.Merge(weights)).Message,
+            StringComparison.Ordinal);
+        Assert.Contains("base_model.model.body.weight",
+            Assert.Throws<NotSupportedException>(() => Adapter(config, ("base_model.model.body.weight", 2, 3))).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_folder_of_recorded_graphs_cannot_be_trained()
+    {
+        string folder = _folder.At("graphs");
+        using (MultimodalModel model = MultimodalModel.Load(_folder.At("base"))) OnnxExport.Write(model, folder, OnnxDtype.Fp32);
+        var e = Assert.Throws<NotSupportedException>(() => Changed(new(), _tuning with { Initialize = folder }));
+        Assert.Contains("onnx/model.onnx", e.Message, StringComparison.Ordinal);
+        Assert.Contains("cannot be trained", e.Message, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Exports the starter model and opens it in Transformers.js. Prints a line per check that begins with PASS or FAIL.
+# Exports the starter model and small encoders and opens them in Transformers.js. Prints a line per check that begins with PASS or FAIL.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -24,4 +24,15 @@ tool tokenize --model "$model" --format json --text "${texts[@]}" "$long" > "$sc
 tool embed --model "$model" --image "$scratch/pictures" --text "${texts[@]}" > "$scratch/embeddings.json"
 tool classify --model "$model" --labels "bag,dress,sneaker,ankle boot" --template "a photo of a {}." --format json \
   "$scratch/pictures" > "$scratch/classes.json"
-node "$cache/check.mjs" "$scratch/models" starter "$scratch"
+status=0
+node "$cache/check.mjs" "$scratch/models" starter "$scratch" || status=1
+
+node "$cache/encoder-folders.mjs" "$scratch/encoders"
+for encoder in text image; do
+  tool export --model "$scratch/encoders/$encoder" --output "$scratch/models/$encoder" --dtype fp32 q8 int8
+done
+tool tokenize --model "$scratch/encoders/text" --format json --text "${texts[@]}" > "$scratch/text-tokens.json"
+tool embed --model "$scratch/encoders/text" --text "${texts[@]}" > "$scratch/text-embeddings.json"
+tool embed --model "$scratch/encoders/image" --image "$scratch/pictures" > "$scratch/image-embeddings.json"
+node "$cache/encoders.mjs" "$scratch/models" "$scratch" || status=1
+exit $status

@@ -1,7 +1,8 @@
 namespace MLNetMultimodal.Inference.Onnx;
 
-/// <summary>How the weights of an exported graph are stored. Inputs and outputs are 32-bit floats with each. The names are those
-/// of Transformers.js, which finds the files by their suffixes.</summary>
+/// <summary>How the weights of a graph are stored. Inputs and outputs are 32-bit floats with each. The names are those of
+/// Transformers.js, which finds the files by their suffixes; they stand in the order of preference.
+/// <see cref="OnnxExport.Dtypes"/> are written here, the others are read from published folders.</summary>
 public enum OnnxDtype
 {
     /// <summary>32-bit floats; <c>model.onnx</c>.</summary>
@@ -18,4 +19,17 @@ public enum OnnxDtype
 
     /// <summary>The same graph as <see cref="Q8"/>; <c>model_int8.onnx</c>.</summary>
     Int8,
+
+    /// <summary>Dynamic quantisation with unsigned 8-bit integers; <c>model_uint8.onnx</c>.</summary>
+    Uint8,
+
+    /// <summary>4-bit integers in blocks with a scale each (<c>MatMulNBits</c>); <c>model_q4.onnx</c>.</summary>
+    Q4,
+
+    /// <summary><see cref="Q4"/>, and 16-bit floats for the rest; <c>model_q4f16.onnx</c>.</summary>
+    Q4F16,
+
+    /// <summary>4-bit floats in blocks (<c>MatMulBnb4</c>: Dettmers et al. 2023, arXiv:2305.14314);
+    /// <c>model_bnb4.onnx</c>.</summary>
+    Bnb4,
 }

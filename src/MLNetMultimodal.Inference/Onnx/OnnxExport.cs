@@ -11,19 +11,25 @@ public static class OnnxExport
 {
     const string Graphs = "onnx/", Preprocessor = "preprocessor_config.json", ModelCard = "README.md";
 
+    /// <summary>What is written: 32-bit floats, 16-bit floats, 8-bit integers under two names.</summary>
+    public static IReadOnlyList<OnnxDtype> Dtypes { get; } = [OnnxDtype.Fp32, OnnxDtype.Fp16, OnnxDtype.Q8, OnnxDtype.Int8];
+
     /// <summary>Exports a model. The folder appears whole or not at all.</summary>
     /// <param name="model">The model.</param>
     /// <param name="folder">The folder to write; an earlier export there is replaced.</param>
     /// <param name="dtypes">How weights are stored; each gives files of its own.</param>
     /// <returns>The files written, relative to <paramref name="folder"/>, with <c>/</c>, in ordinal order.</returns>
-    /// <exception cref="ArgumentException"><paramref name="dtypes"/> is empty.</exception>
+    /// <exception cref="ArgumentException"><paramref name="dtypes"/> is empty, or not of <see cref="Dtypes"/>.</exception>
     /// <exception cref="IOException">The folder holds something other than an earlier export.</exception>
     /// <exception cref="FileNotFoundException">The model's folder lacks its preprocessing or tokenizer.</exception>
-    /// <exception cref="NotSupportedException">The tokenizer has no tokenizer.json.</exception>
+    /// <exception cref="NotSupportedException">The tokenizer has no tokenizer.json, or the model's folder holds graphs
+    /// only.</exception>
     /// <exception cref="InvalidDataException">A weight is too large for 16 bits.</exception>
     public static IReadOnlyList<string> Write(MultimodalModel model, string folder, params IReadOnlyList<OnnxDtype> dtypes)
     {
         if (dtypes.Count == 0) throw new ArgumentException("at least one dtype must be given.", nameof(dtypes));
+        if (dtypes.FirstOrDefault(d => !Dtypes.Contains(d), OnnxDtype.Fp32) is var other and not OnnxDtype.Fp32)
+            throw new ArgumentException($"{other} is not written; {string.Join(", ", Dtypes)} are.", nameof(dtypes));
         string target = Path.GetFullPath(folder).TrimEnd(Path.DirectorySeparatorChar);
         RequireReplaceable(target, folder);
         Dictionary<string, ReadOnlyMemory<byte>> texts = TextFiles(model);
@@ -45,21 +51,25 @@ public static class OnnxExport
     }
 
     /// <summary>What Transformers.js puts behind a graph's name.</summary>
-    static string Suffix(OnnxDtype dtype) => dtype switch
+    internal static string Suffix(OnnxDtype dtype) => dtype switch
     {
         OnnxDtype.Fp32 => "",
         OnnxDtype.Fp16 => "_fp16",
         OnnxDtype.Q8 => "_quantized",
         OnnxDtype.Int8 => "_int8",
+        OnnxDtype.Uint8 => "_uint8",
+        OnnxDtype.Q4 => "_q4",
+        OnnxDtype.Q4F16 => "_q4f16",
+        OnnxDtype.Bnb4 => "_bnb4",
         _ => throw new ArgumentOutOfRangeException(nameof(dtype), dtype, "is no dtype."),
     };
 
     /// <summary>The graphs of a model, one after the other.</summary>
     internal static IEnumerable<OnnxModel> Record(MultimodalModel model, OnnxDtype dtype)
     {
-        IProgram full = model.Definition.Full;
+        IProgram full = model.Definition.Full, whole = model.Definition.Exported;
         return model.Definition.Graphs is { } graphs
-            ? graphs.Select(g => OnnxRecorder.Record(g.Key, full, g.Value, model.Weights, dtype))
+            ? graphs.Select(g => OnnxRecorder.Record(g.Key, g.Key == whole.Name ? whole : full, g.Value, model.Weights, dtype))
             : [OnnxRecorder.Record(full.Name, full, null, model.Weights, dtype)];
     }
 

@@ -37,12 +37,22 @@ sealed class OnnxOps(OnnxGraph graph) : ITensorOps<OnnxValue>
     public OnnxValue Embedding(OnnxValue ids, Name name, int count, int width, Init init = default) =>
         graph.Node("Gather", [Parameter(name / "weight", default, count, width), ids], ElementType.Float32, [.. ids.Shape, width]);
 
+    public OnnxValue Embedding(OnnxValue ids, OnnxValue table) =>
+        graph.Node("Gather", [table, ids], table.Type, [.. ids.Shape, table.Shape[1]]);
+
     public OnnxValue LayerNorm(OnnxValue x, Name name, float epsilon)
     {
         int width = x.Shape[^1].Size;
         OnnxValue weight = Parameter(name / "weight", default, width), bias = Parameter(name / "bias", default, width);
         return graph.Node("LayerNormalization", [x, weight, bias], x.Type, x.Shape,
             Attribute("axis", -1), Attribute("epsilon", epsilon));
+    }
+
+    public OnnxValue LayerNorm(OnnxValue x, float epsilon)
+    {
+        float[] ones = new float[x.Shape[^1].Size];
+        Array.Fill(ones, 1);
+        return graph.Node("LayerNormalization", [x, graph.Vector(ones)], x.Type, x.Shape, Attribute("axis", -1), Attribute("epsilon", epsilon));
     }
 
     public OnnxValue RmsNorm(OnnxValue x, Name name, float epsilon)
@@ -75,6 +85,75 @@ sealed class OnnxOps(OnnxGraph graph) : ITensorOps<OnnxValue>
             Attribute("kernel_shape", c.Kernel, c.Kernel), Attribute("strides", c.Stride, c.Stride),
             Attribute("pads", c.Padding, c.Padding, c.Padding, c.Padding), Attribute("group", c.Groups));
     }
+
+    public OnnxValue Conv1d(OnnxValue x, OnnxValue weight, OnnxValue? bias, Conv1dConfig c)
+    {
+        OnnxValue[] inputs = bias is null ? [x, weight] : [x, weight, bias];
+        return graph.Node("Conv", inputs, x.Type, Shapes.Conv1d(x.Shape, c), Attribute("kernel_shape", [(long)c.Kernel]),
+            Attribute("strides", [(long)c.Stride]), Attribute("dilations", [(long)c.Dilation]),
+            Attribute("pads", c.Padding, c.Padding), Attribute("group", c.Groups));
+    }
+
+    public OnnxValue ConvTranspose1d(OnnxValue x, OnnxValue weight, OnnxValue? bias, int stride)
+    {
+        OnnxValue[] inputs = bias is null ? [x, weight] : [x, weight, bias];
+        return graph.Node("ConvTranspose", inputs, x.Type, Shapes.ConvTranspose1d(x.Shape, weight.Shape, stride),
+            Attribute("kernel_shape", [(long)weight.Shape[2].Size]), Attribute("strides", [(long)stride]));
+    }
+
+    public OnnxValue Pad(OnnxValue x, Padding1d padding)
+    {
+        if (padding is { Before: 0, After: 0, Multiple: 1 }) return x;
+        Dim[] shape = Shapes.Pad(x.Shape, padding);
+        OnnxValue length = graph.Size(x, x.Shape.Length - 1), before = graph.Vector((long)padding.Before);
+        OnnxValue after = graph.Vector((long)padding.After);
+        if (padding.Multiple > 1)
+        {
+            OnnxValue multiple = graph.Vector((long)padding.Multiple);
+            after = Add(after, Broadcast("Mod", Subtract(multiple, Broadcast("Mod", length, multiple)), multiple));
+        }
+        if (!padding.Reflects) return Padded(x, before, after, "constant", shape);
+        // A mirror sees no further than the signal is long: zeros follow where it must.
+        OnnxValue lacking = Broadcast("Max", graph.Vector(0L), Add(Subtract(Broadcast("Max", before, after), length), graph.Vector(1L)));
+        OnnxValue longer = Padded(x, graph.Vector(0L), lacking, "constant", [.. x.Shape[..^1], Dim.Dynamic($"{x.Shape[^1]}+zeros")]);
+        OnnxValue mirrored = Padded(longer, before, after, "reflect", [.. x.Shape[..^1], Dim.Dynamic($"{shape[^1]}+zeros")]);
+        return SliceTo(mirrored, x.Shape.Length - 1, shape[^1], 0, Add(length, Add(before, after)));
+    }
+
+    /// <summary>The last axis lengthened by Int64 [1] at each end.</summary>
+    OnnxValue Padded(OnnxValue x, OnnxValue before, OnnxValue after, string mode, Dim[] shape)
+    {
+        OnnxValue none = graph.Vector(new long[x.Shape.Length - 1]);
+        OnnxValue pads = graph.Node("Concat", [none, before, none, after], ElementType.Int64, [2 * x.Shape.Length], Attribute("axis", 0));
+        return graph.Node("Pad", [x, pads], x.Type, shape, Attribute("mode", mode));
+    }
+
+    public OnnxValue Lstm(OnnxValue x, Name name, int inWidth, int width, int layers)
+    {
+        Shapes.RequireWidth(x.Shape, inWidth, name);
+        x = Permute(x, [1, 0, 2]);                                                                      // [B, L, D] -> [L, B, D]
+        for (int l = 0; l < layers; l++)
+        {
+            int from = l == 0 ? inWidth : width;
+            OnnxValue bias = Concat(0, Gates(name / $"bias_ih_l{l}", width), Gates(name / $"bias_hh_l{l}", width));
+            OnnxValue y = graph.Node("LSTM",
+                [x, Leading(Gates(name / $"weight_ih_l{l}", width, from)), Leading(Gates(name / $"weight_hh_l{l}", width, width)), Leading(bias)],
+                x.Type, [x.Shape[0], 1, x.Shape[1], width], Attribute("hidden_size", width));
+            x = graph.Node("Squeeze", [y, graph.Vector(1L)], x.Type, [x.Shape[0], x.Shape[1], width]);
+        }
+        return Permute(x, [1, 0, 2]);
+    }
+
+    /// <summary>A weight of an LSTM with its gates in ONNX's order: input, output, forget, cell.</summary>
+    OnnxValue Gates(Name name, int width, params ReadOnlySpan<int> from)
+    {
+        OnnxValue weight = Parameter(name, default, [4 * width, .. from]);
+        OnnxValue Gate(int gate) => Slice(weight, 0, gate * width, (gate + 1) * width);
+        return Concat(0, Gate(0), Gate(3), Gate(1), Gate(2));
+    }
+
+    /// <summary>[..] -> [1, ..].</summary>
+    OnnxValue Leading(OnnxValue x) => graph.Node("Unsqueeze", [x, graph.Vector(0L)], x.Type, [1, .. x.Shape]);
 
     // ---- attention ----
 
@@ -138,6 +217,7 @@ sealed class OnnxOps(OnnxGraph graph) : ITensorOps<OnnxValue>
         Activation.Silu => Multiply(x, Same("Sigmoid", x)),
         Activation.Tanh => Same("Tanh", x),
         Activation.Sigmoid => Same("Sigmoid", x),
+        Activation.Elu => Same("Elu", x),
         _ => throw new NotSupportedException($"activation {kind} is not known."),
     };
 
@@ -181,6 +261,11 @@ sealed class OnnxOps(OnnxGraph graph) : ITensorOps<OnnxValue>
     public OnnxValue Sum(OnnxValue x, int axis, bool keepDims = false) =>
         graph.Node("ReduceSum", [x, graph.Vector((long)axis)], x.Type, Shapes.Reduce(x.Shape, axis, keepDims),
             Attribute("keepdims", keepDims ? 1 : 0));
+
+    public OnnxValue Max(OnnxValue x, int axis) => graph.Node("ReduceMax", [x], x.Type,
+        Shapes.Reduce(x.Shape, axis, keepDims: false), Attribute("axes", [(long)axis]), Attribute("keepdims", 0));
+
+    public OnnxValue CumulativeSum(OnnxValue x, int axis) => graph.Node("CumSum", [x, graph.Scalar((long)axis)], x.Type, x.Shape);
 
     public OnnxValue ArgMax(OnnxValue x, int axis)
     {

@@ -9,7 +9,7 @@ namespace MLNetMultimodal.Inference.Onnx;
 
 /// <summary>A recorded model in ONNX Runtime. Thread-safe: several threads may run one session at once. Inputs and outputs are
 /// the caller's memory.</summary>
-public sealed class OnnxSession : IDisposable
+public sealed class OnnxSession : IEncoder, IDisposable
 {
     readonly InferenceSession _session;
     readonly string _name;
@@ -26,12 +26,7 @@ public sealed class OnnxSession : IDisposable
     {
         ArgumentOutOfRangeException.ThrowIfNegative(threads);
         (_name, Inputs, Outputs) = (model.Name, model.Inputs, model.Outputs);
-        using var options = new SessionOptions
-        {
-            IntraOpNumThreads = threads,
-            GraphOptimizationLevel = GraphOptimizationLevel.ORT_ENABLE_ALL,
-            LogSeverityLevel = OrtLoggingLevel.ORT_LOGGING_LEVEL_ERROR,
-        };
+        using SessionOptions options = Options(threads);
         if (model.WeightBytes <= maxEmbeddedBytes)
         {
             _session = new(model.Proto.ToByteArray(), options);
@@ -52,6 +47,38 @@ public sealed class OnnxSession : IDisposable
         }
     }
 
+    /// <summary>Opens a graph that lies in a model folder; from files in memory by way of a temporary folder where its weights
+    /// lie beside it.</summary>
+    internal OnnxSession(OnnxFile file, ModelFiles files, int threads)
+    {
+        (_name, Inputs, Outputs) = (file.FullName, file.Inputs, file.Outputs);
+        using SessionOptions options = Options(threads);
+        if (files.Folder is { } folder) _session = new(Path.Combine(folder, file.Path), options);
+        else if (file.External.Count == 0) _session = new(files.Read(file.Path).ToArray(), options);
+        else
+        {
+            _folder = Directory.CreateTempSubdirectory("mlnet-multimodal-graph-").FullName;
+            try
+            {
+                foreach (string name in file.External.Append(file.Path))
+                    AtomicFile.Write(Path.Combine(_folder, name), stream => stream.Write(files.Read(name).Span));
+                _session = new(Path.Combine(_folder, file.Path), options);
+            }
+            catch
+            {
+                Directory.Delete(_folder, recursive: true);
+                throw;
+            }
+        }
+    }
+
+    static SessionOptions Options(int threads) => new()
+    {
+        IntraOpNumThreads = threads,
+        GraphOptimizationLevel = GraphOptimizationLevel.ORT_ENABLE_ALL,
+        LogSeverityLevel = OrtLoggingLevel.ORT_LOGGING_LEVEL_ERROR,
+    };
+
     /// <summary>What it takes.</summary>
     public IReadOnlyList<TensorSpec> Inputs { get; }
 
@@ -65,7 +92,10 @@ public sealed class OnnxSession : IDisposable
     /// <exception cref="ArgumentException">An input is missing, or of another type or shape.</exception>
     /// <exception cref="InvalidOperationException">The values do not suit the model: a length beyond its positions, an id beyond
     /// its table.</exception>
-    public IReadOnlyDictionary<string, TensorData> Run(IReadOnlyDictionary<string, TensorData> inputs)
+    public IReadOnlyDictionary<string, TensorData> Run(IReadOnlyDictionary<string, TensorData> inputs) => Run(inputs, Outputs);
+
+    internal IReadOnlyDictionary<string, TensorData> Run(
+        IReadOnlyDictionary<string, TensorData> inputs, IReadOnlyList<TensorSpec> outputs)
     {
         using var bound = new Bound();
         foreach (TensorSpec spec in Inputs)
@@ -77,8 +107,8 @@ public sealed class OnnxSession : IDisposable
             bound.Add(data.Bytes, spec.Type, [.. data.Shape]);
         }
         using IDisposableReadOnlyCollection<OrtValue> results = Guard(bound.Shapes, options =>
-            _session.Run(options, [.. Inputs.Select(i => i.Name)], bound.Values, [.. Outputs.Select(o => o.Name)]));
-        return Outputs.Zip(results).ToDictionary(o => o.First.Name, o => Read(o.First, o.Second), StringComparer.Ordinal);
+            _session.Run(options, [.. Inputs.Select(i => i.Name)], bound.Values, [.. outputs.Select(o => o.Name)]));
+        return outputs.Zip(results).ToDictionary(o => o.First.Name, o => Read(o.First, o.Second), StringComparer.Ordinal);
     }
 
     /// <summary>Runs a model of one input and writes its first output into the caller's memory.</summary>

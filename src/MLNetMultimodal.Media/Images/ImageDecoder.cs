@@ -1,4 +1,6 @@
+using System.Buffers;
 using System.Runtime.Intrinsics;
+using Microsoft.Win32.SafeHandles;
 using SkiaSharp;
 
 namespace MLNetMultimodal.Media.Images;
@@ -11,7 +13,7 @@ namespace MLNetMultimodal.Media.Images;
 /// 16-bit samples keep their high byte. Two differences: the transparent pixels of a GIF come out black, and 16-bit gray, which
 /// Pillow clips at 255, keeps its
 /// high byte like the rest.
-/// Thread-safe; nothing is kept between calls.
+/// Thread-safe; nothing but memory to use again is kept between calls.
 /// </summary>
 public static class ImageDecoder
 {
@@ -23,6 +25,8 @@ public static class ImageDecoder
     /// <summary>The most pixels a side may have, 1,000,000: beyond it, resizing a thin line would fill the memory.</summary>
     public const int MaxSide = 1_000_000;
 
+    internal const string Unnamed = "the encoded picture";
+
     /// <summary>Reads a picture file.</summary>
     /// <param name="path">The file.</param>
     /// <returns>The picture, [H, W, 3].</returns>
@@ -31,15 +35,15 @@ public static class ImageDecoder
     /// than <see cref="MaxPixels"/> pixels.</exception>
     public static RgbImage Decode(string path)
     {
-        ArgumentException.ThrowIfNullOrEmpty(path);
-        if (!File.Exists(path))
-            throw new FileNotFoundException($"There is no picture '{path}'.", path);
-        using FileStream file = File.OpenRead(path);
-        if (file.Length > Array.MaxLength)
-            throw new InvalidDataException($"'{path}' has {file.Length} bytes, more than the {Array.MaxLength} that fit.");
-        byte[] encoded = new byte[file.Length];
-        file.ReadExactly(encoded);
-        return Decode(encoded, path);
+        byte[] encoded = ReadRented(path, out int length);
+        try
+        {
+            return Decode(encoded.AsSpan(0, length), path);
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(encoded);
+        }
     }
 
     /// <summary>Reads a picture from the bytes of its file.</summary>
@@ -48,36 +52,102 @@ public static class ImageDecoder
     /// <returns>The picture, [H, W, 3].</returns>
     /// <exception cref="InvalidDataException">The bytes are not a picture of a known format, are cut off or damaged, or have more
     /// than <see cref="MaxPixels"/> pixels.</exception>
-    public static RgbImage Decode(ReadOnlySpan<byte> encoded, string name = "the encoded picture")
+    public static RgbImage Decode(ReadOnlySpan<byte> encoded, string name = Unnamed)
+    {
+        using PixelBuffer rgba = DecodeRgba(encoded, name, null, out _);
+        byte[] pixels = new byte[3 * rgba.Width * rgba.Height];
+        DropAlpha(rgba.Bytes, pixels);
+        return new RgbImage(rgba.Width, rgba.Height, pixels);
+    }
+
+    /// <summary>The bytes of a picture file in an array of <see cref="ArrayPool{T}.Shared"/>, which the caller returns.</summary>
+    internal static byte[] ReadRented(string path, out int length)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(path);
+        if (!File.Exists(path))
+            throw new FileNotFoundException($"There is no picture '{path}'.", path);
+        using SafeFileHandle file = File.OpenHandle(path);
+        long size = RandomAccess.GetLength(file);
+        if (size > Array.MaxLength)
+            throw new InvalidDataException($"'{path}' has {size} bytes, more than the {Array.MaxLength} that fit.");
+        byte[] bytes = ArrayPool<byte>.Shared.Rent((int)size);
+        length = 0;
+        while (length < size && RandomAccess.Read(file, bytes.AsSpan(length, (int)size - length), length) is > 0 and int read)
+            length += read;
+        return bytes;
+    }
+
+    /// <summary>Decodes into rented memory.</summary>
+    /// <param name="encoded">The bytes of a picture file.</param>
+    /// <param name="name">What messages call the picture.</param>
+    /// <param name="enough">Says for a picture's width and height how many pixels are enough; a JPEG with at least twice as many
+    /// on both sides is decoded at the smallest of 1/2, 1/4 and 1/8 that still has that. Null decodes every pixel.</param>
+    /// <param name="size">The picture's own width and height.</param>
+    /// <returns>[H, W, 4], alpha last.</returns>
+    internal static unsafe PixelBuffer DecodeRgba(
+        ReadOnlySpan<byte> encoded, string name, Func<int, int, (long Width, long Height)>? enough, out (int Width, int Height) size)
     {
         if (encoded.IsEmpty)
             throw new InvalidDataException($"'{name}' is empty: it has no bytes.");
-        using SKData data = SKData.CreateCopy(encoded);
-        using SKCodec? codec = SKCodec.Create(data);
-        if (codec?.EncodedFormat is not (SKEncodedImageFormat.Jpeg or SKEncodedImageFormat.Png or SKEncodedImageFormat.Webp
-            or SKEncodedImageFormat.Gif or SKEncodedImageFormat.Bmp))
-            throw new InvalidDataException($"'{name}' is not a JPEG, PNG, WebP, GIF or BMP picture, or its header is damaged; " +
-                $"it begins with {Start(encoded)}.");
-        int width = codec.Info.Width, height = codec.Info.Height;
-        if (width < 1 || height < 1 || Math.Max(width, height) > MaxSide || (long)width * height > MaxPixels)
-            throw new InvalidDataException($"'{name}' claims {width} x {height} pixels, " +
-                $"but a picture may have at most {MaxPixels}, and {MaxSide} on a side.");
+        fixed (byte* start = encoded)
+        {
+            using SKData data = SKData.Create((nint)start, encoded.Length);
+            using SKCodec? codec = SKCodec.Create(data);
+            if (codec?.EncodedFormat is not (SKEncodedImageFormat.Jpeg or SKEncodedImageFormat.Png or SKEncodedImageFormat.Webp
+                or SKEncodedImageFormat.Gif or SKEncodedImageFormat.Bmp))
+                throw new InvalidDataException($"'{name}' is not a JPEG, PNG, WebP, GIF or BMP picture, or its header is damaged; " +
+                    $"it begins with {Start(encoded)}.");
+            int width = codec.Info.Width, height = codec.Info.Height;
+            if (width < 1 || height < 1 || Math.Max(width, height) > MaxSide || (long)width * height > MaxPixels)
+                throw new InvalidDataException($"'{name}' claims {width} x {height} pixels, " +
+                    $"but a picture may have at most {MaxPixels}, and {MaxSide} on a side.");
+            size = (width, height);
+            if (enough is not null && codec.EncodedFormat == SKEncodedImageFormat.Jpeg)
+                (width, height) = Reduced(codec, enough(width, height));
+            return Pixels(codec, width, height, name);
+        }
+    }
 
-        // A missing colour space means: convert nothing.
-        using var rgba = new SKBitmap();
-        if (!rgba.TryAllocPixels(new SKImageInfo(width, height, SKColorType.Rgba8888, SKAlphaType.Unpremul, null)))
+    static unsafe PixelBuffer Pixels(SKCodec codec, int width, int height, string name)
+    {
+        PixelBuffer rgba = Room(width, height, name);
+        if (codec.EncodedFormat != SKEncodedImageFormat.Jpeg) rgba.Bytes.Clear(); // a frame may leave some pixels as they are
+        SKCodecResult result;
+        fixed (byte* pixels = rgba.Bytes) // a missing colour space means: convert nothing
+            result = codec.GetPixels(new(width, height, SKColorType.Rgba8888, SKAlphaType.Unpremul, null), (nint)pixels);
+        if (result == SKCodecResult.Success) return rgba;
+        rgba.Dispose();
+        throw new InvalidDataException($"'{name}' is {(result == SKCodecResult.IncompleteInput ? "cut off" : "damaged")}: " +
+            $"its {width} x {height} pixels could not be decoded ({result}).");
+    }
+
+    static PixelBuffer Room(int width, int height, string name)
+    {
+        try
+        {
+            return new(width, height, 4);
+        }
+        catch (OutOfMemoryException)
+        {
             throw new InvalidDataException($"'{name}' has {width} x {height} pixels, for which there is not enough memory.");
-        SKCodecResult result = codec.GetPixels(rgba.Info, rgba.GetPixels());
-        if (result != SKCodecResult.Success)
-            throw new InvalidDataException($"'{name}' is {(result == SKCodecResult.IncompleteInput ? "cut off" : "damaged")}: " +
-                $"its {width} x {height} pixels could not be decoded ({result}).");
-        byte[] pixels = new byte[3 * width * height];
-        DropAlpha(rgba.GetPixelSpan(), pixels);
-        return new RgbImage(width, height, pixels);
+        }
+    }
+
+    /// <summary>The smallest size that the codec decodes to and that has twice what is enough, on both sides.</summary>
+    static (int Width, int Height) Reduced(SKCodec codec, (long Width, long Height) enough)
+    {
+        (int width, int height) = (codec.Info.Width, codec.Info.Height);
+        foreach (float scale in (ReadOnlySpan<float>)[1 / 2f, 1 / 4f, 1 / 8f])
+        {
+            SKSizeI reduced = codec.GetScaledDimensions(scale);
+            if (reduced.Width < 2 * enough.Width || reduced.Height < 2 * enough.Height) break;
+            (width, height) = (reduced.Width, reduced.Height);
+        }
+        return (width, height);
     }
 
     // [H, W, 4] -> [H, W, 3]
-    static void DropAlpha(ReadOnlySpan<byte> rgba, Span<byte> rgb)
+    internal static void DropAlpha(ReadOnlySpan<byte> rgba, Span<byte> rgb)
     {
         int i = 0, pixels = rgb.Length / 3;
         if (Vector128.IsHardwareAccelerated)

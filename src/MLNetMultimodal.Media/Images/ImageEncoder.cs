@@ -12,16 +12,7 @@ public static class ImageEncoder
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
         byte[] encoded = EncodePng(image);
-        string temporary = $"{path}.{Guid.NewGuid():N}.tmp";
-        try
-        {
-            File.WriteAllBytes(temporary, encoded);
-            File.Move(temporary, path, overwrite: true);
-        }
-        finally
-        {
-            File.Delete(temporary);
-        }
+        WholeFile.Write(path, file => file.Write(encoded));
     }
 
     /// <summary>Encodes a picture as PNG, without loss.</summary>

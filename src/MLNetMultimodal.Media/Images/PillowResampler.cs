@@ -1,3 +1,7 @@
+using System.Buffers;
+using System.Buffers.Binary;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 
 namespace MLNetMultimodal.Media.Images;
@@ -7,7 +11,7 @@ namespace MLNetMultimodal.Media.Images;
 /// that Pillow resized, and others' resizers
 /// differ by up to half the range at edges. Weights are 22-bit fixed point; a horizontal and then a vertical pass each round to 8
 /// bits.
-/// Thread-safe; nothing is kept between calls.
+/// Thread-safe; nothing but memory to use again is kept between calls.
 /// </summary>
 public static class PillowResampler
 {
@@ -36,63 +40,117 @@ public static class PillowResampler
     // shape passes int.
     internal static RgbImage ResizeWindow(RgbImage image, long width, long height, Window window, ResampleFilter filter)
     {
-        bool wholeWidth = image.Width == width && window.Width == width;
-        bool wholeHeight = image.Height == height && window.Height == height;
-        if (wholeWidth && wholeHeight)
+        if (image.Width == width && image.Height == height && window.Width == width && window.Height == height)
             return image;
-        if (filter == ResampleFilter.Nearest || (image.Width == width && image.Height == height))
-            return PickNearest(image, width, height, window);
-        Taps? across = wholeWidth ? null : new Taps(filter, image.Width, width, window.Left, window.Width);
-        Taps? down = wholeHeight ? null : new Taps(filter, image.Height, height, window.Top, window.Height);
-        if (across is not null)
-        {
-            int firstRow = down?.First ?? 0, lastRow = down?.End ?? image.Height;
-            image = new(window.Width, lastRow - firstRow, Across(image, across, firstRow, lastRow));
-            down?.Shift(-firstRow);
-        }
-        return down is null ? image : new(window.Width, window.Height, Down(image, down));
+        using PixelBuffer resized = ResizeWindow(PixelView.Of(image), width, height, window, filter);
+        return resized.View.ToImage();
     }
 
-    // [H, W, 3] -> [lastRow - firstRow, Wout, 3], two rows at a time in the halves of a vector.
-    static byte[] Across(RgbImage image, Taps taps, int firstRow, int lastRow)
+    internal static PixelBuffer ResizeWindow(PixelView image, long width, long height, Window window, ResampleFilter filter) =>
+        ResizeWindow(image, (image.Width, image.Height), width, height, window, filter);
+
+    /// <summary>[H, W, channels] -> [window.Height, window.Width, 3] in rented memory.</summary>
+    /// <param name="image">The picture.</param>
+    /// <param name="extent">Its size where the last column and row of <paramref name="image"/> are only partly covered.</param>
+    /// <param name="width">The width of the whole result.</param>
+    /// <param name="height">The height of the whole result.</param>
+    /// <param name="window">The part of it that is computed.</param>
+    /// <param name="filter">How pixels are averaged.</param>
+    internal static PixelBuffer ResizeWindow(
+        PixelView image, (double Width, double Height) extent, long width, long height, Window window, ResampleFilter filter)
     {
-        int width = image.Width, outWidth = taps.Count, rows = lastRow - firstRow;
-        byte[] result = new byte[3 * outWidth * rows];
-        int from = taps.First, count = taps.End - from;
-        Span<Vector256<int>> row = new Vector256<int>[count];
-        for (int y = 0; y < rows; y += 2)
-        {
-            bool two = y + 1 < rows;
-            ReadOnlySpan<byte> upper = image.Pixels.AsSpan(3 * ((firstRow + y) * width + from), 3 * count);
-            ReadOnlySpan<byte> lower = two ? image.Pixels.AsSpan(3 * ((firstRow + y + 1) * width + from), 3 * count) : upper;
-            for (int x = 0; x < row.Length; x++)
-                row[x] = Vector256.Create(Load(upper.Slice(3 * x, 3)), Load(lower.Slice(3 * x, 3)));
-            for (int x = 0; x < outWidth; x++)
-            {
-                ReadOnlySpan<int> weights = taps.Weights(x);
-                ReadOnlySpan<Vector256<int>> pixels = row.Slice(taps.Starts[x] - from, weights.Length);
-                Vector256<int> sum = Vector256.Create(Half);
-                for (int k = 0; k < weights.Length; k++)
-                    sum += pixels[k] * weights[k];
-                sum = Clamp(sum >> Precision);
-                Store(sum.GetLower(), result.AsSpan(3 * (y * outWidth + x), 3));
-                if (two)
-                    Store(sum.GetUpper(), result.AsSpan(3 * ((y + 1) * outWidth + x), 3));
-            }
-        }
+        bool wholeWidth = image.Width == width && window.Width == width;
+        bool wholeHeight = image.Height == height && window.Height == height;
+        if (wholeWidth && wholeHeight) return WholeRows(image, 0, image.Height);
+        if (filter == ResampleFilter.Nearest || (image.Width == width && image.Height == height))
+            return PickNearest(image, width, height, window);
+        using Taps? across = wholeWidth ? null : new Taps(filter, image.Width, extent.Width, width, window.Left, window.Width);
+        using Taps? down = wholeHeight ? null : new Taps(filter, image.Height, extent.Height, height, window.Top, window.Height);
+        int firstRow = down?.First ?? 0, lastRow = down?.End ?? image.Height;
+        PixelBuffer narrow = across is not null ? Across(image, across, firstRow, lastRow) : WholeRows(image, firstRow, lastRow);
+        if (down is null) return narrow;
+        down.Shift(-firstRow);
+        using (narrow) return Down(narrow.View, down);
+    }
+
+    // [H, W, channels] -> [lastRow - firstRow, W, 3]
+    static PixelBuffer WholeRows(PixelView image, int firstRow, int lastRow)
+    {
+        var result = new PixelBuffer(image.Width, lastRow - firstRow, 3);
+        int stride = image.Channels * image.Width;
+        ReadOnlySpan<byte> rows = image.Bytes[(firstRow * stride)..(lastRow * stride)];
+        if (image.Channels == 4) ImageDecoder.DropAlpha(rows, result.Bytes);
+        else rows.CopyTo(result.Bytes);
         return result;
     }
 
+    // [H, W, channels] -> [lastRow - firstRow, Wout, 3], two rows at a time in the halves of a vector.
+    static PixelBuffer Across(PixelView image, Taps taps, int firstRow, int lastRow)
+    {
+        int outWidth = taps.Count, rows = lastRow - firstRow, channels = image.Channels, from = taps.First, count = taps.End - from;
+        var result = new PixelBuffer(outWidth, rows, 3);
+        byte[] memory = ArrayPool<byte>.Shared.Rent(count * Vector256<byte>.Count);
+        Span<Vector256<int>> row = MemoryMarshal.Cast<byte, Vector256<int>>(memory.AsSpan())[..count];
+        for (int y = 0; y < rows; y += 2)
+        {
+            bool two = y + 1 < rows;
+            ReadOnlySpan<byte> upper = image.Bytes.Slice(channels * ((firstRow + y) * image.Width + from), channels * count);
+            ReadOnlySpan<byte> lower = two
+                ? image.Bytes.Slice(channels * ((firstRow + y + 1) * image.Width + from), channels * count) : upper;
+            Widen(upper, lower, channels, row);
+            Span<byte> target = result.Bytes.Slice(3 * y * outWidth, 3 * outWidth);
+            SumAcross(row, taps, from, target, two ? result.Bytes.Slice(3 * (y + 1) * outWidth, 3 * outWidth) : target);
+        }
+        ArrayPool<byte>.Shared.Return(memory);
+        return result;
+    }
+
+    // [W, channels] twice -> [W, 2, 4]
+    static void Widen(ReadOnlySpan<byte> upper, ReadOnlySpan<byte> lower, int channels, Span<Vector256<int>> row)
+    {
+        int x = 0;
+        for (; channels * x + 4 <= upper.Length; x++) // the fourth byte is alpha or the next pixel's, and does not count
+            row[x] = Vector256.Create(Load(upper[(channels * x)..]), Load(lower[(channels * x)..]));
+        if (x < row.Length)
+            row[x] = Vector256.Create(upper[3 * x], upper[3 * x + 1], upper[3 * x + 2], 0, lower[3 * x], lower[3 * x + 1], lower[3 * x + 2], 0);
+    }
+
+    static Vector128<int> Load(ReadOnlySpan<byte> pixel) => Vector128.WidenLower(
+        Vector128.WidenLower(Vector128.CreateScalarUnsafe(BinaryPrimitives.ReadUInt32LittleEndian(pixel)).AsByte())).AsInt32();
+
+    static void SumAcross(ReadOnlySpan<Vector256<int>> row, Taps taps, int from, Span<byte> upper, Span<byte> lower)
+    {
+        for (int x = 0; x < taps.Count; x++)
+        {
+            ReadOnlySpan<int> weights = taps.Weights(x);
+            ref readonly Vector256<int> pixel = ref MemoryMarshal.GetReference(row.Slice(taps.Start(x) - from, weights.Length));
+            Vector256<int> sum = Vector256.Create(Half);
+            for (int k = 0; k < weights.Length; k++)
+                sum += Unsafe.Add(ref Unsafe.AsRef(in pixel), k) * weights[k];
+            sum = Clamp(sum >> Precision);
+            Store(sum.GetLower(), upper[(3 * x)..]);
+            Store(sum.GetUpper(), lower[(3 * x)..]);
+        }
+    }
+
+    // Four bytes where there is room: the next pixel overwrites the fourth.
+    static void Store(Vector128<int> pixel, Span<byte> target)
+    {
+        uint bytes = Vector128.Shuffle(pixel.AsByte(), Vector128.Create((byte)0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)).AsUInt32()[0];
+        if (target.Length >= 4) BinaryPrimitives.WriteUInt32LittleEndian(target, bytes);
+        else (target[0], target[1], target[2]) = ((byte)bytes, (byte)(bytes >> 8), (byte)(bytes >> 16));
+    }
+
     // [H, W, 3] -> [Hout, W, 3]
-    static byte[] Down(RgbImage image, Taps taps)
+    static PixelBuffer Down(PixelView image, Taps taps)
     {
         int stride = 3 * image.Width;
-        byte[] result = new byte[stride * taps.Count];
+        var result = new PixelBuffer(image.Width, taps.Count, 3);
         for (int y = 0; y < taps.Count; y++)
         {
             ReadOnlySpan<int> weights = taps.Weights(y);
-            ReadOnlySpan<byte> rows = image.Pixels.AsSpan(stride * taps.Starts[y], stride * weights.Length);
-            Span<byte> target = result.AsSpan(stride * y, stride);
+            ReadOnlySpan<byte> rows = image.Bytes.Slice(stride * taps.Start(y), stride * weights.Length);
+            Span<byte> target = result.Bytes.Slice(stride * y, stride);
             int x = 0;
             for (; x <= stride - Vector128<byte>.Count; x += Vector128<byte>.Count)
                 SumDown(rows, stride, x, weights).CopyTo(target[x..]);
@@ -110,10 +168,11 @@ public static class PillowResampler
     // Sixteen neighbouring bytes of one row of the result.
     static Vector128<byte> SumDown(ReadOnlySpan<byte> rows, int stride, int x, ReadOnlySpan<int> weights)
     {
+        ref byte first = ref Unsafe.Add(ref MemoryMarshal.GetReference(rows), x); // of rows.Length = stride * weights.Length
         Vector256<int> low = Vector256.Create(Half), high = low;
         for (int k = 0; k < weights.Length; k++)
         {
-            Vector256<ushort> bytes = Widen(Vector128.Create(rows.Slice(k * stride + x, Vector128<byte>.Count)));
+            Vector256<ushort> bytes = Widen(Vector128.LoadUnsafe(ref first, (nuint)(k * stride)));
             (Vector256<uint> lower, Vector256<uint> upper) = Vector256.Widen(bytes);
             low += lower.AsInt32() * weights[k];
             high += upper.AsInt32() * weights[k];
@@ -131,25 +190,17 @@ public static class PillowResampler
     static Vector256<int> Clamp(Vector256<int> values) =>
         Vector256.Min(Vector256.Max(values, Vector256<int>.Zero), Vector256.Create(255));
 
-    static Vector128<int> Load(ReadOnlySpan<byte> pixel) => Vector128.Create(pixel[0], pixel[1], pixel[2], 0);
-
-    static void Store(Vector128<int> pixel, Span<byte> target)
-    {
-        target[2] = (byte)pixel[2];
-        target[1] = (byte)pixel[1];
-        target[0] = (byte)pixel[0];
-    }
-
-    static RgbImage PickNearest(RgbImage image, long width, long height, Window window)
+    // [H, W, channels] -> [window.Height, window.Width, 3]
+    static PixelBuffer PickNearest(PixelView image, long width, long height, Window window)
     {
         int[] columns = NearestPositions(image.Width, width, window.Left, window.Width);
         int[] rows = NearestPositions(image.Height, height, window.Top, window.Height);
-        byte[] result = new byte[3 * window.Width * window.Height];
+        var result = new PixelBuffer(window.Width, window.Height, 3);
         for (int y = 0; y < rows.Length; y++)
             for (int x = 0; x < columns.Length; x++)
-                image.Pixels.AsSpan(3 * (rows[y] * image.Width + columns[x]), 3)
-                    .CopyTo(result.AsSpan(3 * (y * window.Width + x)));
-        return new(window.Width, window.Height, result);
+                image.Bytes.Slice(image.Channels * (rows[y] * image.Width + columns[x]), 3)
+                    .CopyTo(result.Bytes[(3 * (y * window.Width + x))..]);
+        return result;
     }
 
     // Pillow adds the step up instead of multiplying it, and the rounding of that sum decides ties.
@@ -165,54 +216,59 @@ public static class PillowResampler
 
     internal readonly record struct Window(long Left, long Top, int Width, int Height);
 
-    // Which inputs each output reads, and with which weights.
-    sealed class Taps
+    // Which inputs each output reads, and with which weights. In rented memory.
+    sealed class Taps : IDisposable
     {
-        readonly int[] _weights;
-        readonly int[] _counts;
+        readonly int[] _memory;
         readonly int _stride;
 
-        public Taps(ResampleFilter filter, int inSize, long outSize, long firstOutput, int count)
+        public Taps(ResampleFilter filter, int inSize, double inExtent, long outSize, long firstOutput, int count)
         {
-            double scale = (double)inSize / outSize, stretch = Math.Max(scale, 1), support = Support(filter) * stretch;
+            double scale = inExtent / outSize, stretch = Math.Max(scale, 1), support = Support(filter) * stretch;
             _stride = Math.Min((int)Math.Ceiling(support) * 2 + 1, inSize + 1);
-            _weights = new int[checked(_stride * count)];
-            _counts = new int[count];
-            Starts = new int[count];
-            double[] weights = new double[_stride];
+            Count = count;
+            _memory = ArrayPool<int>.Shared.Rent(checked((_stride + 2) * count));
+            double[] weights = ArrayPool<double>.Shared.Rent(_stride);
             for (int i = 0; i < count; i++)
             {
                 double center = (firstOutput + i + 0.5) * scale, inverse = 1.0 / stretch, total = 0;
                 int start = Math.Max((int)(center - support + 0.5), 0), end = Math.Min((int)(center + support + 0.5), inSize);
                 for (int k = 0; k < end - start; k++)
                     total += weights[k] = Weigh(filter, (k + start - center + 0.5) * inverse);
+                Span<int> tap = Tap(i);
+                (tap[0], tap[1]) = (start, end - start);
                 for (int k = 0; k < end - start; k++)
-                    _weights[i * _stride + k] = ToFixedPoint(total == 0 ? weights[k] : weights[k] / total);
-                Starts[i] = start;
-                _counts[i] = end - start;
+                    tap[2 + k] = ToFixedPoint(total == 0 ? weights[k] : weights[k] / total);
             }
-            First = Starts[0];
-            End = Starts[^1] + _counts[^1];
+            ArrayPool<double>.Shared.Return(weights);
+            First = Start(0);
+            End = Start(count - 1) + Tap(count - 1)[1];
         }
 
-        public int[] Starts { get; }
-
-        public int Count => _counts.Length;
+        public int Count { get; }
 
         // The inputs read at all are [First, End).
         public int First { get; private set; }
 
         public int End { get; private set; }
 
-        public ReadOnlySpan<int> Weights(int output) => _weights.AsSpan(output * _stride, _counts[output]);
+        public int Start(int output) => _memory[output * (_stride + 2)];
+
+        public ReadOnlySpan<int> Weights(int output) =>
+            _memory.AsSpan(output * (_stride + 2) + 2, _memory[output * (_stride + 2) + 1]);
+
+        // The first input, the number of inputs, their weights.
+        Span<int> Tap(int output) => _memory.AsSpan(output * (_stride + 2), _stride + 2);
 
         public void Shift(int by)
         {
-            for (int i = 0; i < Starts.Length; i++)
-                Starts[i] += by;
+            for (int i = 0; i < Count; i++)
+                Tap(i)[0] += by;
             First += by;
             End += by;
         }
+
+        public void Dispose() => ArrayPool<int>.Shared.Return(_memory);
 
         static int ToFixedPoint(double weight) => (int)(weight * (1 << Precision) + (weight < 0 ? -0.5 : 0.5));
 

@@ -1,19 +1,23 @@
 namespace MLNetMultimodal.Media.Text;
 
 // A token that is recognised as it stands in a text, with the white space that it takes in on either side.
-readonly record struct AddedToken(string Content, bool StripsLeft = false, bool StripsRight = false);
+readonly record struct AddedToken(string Content, bool StripsLeft = false, bool StripsRight = false, bool IsNormalized = false);
 
 // Takes the added tokens out of a text before anything else is done to it.
-sealed class AddedTokens(TokenizerDefinition definition)
+sealed class AddedTokens(IEnumerable<(AddedToken Token, int Id)> tokens)
 {
     readonly (AddedToken Token, int Id)[] _tokens =
     [
-        .. definition.SpecialTokens.Where(t => t.Content.Length > 0).OrderByDescending(t => t.Content.Length)
-            .Select(t => (t, definition.Vocabulary[t.Content])),
+        .. tokens.Where(t => t.Token.Content.Length > 0).OrderByDescending(t => t.Token.Content.Length),
     ];
 
-    // encode gets a text without added tokens and the number of ids that are still wanted.
-    public IReadOnlyList<int> Encode(string text, int max, Func<string, int, IReadOnlyList<int>> encode)
+    public AddedTokens(TokenizerDefinition definition)
+        : this(definition.SpecialTokens.Select(t => (t, definition.Vocabulary[t.Content])))
+    {
+    }
+
+    // encode gets a text without added tokens, its place, and the number of ids that are still wanted.
+    public IReadOnlyList<int> Encode(string text, int max, Func<string, int, int, IReadOnlyList<int>> encode)
     {
         var ids = new List<int>();
         for (int start = 0; start < text.Length && ids.Count < max;)
@@ -23,7 +27,7 @@ sealed class AddedTokens(TokenizerDefinition definition)
             if (token.StripsLeft)
                 before = before.TrimEnd();
             if (before.Length > 0)
-                ids.AddRange(encode(before, max - ids.Count));
+                ids.AddRange(encode(before, start, max - ids.Count));
             if (at == text.Length)
                 break;
             ids.Add(id);

@@ -24,10 +24,13 @@ sealed class BertNormalizer(bool lowercases, bool stripsAccents, bool splitsChin
                 text.Append(splits ? " " : "").Append(chars[..rune.EncodeToUtf16(chars)]).Append(splits ? " " : "");
             }
         }
-        return stripsAccents || lowercases ? Fold(text.ToString()) : text.ToString();
+        return stripsAccents || lowercases ? Fold(text.ToString(), stripsAccents, lowercases) : text.ToString();
     }
 
-    string Fold(string text)
+    // Each character by itself: the final sigma is as any other.
+    public static string Lower(string text) => Fold(text, stripsAccents: false, lowercases: true);
+
+    static string Fold(string text, bool stripsAccents, bool lowercases)
     {
         if (stripsAccents)
             text = CanonicalComposition.Decompose(text);

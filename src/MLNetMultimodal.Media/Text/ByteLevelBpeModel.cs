@@ -22,7 +22,7 @@ sealed class ByteLevelBpeModel : ITokenModel
         });
     }
 
-    public IReadOnlyList<int> Encode(string text, int max) => _added.Encode(text, max, (part, rest) =>
+    public IReadOnlyList<int> Encode(string text, int max) => _added.Encode(text, max, (part, at, rest) =>
         _bpe.EncodeToIds(_prefixSpace && part[0] != ' ' ? $" {part}" : part, rest, out _, out _));
 
     public string Decode(IReadOnlyList<string> tokens)

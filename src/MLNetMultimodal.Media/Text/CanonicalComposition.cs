@@ -3,9 +3,9 @@ using System.Text;
 
 namespace MLNetMultimodal.Media.Text;
 
-// Unicode normalisation forms C and D. .NET's own does nothing under InvariantGlobalization and needs ICU otherwise; token ids must not
-// depend on that.
-// Tables: CanonicalComposition.txt, an embedded resource. Algorithm: Unicode Standard Annex 15.
+// Unicode normalisation forms C, D, KC and KD. .NET's own does nothing under InvariantGlobalization and needs ICU otherwise; token
+// ids must not depend on that.
+// Tables: CanonicalComposition.txt and CompatibilityDecomposition.txt, embedded resources. Algorithm: Unicode Standard Annex 15.
 static class CanonicalComposition
 {
     const int HangulBase = 0xAC00, LeadBase = 0x1100, VowelBase = 0x1161, TrailBase = 0x11A7;
@@ -17,17 +17,13 @@ static class CanonicalComposition
     static readonly Dictionary<int, int[]> Decompositions = [];
     static readonly Dictionary<(int First, int Second), int> Compositions = [];
     static readonly Dictionary<int, int> Classes = [];
+    static readonly Lazy<Dictionary<int, int[]>> Compatible = new(ReadCompatible);
 
     // Lines are "code: class", "code = part part" (composes) or "code > parts" (never composed again), in hexadecimal.
     static CanonicalComposition()
     {
-        using Stream stream = typeof(CanonicalComposition).Assembly.GetManifestResourceStream("CanonicalComposition.txt")!;
-        using var reader = new StreamReader(stream);
-        while (reader.ReadLine() is { } line)
+        foreach (string[] fields in Lines("CanonicalComposition.txt"))
         {
-            if (line.StartsWith('#'))
-                continue;
-            string[] fields = line.Split(' ');
             if (fields[0].EndsWith(':'))
             {
                 int[] range = [.. fields[0].TrimEnd(':').Split('-').Select(Hex)];
@@ -42,27 +38,41 @@ static class CanonicalComposition
         }
     }
 
-    public static string Compose(string text)
+    // Lines are "code = parts", in hexadecimal.
+    static Dictionary<int, int[]> ReadCompatible() =>
+        Lines("CompatibilityDecomposition.txt").ToDictionary(f => Hex(f[0]), f => f[2..].Select(Hex).ToArray());
+
+    static IEnumerable<string[]> Lines(string resource)
     {
-        if (!text.AsSpan().ContainsAnyExceptInRange('\0', (char)(FirstMark - 1)))
-            return text;
-        var codes = new List<int>(text.Length);
-        foreach (Rune rune in text.EnumerateRunes())
-            Decompose(rune.Value, codes);
-        SortMarks(codes);
-        Recompose(codes);
-        return ToText(codes);
+        using Stream stream = typeof(CanonicalComposition).Assembly.GetManifestResourceStream(resource)!;
+        using var reader = new StreamReader(stream);
+        while (reader.ReadLine() is { } line)
+            if (!line.StartsWith('#'))
+                yield return line.Split(' ');
     }
 
+    public static string Compose(string text) => Normalize(text, (char)(FirstMark - 1), composes: true);
+
     // Normalisation form D.
-    public static string Decompose(string text)
+    public static string Decompose(string text) => Normalize(text, '\u00BF', composes: false);
+
+    // Normalisation form KC.
+    public static string ComposeCompatible(string text) => Normalize(text, '\u009F', composes: true, Compatible.Value);
+
+    // Normalisation form KD.
+    public static string DecomposeCompatible(string text) => Normalize(text, '\u009F', composes: false, Compatible.Value);
+
+    // Text up to lastPlain stays as it is.
+    static string Normalize(string text, char lastPlain, bool composes, Dictionary<int, int[]>? compatible = null)
     {
-        if (!text.AsSpan().ContainsAnyExceptInRange('\0', '\u00BF'))
+        if (!text.AsSpan().ContainsAnyExceptInRange('\0', lastPlain))
             return text;
         var codes = new List<int>(text.Length);
         foreach (Rune rune in text.EnumerateRunes())
-            Decompose(rune.Value, codes);
+            Decompose(rune.Value, codes, compatible);
         SortMarks(codes);
+        if (composes)
+            Recompose(codes);
         return ToText(codes);
     }
 
@@ -75,7 +85,7 @@ static class CanonicalComposition
         return result.ToString();
     }
 
-    static void Decompose(int code, List<int> target)
+    static void Decompose(int code, List<int> target, Dictionary<int, int[]>? compatible)
     {
         if (code - HangulBase is >= 0 and < Syllables and int syllable)
         {
@@ -84,9 +94,10 @@ static class CanonicalComposition
             if (syllable % Trails > 0)
                 target.Add(TrailBase + syllable % Trails);
         }
-        else if (Decompositions.TryGetValue(code, out int[]? parts))
+        else if ((compatible is not null && compatible.TryGetValue(code, out int[]? parts))
+            || Decompositions.TryGetValue(code, out parts))
             foreach (int part in parts)
-                Decompose(part, target);
+                Decompose(part, target, compatible);
         else
             target.Add(code);
     }

@@ -41,7 +41,7 @@ sealed class SentencePieceModel : ITokenModel
         }
     }
 
-    public IReadOnlyList<int> Encode(string text, int max) => _added.Encode(text, max, (part, _) =>
+    public IReadOnlyList<int> Encode(string text, int max) => _added.Encode(text, max, (part, _, _) =>
     {
         string prepared = _definition.Lowercases ? part.ToLowerInvariant() : part;
         if (_definition.RemovesPunctuation)

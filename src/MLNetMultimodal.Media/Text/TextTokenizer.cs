@@ -7,8 +7,8 @@ namespace MLNetMultimodal.Media.Text;
 /// <summary>
 /// From a text to token ids and back, by the tokenizers of Hugging Face's folders: byte-level BPE of CLIP's kind (Radford et al.
 /// 2021, arXiv:2103.00020, section 2.4) and of GPT-2's and RoBERTa's (Sennrich et al. 2016, arXiv:1508.07909), BERT's WordPiece
-/// (Devlin et al. 2019, arXiv:1810.04805), and SentencePiece (Kudo and Richardson 2018, arXiv:1808.06226) as SigLIP, T5 and XLM-R
-/// use it. Immutable and thread-safe.
+/// (Devlin et al. 2019, arXiv:1810.04805), and SentencePiece (Kudo and Richardson 2018, arXiv:1808.06226) as SigLIP, T5, XLM-R,
+/// Llama and Gemma use it, from its own file or written as <c>tokenizer.json</c>. Immutable and thread-safe.
 /// </summary>
 public sealed class TextTokenizer
 {
@@ -24,6 +24,8 @@ public sealed class TextTokenizer
 
     readonly ITokenModel _model;
     readonly Dictionary<int, string> _tokens;
+    readonly int[] _before, _after;
+    readonly bool _truncatesLeft, _padsLeft;
 
     TextTokenizer(IReadOnlyDictionary<string, ReadOnlyMemory<byte>> files, TokenizerDefinition definition, ITokenModel model)
     {
@@ -35,15 +37,19 @@ public sealed class TextTokenizer
         BeginId = definition.Begin is { } begin ? definition.Vocabulary[begin] : null;
         EndId = definition.Vocabulary[definition.End!];
         PadId = definition.Vocabulary[definition.Pad!];
+        _before = [.. definition.Before.Select(t => definition.Vocabulary[t])];
+        _after = [.. definition.After.Select(t => definition.Vocabulary[t])];
+        (_truncatesLeft, _padsLeft) = (definition.TruncatesLeft, definition.PadsLeft);
     }
 
-    TextTokenizer(TextTokenizer other, int contextLength)
+    TextTokenizer(TextTokenizer other, int contextLength, string prompt)
     {
         _model = other._model;
         _tokens = other._tokens;
         (VocabularySize, BeginId, EndId, PadId) = (other.VocabularySize, other.BeginId, other.EndId, other.PadId);
-        ContextLength = contextLength;
-        Files = other.FilesWith(contextLength);
+        (_before, _after, _truncatesLeft, _padsLeft) = (other._before, other._after, other._truncatesLeft, other._padsLeft);
+        (ContextLength, Prompt) = (contextLength, prompt);
+        Files = contextLength == other.ContextLength ? other.Files : other.FilesWith(contextLength);
     }
 
     /// <summary>V, one more than the highest id: the rows that an embedding needs.</summary>
@@ -58,8 +64,11 @@ public sealed class TextTokenizer
     /// <summary>The id that every text begins with; null for a kind that has none, such as SigLIP's.</summary>
     public int? BeginId { get; }
 
-    /// <summary>The id that every text ends with.</summary>
+    /// <summary>The id that ends a text; put after every one, except by the kinds that put none, such as Llama's.</summary>
     public int EndId { get; }
+
+    /// <summary>What is put before every text; empty for nothing.</summary>
+    public string Prompt { get; } = "";
 
     /// <summary>
     /// The tokenizer's own files by name, to be saved beside a model; <see cref="Load(Func{string, ReadOnlyMemory{byte}?},
@@ -123,6 +132,7 @@ public sealed class TextTokenizer
             case TokenizerKind.ClipBpe: return new ClipBpeModel(definition);
             case TokenizerKind.ByteLevelBpe: return new ByteLevelBpeModel(definition);
             case TokenizerKind.WordPiece: return new WordPieceModel(definition);
+            case TokenizerKind.Stepped: return definition.Stepped!;
             default:
                 var model = new SentencePieceModel(definition, files[definition.Source]);
                 definition.CompletePieces();
@@ -132,10 +142,10 @@ public sealed class TextTokenizer
 
     /// <summary>
     /// The token ids of a text: the begin token, the text, the end token. A longer text is cut to <see cref="ContextLength"/>,
-    /// the end token kept last.
+    /// the end token kept last; its beginning is cut off where <c>tokenizer_config.json</c> has the truncation_side left.
     /// </summary>
     /// <param name="text">Any text; special tokens written in it are recognised.</param>
-    /// <returns>2 to <see cref="ContextLength"/> ids, without padding.</returns>
+    /// <returns>Up to <see cref="ContextLength"/> ids, without padding.</returns>
     public IReadOnlyList<int> Encode(string text)
     {
         ArgumentNullException.ThrowIfNull(text);
@@ -155,7 +165,7 @@ public sealed class TextTokenizer
         var tokens = new List<string>();
         foreach (int id in ids)
         {
-            if (id == BeginId || id == EndId || id == PadId)
+            if (id == EndId || id == PadId || _before.Contains(id) || _after.Contains(id))
                 continue;
             tokens.Add(_tokens.TryGetValue(id, out string? token) ? token : throw new ArgumentOutOfRangeException(nameof(ids), id,
                 $"ids must be in the vocabulary of {_tokens.Count} tokens, but one is {id}."));
@@ -167,7 +177,7 @@ public sealed class TextTokenizer
     /// <param name="texts">B texts.</param>
     /// <param name="length">L, the length of each row, at least 2; texts are cut to it, or to <see cref="ContextLength"/> where
     /// that is less.</param>
-    /// <param name="ids">[B, L], filled up with <see cref="PadId"/>.</param>
+    /// <param name="ids">[B, L], filled up as <see cref="Pad"/> does.</param>
     /// <param name="keep">[B, L], true where there is a token and not padding; or empty, where nobody asks.</param>
     /// <exception cref="ArgumentException">A span is not [B, L].</exception>
     public void EncodeBatch(IReadOnlyList<string> texts, int length, Span<long> ids, Span<bool> keep)
@@ -178,17 +188,33 @@ public sealed class TextTokenizer
             throw new ArgumentException($"ids must be [{texts.Count}, {length}], but has {ids.Length} values.", nameof(ids));
         if (!keep.IsEmpty && keep.Length != ids.Length)
             throw new ArgumentException($"keep must be like ids or empty, but has {keep.Length} values.", nameof(keep));
-        ids.Fill(PadId);
-        keep.Clear();
         for (int b = 0; b < texts.Count; b++)
         {
             string text = texts[b] ?? throw new ArgumentException($"texts must not hold null, but number {b} is.", nameof(texts));
             List<int> row = Encode(text, Math.Min(length, ContextLength));
-            for (int i = 0; i < row.Count; i++)
-                ids[b * length + i] = row[i];
-            if (!keep.IsEmpty)
-                keep.Slice(b * length, row.Count).Fill(true);
+            Pad(row, ids.Slice(b * length, length));
+            if (keep.IsEmpty)
+                continue;
+            keep.Slice(b * length, length).Clear();
+            keep.Slice(b * length + (_padsLeft ? length - row.Count : 0), row.Count).Fill(true);
         }
+    }
+
+    /// <summary>Puts the ids of one text into a row of a batch. The rest is filled with <see cref="PadId"/>: after them, or
+    /// before them where <c>tokenizer_config.json</c> has the padding_side left.</summary>
+    /// <param name="ids">What <see cref="Encode(string)"/> gave.</param>
+    /// <param name="row">[L], at least as long as the ids.</param>
+    /// <exception cref="ArgumentException">The row is too short.</exception>
+    public void Pad(IReadOnlyList<int> ids, Span<long> row)
+    {
+        ArgumentNullException.ThrowIfNull(ids);
+        if (row.Length < ids.Count)
+            throw new ArgumentException(
+                $"row must have a place for each of the {ids.Count} ids, but has {row.Length}.", nameof(row));
+        row.Fill(PadId);
+        int first = _padsLeft ? row.Length - ids.Count : 0;
+        for (int i = 0; i < ids.Count; i++)
+            row[first + i] = ids[i];
     }
 
     /// <summary>The same tokenizer with another <see cref="ContextLength"/>; its <see cref="Files"/> say so too.</summary>
@@ -198,15 +224,26 @@ public sealed class TextTokenizer
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(contextLength, 2);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(contextLength, TokenizerDefinition.MaxContextLength);
-        return contextLength == ContextLength ? this : new TextTokenizer(this, contextLength);
+        return contextLength == ContextLength ? this : new TextTokenizer(this, contextLength, Prompt);
+    }
+
+    /// <summary>The same tokenizer, which puts a prompt before every text, as models do that were trained to embed
+    /// <c>query: </c> and a question. <see cref="Files"/> do not hold it.</summary>
+    /// <param name="prompt">The prompt, with the space that ends it; empty for none.</param>
+    /// <returns>A tokenizer that shares the vocabulary with this one.</returns>
+    public TextTokenizer WithPrompt(string prompt)
+    {
+        ArgumentNullException.ThrowIfNull(prompt);
+        return new(this, ContextLength, prompt);
     }
 
     List<int> Encode(string text, int length)
     {
-        int around = BeginId is null ? 1 : 2;
+        int room = Math.Max(0, length - _before.Length - _after.Length);
         // One token more than fits would do.
-        IEnumerable<int> body = _model.Encode(text, length - around + 1).Take(length - around);
-        return BeginId is { } begin ? [begin, .. body, EndId] : [.. body, EndId];
+        IReadOnlyList<int> body = _model.Encode(Prompt + text, _truncatesLeft ? int.MaxValue : room + 1);
+        List<int> ids = [.. _before, .. _truncatesLeft ? body.TakeLast(room) : body.Take(room), .. _after];
+        return ids.Count <= length ? ids : ids[..length];
     }
 
     Dictionary<string, ReadOnlyMemory<byte>> FilesWith(int contextLength)

@@ -4,7 +4,7 @@ using System.Text.Json;
 namespace MLNetMultimodal.Media.Text;
 
 // The families of tokenizers.
-enum TokenizerKind { ClipBpe, ByteLevelBpe, WordPiece, SentencePiece }
+enum TokenizerKind { ClipBpe, ByteLevelBpe, WordPiece, SentencePiece, Stepped }
 
 // What a tokenizer's files say, in whichever form they say it.
 sealed class TokenizerDefinition
@@ -59,11 +59,24 @@ sealed class TokenizerDefinition
 
     public bool IsFairseq { get; private set; }
 
+    public bool TruncatesLeft { get; private set; }
+
+    public bool PadsLeft { get; private set; }
+
+    // Of the kind Stepped, as its tokenizer.json says.
+    public SteppedModel? Stepped { get; private set; }
+
+    // What stands before and after every text.
+    public IReadOnlyList<string> Before => _template?.Before ?? (Begin is null ? [] : [Begin]);
+
+    public IReadOnlyList<string> After => _template?.After ?? [End!];
+
     // The file that holds the tokens.
     public string Source { get; private set; } = TokenizerJson;
 
     string? _class, _mask;
-    bool? _lowercases;
+    bool? _lowercases, _addsBegin, _addsEnd;
+    TokenTemplate? _template;
 
     public static TokenizerDefinition Read(IReadOnlyDictionary<string, ReadOnlyMemory<byte>> files, string name)
     {
@@ -86,7 +99,7 @@ sealed class TokenizerDefinition
                 definition.Kind = TokenizerKind.ByteLevelBpe;
         }
         if (definition.Kind != TokenizerKind.SentencePiece)
-            Guard($"{name}/{definition.Source}", definition.Complete);
+            Guard($"{name}/{definition.Source}", definition._template is null ? definition.Complete : definition.CompleteStepped);
         return definition;
     }
 
@@ -186,6 +199,10 @@ sealed class TokenizerDefinition
             AddsPrefixSpace = true;
         if (Find(root, "tokenizer_class") is { ValueKind: JsonValueKind.String } name)
             _class ??= name.GetString();
+        TruncatesLeft |= Find(root, "truncation_side") is { ValueKind: JsonValueKind.String } cut && cut.ValueEquals("left");
+        PadsLeft |= Find(root, "padding_side") is { ValueKind: JsonValueKind.String } side && side.ValueEquals("left");
+        _addsBegin ??= Find(root, "add_bos_token")?.GetBoolean();
+        _addsEnd ??= Find(root, "add_eos_token")?.GetBoolean();
         Begin ??= TokenText(root, "bos_token") ?? TokenText(root, "cls_token");
         End ??= TokenText(root, "eos_token") ?? TokenText(root, "sep_token");
         Pad ??= TokenText(root, "pad_token");
@@ -200,13 +217,13 @@ sealed class TokenizerDefinition
         _ => null,
     };
 
-    void ReadVocabulary(JsonElement vocabulary)
+    public void ReadVocabulary(JsonElement vocabulary)
     {
         foreach (JsonProperty entry in vocabulary.EnumerateObject())
             AddToken(entry.Name, entry.Value.GetInt32());
     }
 
-    void AddToken(string token, int id)
+    public void AddToken(string token, int id)
     {
         if (id is < 0 or > MaxId)
             throw new FormatException($"the id of '{token}' must be 0 to {MaxId}, but is {id}.");
@@ -228,25 +245,54 @@ sealed class TokenizerDefinition
 
     void ReadTokenizerJson(JsonElement root)
     {
-        ReadModel(root.GetProperty("model"));
-        if (Find(root, "added_tokens") is { } added)
-            foreach (JsonElement token in added.EnumerateArray())
-            {
-                string content = token.GetProperty("content").GetString()!;
-                AddToken(content, token.GetProperty("id").GetInt32());
-                if (Find(token, "single_word") is { ValueKind: JsonValueKind.True })
-                    throw new FormatException($"'{content}' is a single_word token, which is not supported.");
-                SpecialTokens.Add(new(content, Find(token, "lstrip") is { ValueKind: JsonValueKind.True },
-                    Find(token, "rstrip") is { ValueKind: JsonValueKind.True }));
-            }
-        ReadNormalizer(Find(root, "normalizer"));
-        ReadPreTokenizer(root.GetProperty("pre_tokenizer"));
-        ReadPostProcessor(Find(root, "post_processor"));
+        if (SteppedModel.Fits(root))
+        {
+            Kind = TokenizerKind.Stepped;
+            Stepped = new(root, this);
+            _template = ReadTemplate(Find(root, "post_processor"));
+        }
+        else
+        {
+            ReadModel(root.GetProperty("model"));
+            ReadAddedTokens(root);
+            ReadNormalizer(Find(root, "normalizer"));
+            ReadPreTokenizer(root.GetProperty("pre_tokenizer"));
+            ReadPostProcessor(Find(root, "post_processor"));
+        }
         if (Find(root, "padding") is { ValueKind: JsonValueKind.Object } padding)
             Pad ??= TokenText(padding, "pad_token");
         if (Find(root, "truncation") is { ValueKind: JsonValueKind.Object } truncation
             && truncation.GetProperty("max_length").TryGetInt32(out int length) && length is >= 2 and <= MaxContextLength)
             ContextLength ??= length;
+    }
+
+    public void ReadAddedTokens(JsonElement root)
+    {
+        if (Find(root, "added_tokens") is not { } added)
+            return;
+        foreach (JsonElement token in added.EnumerateArray())
+        {
+            string content = token.GetProperty("content").GetString()!;
+            bool IsOn(string option) => Find(token, option) is { ValueKind: JsonValueKind.True };
+            AddToken(content, token.GetProperty("id").GetInt32());
+            if (IsOn("single_word"))
+                throw new FormatException($"'{content}' is a single_word token, which is not supported.");
+            SpecialTokens.Add(new(content, IsOn("lstrip"), IsOn("rstrip"), IsOn("normalized")));
+        }
+    }
+
+    // Llama's and Gemma's classes put the two tokens as tokenizer_config.json says, whatever the template.
+    TokenTemplate ReadTemplate(JsonElement? processor)
+    {
+        TokenTemplate template = TokenTemplate.Read(processor);
+        bool Is(string family) => _class?.StartsWith(family, StringComparison.Ordinal) == true;
+        if (!Is("Llama") && !Is("Gemma"))
+            return template;
+        if (_addsBegin is { } addsBegin && Begin is not null)
+            template = template with { Before = addsBegin ? [Begin] : [] };
+        if (_addsEnd is { } addsEnd && End is not null)
+            template = template with { After = addsEnd ? [End] : [] };
+        return template;
     }
 
     void ReadModel(JsonElement model)
@@ -264,8 +310,8 @@ sealed class TokenizerDefinition
             return;
         }
         if (type != "BPE")
-            throw new FormatException($"its model is {type}; supported are WordPiece and byte-level BPE, and SentencePiece from its own "
-                + $"file: {string.Join(", ", PieceFiles)}.");
+            throw new FormatException(
+                $"its model is {type}; supported are WordPiece, Unigram, byte-level BPE and BPE with byte_fallback.");
         string suffix = Find(model, "end_of_word_suffix")?.GetString() ?? "";
         Kind = suffix == WordEnd ? TokenizerKind.ClipBpe : TokenizerKind.ByteLevelBpe;
         if (suffix is not ("" or WordEnd) || Find(model, "continuing_subword_prefix")?.GetString() is { Length: > 0 })
@@ -349,8 +395,9 @@ sealed class TokenizerDefinition
             throw new FormatException($"its pre_tokenizer must split by {SplitPattern}, as CLIP's does.");
     }
 
-    static IEnumerable<JsonElement> Steps(JsonElement? whole, string list) => whole is not { } step ? []
-        : step.GetProperty("type").GetString() == "Sequence" ? step.GetProperty(list).EnumerateArray() : [step];
+    public static IEnumerable<JsonElement> Steps(JsonElement? whole, string list) => whole is not { } step ? []
+        : step.GetProperty("type").GetString() != "Sequence" ? [step]
+        : step.GetProperty(list).EnumerateArray().SelectMany(inner => Steps(inner, list));
 
     void ReadPostProcessor(JsonElement? processor)
     {
@@ -402,6 +449,17 @@ sealed class TokenizerDefinition
             throw new FormatException("two tokens of its vocabulary share an id.");
     }
 
-    static JsonElement? Find(JsonElement parent, string name) =>
+    void CompleteStepped()
+    {
+        Begin = Before.Count > 0 ? Before[0] : null;
+        End = After.Count > 0 ? After[^1] : End ?? "</s>";
+        Pad ??= Vocabulary.ContainsKey("<pad>") ? "<pad>" : End;
+        foreach (string token in (string[])[.. Before, .. After, End, Pad])
+            if (!Vocabulary.ContainsKey(token))
+                throw new FormatException($"its vocabulary of {Vocabulary.Count} tokens has no '{token}', which its post_processor "
+                    + $"or {Config} names.");
+    }
+
+    public static JsonElement? Find(JsonElement parent, string name) =>
         parent.TryGetProperty(name, out JsonElement value) && value.ValueKind != JsonValueKind.Null ? value : null;
 }

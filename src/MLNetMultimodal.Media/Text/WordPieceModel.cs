@@ -37,7 +37,7 @@ sealed class WordPieceModel : ITokenModel
     }
 
     public IReadOnlyList<int> Encode(string text, int max) =>
-        _added.Encode(text, max, (part, rest) => _pieces.EncodeToIds(part, rest, out _, out _));
+        _added.Encode(text, max, (part, at, rest) => _pieces.EncodeToIds(part, rest, out _, out _));
 
     public string Decode(IReadOnlyList<string> tokens)
     {

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using MLNetMultimodal.Inference;
+using MLNetMultimodal.Inference.Onnx;
 using MLNetMultimodal.Media.Images;
 
 namespace MLNetMultimodal.ModelBuilder.Commands;
@@ -21,25 +22,28 @@ static class ClassifyCommand
             Description = "Pictures, or folders of pictures.",
             Arity = ArgumentArity.OneOrMore,
         };
+        Option<string?> adapter = ToolOptions.Adapter(), dtype = ToolOptions.Dtype(Enum.GetValues<OnnxDtype>());
         var command = new Command("classify", "Classify pictures into classes named in words, without training.")
         {
-            model, format, files,
+            model, adapter, dtype, format, files,
         };
         prompts.AddTo(command);
         command.SetAction((parsed, cancellation) =>
         {
-            IReadOnlyList<string> labels = prompts.Labels(parsed)
-                ?? throw new WrongUsageException("give the classes: --labels or --labels-file.");
-            IReadOnlyList<string> templates = prompts.Templates(parsed);
+            ZeroShotPrompts words = prompts.Read(parsed);
+            IReadOnlyList<string> labels = words.Labels
+                ?? throw new WrongUsageException("give the classes: --labels or --labels-file, or a folder with --prompts.");
             string[] pictures = PictureFiles.Expand(parsed.GetRequiredValue(files));
-            using MultimodalModel loaded = MultimodalModel.Load(parsed.GetRequiredValue(model));
+            using MultimodalModel loaded =
+                ToolOptions.Load(parsed.GetRequiredValue(model), parsed.GetValue(adapter), parsed.GetValue(dtype));
             ZeroShotClassifier classifier =
-                WrongUsageException.Check(() => ZeroShotClassifier.Create(loaded, labels, templates, cancellation));
+                WrongUsageException.Check(() => ZeroShotClassifier.Create(loaded, labels, words.Templates, cancellation));
             var errors = new List<string>();
             Row[] rows = ProgressDisplay.Run("classifying",
                 report => Classify(loaded, classifier, pictures, errors, report, cancellation));
             ResultWriter.Write(parsed.GetValue(format), rows, ["input", "label", "score"],
                 r => [r.Input, r.Label, r.Score.ToString("p1", CultureInfo.InvariantCulture)]);
+            if (rows.Length > 0) Console.Error.WriteLine($"prompts ({words.Source}): {string.Join(" | ", words.Templates)}");
             foreach (string error in errors) Console.Error.WriteLine($"error: {error}");
             return Task.FromResult(errors.Count == 0 ? ExitCode.Done : ExitCode.Failed);
         });

@@ -14,18 +14,19 @@ static class ExportCommand
         Option<string> model = ToolOptions.Model();
         Option<string> output = ToolOptions.Required<string>("--output", "DIR", "The folder to write; an earlier export is replaced.");
         Option<string[]> dtype = ToolOptions.Defaulting<string[]>("--dtype", "How weights are stored; several give files for each.",
-            [Name(OnnxDtype.Fp32)]).AcceptOnlyFromAmong([.. Enum.GetValues<OnnxDtype>().Select(Name)]);
+            [ToolOptions.Name(OnnxDtype.Fp32)]).AcceptOnlyFromAmong([.. OnnxExport.Dtypes.Select(ToolOptions.Name)]);
+        Option<string?> adapter = ToolOptions.Adapter();
         dtype.AllowMultipleArgumentsPerToken = true;
         Option<string> format = ToolOptions.Format(ResultWriter.Table, ResultWriter.Json);
         var command = new Command("export", "Write a model as ONNX graphs, in a folder that Transformers.js opens.")
         {
-            model, output, dtype, format,
+            model, output, dtype, adapter, format,
         };
         command.SetAction(parsed =>
         {
-            using MultimodalModel loaded = MultimodalModel.Load(parsed.GetRequiredValue(model));
+            using MultimodalModel loaded = ToolOptions.Load(parsed.GetRequiredValue(model), parsed.GetValue(adapter));
             string folder = parsed.GetRequiredValue(output);
-            OnnxDtype[] dtypes = [.. parsed.GetRequiredValue(dtype).Select(name => Enum.Parse<OnnxDtype>(name, ignoreCase: true))];
+            OnnxDtype[] dtypes = [.. parsed.GetRequiredValue(dtype).Select(ToolOptions.Parse)];
             Row[] rows = [.. OnnxExport.Write(loaded, folder, dtypes)
                 .Select(file => new Row(file, new FileInfo(Path.Combine(folder, file)).Length))];
             ResultWriter.Write(parsed.GetValue(format), rows, ["file", "bytes"], r => [r.File, $"{r.Bytes:n0}"]);
@@ -33,6 +34,4 @@ static class ExportCommand
         });
         return command;
     }
-
-    static string Name(OnnxDtype dtype) => dtype.ToString().ToLowerInvariant();
 }

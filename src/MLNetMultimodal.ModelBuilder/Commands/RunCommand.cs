@@ -1,4 +1,5 @@
 using System.CommandLine;
+using MLNetMultimodal.Inference;
 using MLNetMultimodal.Inference.Onnx;
 using MLNetMultimodal.Models.Checkpoints;
 using MLNetMultimodal.Models.Families;
@@ -23,15 +24,17 @@ static class RunCommand
             ToolOptions.Required<string>("--outputs", "F", "The safetensors file to write, outputs named out.*");
         Option<string> backend = ToolOptions.Defaulting("--backend", "The engine.", Onnx).AcceptOnlyFromAmong(Onnx, Torch);
         Option<string?> weights = new("--weights") { HelpName = "F", Description = "Another file of weights, in the model folder or elsewhere." };
+        Option<string?> adapter = ToolOptions.Adapter();
         Option<string> format = ToolOptions.Format(ResultWriter.Table, ResultWriter.Json);
         var command = new Command("run", "Run raw tensors through a model.")
         {
-            model, inputs, outputs, backend, weights, format,
+            model, inputs, outputs, backend, weights, adapter, format,
         };
         command.SetAction(parsed =>
         {
             IReadOnlyList<Row> rows = Run(ModelFiles.FromFolder(parsed.GetRequiredValue(model)), parsed.GetValue(weights),
-                parsed.GetRequiredValue(inputs), parsed.GetRequiredValue(outputs), parsed.GetRequiredValue(backend));
+                parsed.GetValue(adapter), parsed.GetRequiredValue(inputs), parsed.GetRequiredValue(outputs),
+                parsed.GetRequiredValue(backend));
             ResultWriter.Write(parsed.GetValue(format), rows, ["output", "type", "shape"],
                 r => [r.Name, r.Type, ResultWriter.Shape(r.Shape)]);
             return ExitCode.Done;
@@ -39,7 +42,31 @@ static class RunCommand
         return command;
     }
 
-    static IReadOnlyList<Row> Run(ModelFiles files, string? weightsFile, string inputsFile, string outputsFile, string backend)
+    static IReadOnlyList<Row> Run(
+        ModelFiles files, string? weightsFile, string? adapter, string inputsFile, string outputsFile, string backend)
+    {
+        using Safetensors io = Safetensors.Open(inputsFile);
+        Dictionary<string, TensorData> inputs = io.Where(t => t.Key.StartsWith(Input, StringComparison.Ordinal))
+            .ToDictionary(t => t.Key[Input.Length..], t => t.Value);
+        bool graphs = weightsFile is null && backend == Onnx && !ModelWeights.Exist(files) && files.Contains("config.json");
+        Dictionary<string, TensorData> outputs = graphs ? RunGraphs(files, adapter, inputs, inputsFile)
+            : RunPrograms(files, weightsFile, adapter, inputs, inputsFile, backend);
+        Safetensors.Write(outputsFile, outputs);
+        return [.. outputs.Select(o => new Row(o.Key, o.Value.Type.ToString(), o.Value.Shape))];
+    }
+
+    static Dictionary<string, TensorData> RunGraphs(
+        ModelFiles files, string? adapter, Dictionary<string, TensorData> inputs, string inputsFile)
+    {
+        using MultimodalModel model = ToolOptions.Load(files.Name, adapter);
+        Dictionary<string, TensorData> fitting = new(inputs, StringComparer.Ordinal);
+        foreach (TensorSpec spec in Programs(model.Definition, inputs, inputsFile).SelectMany(p => p.Inputs))
+            fitting[spec.Name] = Fit(spec, inputs[spec.Name]);
+        return model.Run(fitting).ToDictionary(o => Output + o.Key, o => o.Value, StringComparer.Ordinal);
+    }
+
+    static Dictionary<string, TensorData> RunPrograms(ModelFiles files, string? weightsFile, string? adapter,
+        Dictionary<string, TensorData> inputs, string inputsFile, string backend)
     {
         IModelDefinition definition = ModelFamilies.Create(files);
         using Safetensors? elsewhere =
@@ -47,10 +74,7 @@ static class RunCommand
         using ModelWeights? stored = elsewhere is null ? files.OpenWeights(weightsFile) : null;
         IReadOnlyDictionary<string, TensorData> weights =
             CheckpointWeights.For(definition, elsewhere ?? (IReadOnlyDictionary<string, TensorData>)stored!, weightsFile ?? files.Name);
-        using Safetensors io = Safetensors.Open(inputsFile);
-        Dictionary<string, TensorData> inputs = io.Where(t => t.Key.StartsWith(Input, StringComparison.Ordinal))
-            .ToDictionary(t => t.Key[Input.Length..], t => t.Value);
-
+        if (adapter is not null) weights = LoraAdapter.Load(adapter).Merge(weights);
         var outputs = new Dictionary<string, TensorData>(StringComparer.Ordinal);
         foreach (IProgram program in Programs(definition, inputs, inputsFile))
         {
@@ -59,8 +83,7 @@ static class RunCommand
             var results = backend == Torch ? RunTorch(program, weights, fitting) : RunOnnx(program, weights, fitting);
             foreach (var (name, value) in results) outputs[Output + name] = value;
         }
-        Safetensors.Write(outputsFile, outputs);
-        return [.. outputs.Select(o => new Row(o.Key, o.Value.Type.ToString(), o.Value.Shape))];
+        return outputs;
     }
 
     /// <summary>The whole model where all its inputs are there, else the encoders whose inputs are there.</summary>

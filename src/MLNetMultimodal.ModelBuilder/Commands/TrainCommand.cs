@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using Microsoft.ML;
+using MLNetMultimodal.Inference;
 using MLNetMultimodal.Training;
 
 namespace MLNetMultimodal.ModelBuilder.Commands;
@@ -34,7 +35,7 @@ static class TrainCommand
         {
             var ml = new MLContext(parsed.GetValue(options.Seed));
             IReadOnlyList<string>? templates = options.Templates.Read(parsed);
-            PictureData pictures = data.Load(ml, parsed, PromptOptions.DefaultTemplate);
+            PictureData pictures = data.Load(ml, parsed, ZeroShotPrompts.DefaultTemplate);
             (IDataView train, IDataView? validation) = Split(ml, parsed, options, data, pictures);
             var observer = new Observer();
             ContrastiveOptions contrastive = WrongUsageException.Check(() => options.Read(parsed) with
@@ -42,7 +43,7 @@ static class TrainCommand
                 Image = pictures.Image,
                 Text = pictures.ClassText ?? PictureData.Caption,
                 Group = pictures.Label,
-                Templates = templates ?? (pictures.ClassText is null ? Defaults.Templates : [PromptOptions.DefaultTemplate]),
+                Templates = templates ?? (pictures.ClassText is null ? Defaults.Templates : [ZeroShotPrompts.DefaultTemplate]),
                 FineTuning = tuning?.Read(parsed) ?? Defaults.FineTuning,
                 Progress = observer,
                 Cancellation = cancellation,
@@ -66,7 +67,7 @@ static class TrainCommand
         MLContext ml, ParseResult parsed, TrainOptions options, DataOptions data, PictureData pictures)
     {
         if (parsed.GetValue(options.Validation) is { } path)
-            return (pictures.View, data.Load(ml, parsed, path, PromptOptions.DefaultTemplate).View);
+            return (pictures.View, data.Load(ml, parsed, path, ZeroShotPrompts.DefaultTemplate).View);
         if (parsed.GetValue(options.ValidationShare) is not (> 0 and var share)) return (pictures.View, null);
         DataOperationsCatalog.TrainTestData split =
             ml.Data.TrainTestSplit(pictures.View, share, seed: parsed.GetValue(options.Seed));
@@ -116,8 +117,10 @@ static class TrainCommand
     {
         readonly Option<string> _output = ToolOptions.Required<string>("--output", "DIR", "The model folder to write.");
         readonly Option<string?> _initialize = tunes
-            ? ToolOptions.Required<string?>("--model", "DIR", "The model folder to start from.")
-            : ToolOptions.Of<string?>("--initialize", "DIR", "A model folder to start from; without it, random weights.");
+            ? ToolOptions.Required<string?>(
+                ToolOptions.ModelName, "DIR", "The model to start from: a folder, or hub:owner/name[@revision].")
+            : ToolOptions.Of<string?>(ToolOptions.InitializeName, "DIR",
+                "A model to start from, a folder or hub:owner/name[@revision]; without it, random weights.");
         readonly Option<int> _epochs = ToolOptions.Defaulting("--epochs", "Times that each row is seen.", Defaults.Epochs);
         readonly Option<int> _batchSize =
             ToolOptions.Defaulting("--batch-size", "Rows that are compared with each other in a step.", Defaults.BatchSize);
@@ -156,6 +159,8 @@ static class TrainCommand
             ToolOptions.Of<string?>("--checkpoints", "DIR", "Folder for checkpoints; a training goes on from one that is there.");
         readonly Option<int> _checkpointSteps =
             ToolOptions.Defaulting("--checkpoint-steps", "Steps between two checkpoints.", Defaults.CheckpointSteps);
+        readonly Option<string?> _cache = ToolOptions.Of<string?>(
+            "--cache", "DIR", "Folder that keeps decoded pictures, in place of memory, for this run and the next.");
         readonly Option<string?> _logs = ToolOptions.Of<string?>("--logs", "DIR", "Folder for TensorBoard's event files.");
 
         public Option<string?> Validation { get; } =
@@ -175,7 +180,7 @@ static class TrainCommand
             [
                 _output, _initialize, Validation, ValidationShare, _epochs, _batchSize, _microBatchSize, _learningRate,
                 _warmupShare, _weightDecay, _gradientClip, _ema, _patchDropout, _cropMinScale, _flip, _translate, _erase,
-                _vocabularySize, _objective, _bfloat16, _device, Seed, _patience, _checkpoints, _checkpointSteps, _logs,
+                _vocabularySize, _objective, _bfloat16, _device, Seed, _patience, _checkpoints, _checkpointSteps, _cache, _logs,
             ];
             foreach (Option option in options) command.Add(option);
             Templates.AddTo(command);
@@ -219,6 +224,7 @@ static class TrainCommand
             EarlyStoppingPatience = parsed.GetValue(_patience),
             Checkpoints = parsed.GetValue(_checkpoints),
             CheckpointSteps = parsed.GetValue(_checkpointSteps),
+            Cache = parsed.GetValue(_cache),
             Logs = parsed.GetValue(_logs),
         };
     }

@@ -32,6 +32,10 @@ public sealed record AttentionConfig(int Width, int ContextWidth, int Heads, Ini
 
     /// <summary>False for queries, keys and values without bias. Default true.</summary>
     public bool QkvBias { get; init; } = true;
+
+    /// <summary>False for keys without bias, which would change nothing: a softmax does not see what all its scores share. Default
+    /// true.</summary>
+    public bool KeyBias { get; init; } = true;
 }
 
 /// <summary>Multi-head attention with separate projections.</summary>
@@ -59,7 +63,7 @@ public static class Attention
     public static T Cross<T>(ITensorOps<T> ops, Name name, AttentionConfig c, T x, T context, Mask<T> mask = default) where T : class
     {
         T q = ops.SplitHeads(ops.Linear(x, name / c.Names.Query, c.Width, c.Width, c.QkvBias), c.Heads);              // [B, Lq, D]  -> [B, nh, Lq, hd]
-        T k = ops.SplitHeads(ops.Linear(context, name / c.Names.Key, c.ContextWidth, c.Width, c.QkvBias), c.Heads);  // [B, Lk, Dc] -> [B, nh, Lk, hd]
+        T k = ops.SplitHeads(ops.Linear(context, name / c.Names.Key, c.ContextWidth, c.Width, c.QkvBias && c.KeyBias), c.Heads); // [B, Lk, Dc] -> [B, nh, Lk, hd]
         T v = ops.SplitHeads(ops.Linear(context, name / c.Names.Value, c.ContextWidth, c.Width, c.QkvBias), c.Heads);  // [B, Lk, Dc] -> [B, nh, Lk, hd]
         T y = ops.MergeHeads(ops.Attention(q, k, v, mask));                                            // [B, nh, Lq, hd] -> [B, Lq, D]
         return ops.Linear(y, name / c.Names.Out, c.Width, c.Width, init: c.OutInit);

@@ -30,6 +30,14 @@ public sealed record BlockNames(
         Scales = ("layer_scale1.lambda1", "layer_scale2.lambda1"),
     };
 
+    /// <summary>Hugging Face's Whisper.</summary>
+    public static BlockNames Whisper { get; } =
+        new("layers", "self_attn_layer_norm", "self_attn", AttentionNames.Clip, "final_layer_norm", "fc1", "fc2");
+
+    /// <summary>Hugging Face's wav2vec 2.0 and data2vec for sound.</summary>
+    public static BlockNames Wav2Vec2 { get; } = new("layers", "layer_norm", "attention", AttentionNames.Clip, "final_layer_norm",
+        "feed_forward.intermediate_dense", "feed_forward.output_dense");
+
     /// <summary>Hugging Face's BERT and RoBERTa.</summary>
     public static BlockNames Bert { get; } = new("layer", "attention.output.LayerNorm", "attention", AttentionNames.Bert,
         "output.LayerNorm", "intermediate.dense", "output.dense");
@@ -58,11 +66,14 @@ public sealed record TransformerConfig(int Layers, int Width, int MlpWidth, int 
     /// <summary>False for queries, keys and values without bias. Default true.</summary>
     public bool QkvBias { get; init; } = true;
 
+    /// <summary>False for keys without bias. Default true.</summary>
+    public bool KeyBias { get; init; } = true;
+
     /// <summary>Start of the layers that write into the residual stream, so that its variance does not grow with depth (Radford
     /// et al. 2021, CLIP).</summary>
     internal Init ResidualInit => Init.Normal(1 / MathF.Sqrt(Width * 2f * Layers));
 
-    internal AttentionConfig Attention => new(Width, Width, Heads, ResidualInit) { Names = Names.Projections, QkvBias = QkvBias };
+    internal AttentionConfig Attention => new(Width, Width, Heads, ResidualInit) { Names = Names.Projections, QkvBias = QkvBias, KeyBias = KeyBias };
 }
 
 /// <summary>The Transformer encoder (Vaswani et al. 2017, arXiv:1706.03762), with the norms before or after its parts.</summary>

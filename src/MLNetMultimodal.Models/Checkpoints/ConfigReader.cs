@@ -93,6 +93,19 @@ public readonly struct ConfigReader(JsonElement json, string path = "")
         return values;
     }
 
+    /// <summary>A list of finite numbers; empty where it is missing.</summary>
+    /// <exception cref="InvalidDataException">Not such a list.</exception>
+    public IReadOnlyList<float> Singles(string field)
+    {
+        if (!Has(field)) return [];
+        JsonElement e = json.GetProperty(field);
+        if (e.ValueKind != JsonValueKind.Array || e.GetArrayLength() > 64) throw Wrong(field, "a list of at most 64 numbers", e);
+        var values = new List<float>();
+        foreach (JsonElement item in e.EnumerateArray())
+            values.Add(item.ValueKind == JsonValueKind.Number && item.TryGetSingle(out float v) && float.IsFinite(v) ? v : throw Wrong(field, "a list of numbers", e));
+        return values;
+    }
+
     string Full(string field) => path.Length == 0 ? field : $"{path}.{field}";
 
     InvalidDataException Wrong(string field, string wanted, JsonElement found) => new($"{Full(field)} must be {wanted}, but is {found.GetRawText()}.");

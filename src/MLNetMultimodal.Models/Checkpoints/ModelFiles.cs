@@ -1,3 +1,5 @@
+using MLNetMultimodal.Models.Hub;
+
 namespace MLNetMultimodal.Models.Checkpoints;
 
 /// <summary>The files of a model folder, wherever they lie: in a folder on disk, or in memory after loading an ML.NET
@@ -8,19 +10,38 @@ public sealed class ModelFiles
 
     readonly IReadOnlyDictionary<string, ReadOnlyMemory<byte>>? _memory;
 
+    /// <summary>Names of the files that a model is loaded from, relative, with <c>/</c>; <c>*</c> stands for any
+    /// characters.</summary>
+    public static IReadOnlyList<string> Patterns { get; } =
+    [
+        "config.json", "preprocessor_config.json", "processor_config.json",
+        "model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json",
+        "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt",
+        "vocab.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model",
+        "modules.json", "sentence_bert_config.json", "config_sentence_transformers.json",
+        "*_Pooling/config.json", "*_Dense/config.json", "*_Dense/model.safetensors",
+        "open_clip_config.json", "open_clip_model.safetensors",
+    ];
+
     ModelFiles(string name, string? folder, IReadOnlyDictionary<string, ReadOnlyMemory<byte>>? memory) => (Name, Folder, _memory) = (name, folder, memory);
 
-    /// <summary>The folder's path, or a name for messages.</summary>
+    /// <summary>The folder's path or its name on the hub, as given, or a name for messages.</summary>
     public string Name { get; }
 
     /// <summary>The folder on disk; null for files in memory.</summary>
     public string? Folder { get; }
 
-    /// <summary>The model in a folder on disk.</summary>
+    /// <summary>The model in a folder on disk, or one of the hub, which is downloaded where the cache does not have it: what is
+    /// not there yet is waited for. <see cref="ModelHub.DownloadAsync"/> downloads with progress and cancellation.</summary>
+    /// <param name="folder">The folder, or <c>hub:owner/name</c> or <c>hub:owner/name@revision</c>.</param>
+    /// <exception cref="ArgumentException">What follows <c>hub:</c> names no repository.</exception>
     /// <exception cref="DirectoryNotFoundException">There is no such folder.</exception>
+    /// <exception cref="HubException">The hub does not give the model.</exception>
+    /// <exception cref="InvalidDataException">What the hub gives is not sound.</exception>
+    /// <exception cref="NotSupportedException">The hub has the model only as pickles.</exception>
     public static ModelFiles FromFolder(string folder)
     {
-        string path = Path.GetFullPath(folder);
+        string path = ModelHub.IsReference(folder) ? ModelHub.Download(folder) : Path.GetFullPath(folder);
         return Directory.Exists(path) ? new(folder, path, null) : throw new DirectoryNotFoundException($"the model folder '{folder}' does not exist.");
     }
 

@@ -1,6 +1,7 @@
 using System.Collections;
 using System.Diagnostics.CodeAnalysis;
 using System.Text.Json;
+using MLNetMultimodal.Models.Families;
 
 namespace MLNetMultimodal.Models.Checkpoints;
 
@@ -9,8 +10,8 @@ namespace MLNetMultimodal.Models.Checkpoints;
 public sealed class ModelWeights : IReadOnlyDictionary<string, TensorData>, IDisposable
 {
     /// <summary>Names that a file of weights has, in the order in which they are looked for.</summary>
-    static readonly string[] FileNames = ["model.safetensors", IndexName, "open_clip_model.safetensors"];
-    const string IndexName = "model.safetensors.index.json";
+    internal static readonly string[] FileNames = ["model.safetensors", IndexName, "open_clip_model.safetensors"];
+    internal const string IndexName = "model.safetensors.index.json";
     const int MaxIndexBytes = 64 << 20, MaxShards = 10_000;
     static readonly string[] PickleEndings = [".bin", ".pt", ".pth", ".ckpt", ".pkl"];
 
@@ -19,10 +20,48 @@ public sealed class ModelWeights : IReadOnlyDictionary<string, TensorData>, IDis
 
     ModelWeights(IReadOnlyList<Safetensors> shards, IReadOnlyDictionary<string, TensorData> tensors) => (_shards, _tensors) = (shards, tensors);
 
+    /// <summary>True where a folder has weights of its own, other than recorded graphs and pickles.</summary>
+    /// <param name="files">The folder.</param>
+    public static bool Exist(ModelFiles files) => FileNames.Any(files.Contains);
+
     internal static ModelWeights Open(ModelFiles files, string? file)
     {
-        if (file is not null) RefusePickle(files, file);
-        file ??= FileNames.FirstOrDefault(files.Contains) ?? throw Missing(files);
+        if (file is not null) return OpenOne(files, file);
+        ModelWeights own = OpenOne(files, FileNames.FirstOrDefault(files.Contains) ?? throw Missing(files));
+        IReadOnlyList<string> modules = SentenceTransformer.WeightFolders(files);
+        return modules.Count == 0 ? own : own.WithModules(files, modules);
+    }
+
+    /// <summary>Adds the weights that modules have in folders of their own, under the folder's name.</summary>
+    ModelWeights WithModules(ModelFiles files, IReadOnlyList<string> folders)
+    {
+        List<Safetensors> shards = [.. _shards];
+        try
+        {
+            var tensors = new Dictionary<string, TensorData>(_tensors, StringComparer.Ordinal);
+            foreach (string folder in folders)
+            {
+                string file = $"{folder}/{FileNames[0]}", pickle = $"{folder}/pytorch_model.bin";
+                if (!files.Contains(file) && files.Contains(pickle)) RefusePickle(files, pickle);
+                Safetensors module = files.OpenSafetensors(file);
+                shards.Add(module);
+                foreach (var (name, tensor) in module)
+                    if (!tensors.TryAdd($"{folder}.{name}", tensor))
+                        throw new InvalidDataException(
+                            $"'{files.Name}/{file}' has '{name}', which stands as '{folder}.{name}' in the model's own weights too.");
+            }
+            return new(shards, tensors);
+        }
+        catch
+        {
+            foreach (Safetensors shard in shards) shard.Dispose();
+            throw;
+        }
+    }
+
+    static ModelWeights OpenOne(ModelFiles files, string file)
+    {
+        RefusePickle(files, file);
         if (file != IndexName)
         {
             Safetensors whole = files.OpenSafetensors(file);
@@ -43,7 +82,7 @@ public sealed class ModelWeights : IReadOnlyDictionary<string, TensorData>, IDis
         }
     }
 
-    static Dictionary<string, string> ReadIndex(ModelFiles files)
+    internal static Dictionary<string, string> ReadIndex(ModelFiles files)
     {
         ReadOnlyMemory<byte> json = files.Read(IndexName);
         if (json.Length > MaxIndexBytes) throw Wrong(files, $"it has {json.Length} bytes, but may have at most {MaxIndexBytes}");
@@ -83,12 +122,18 @@ public sealed class ModelWeights : IReadOnlyDictionary<string, TensorData>, IDis
 
     static Exception Missing(ModelFiles files)
     {
+        if (files.List().FirstOrDefault(f => f.EndsWith(".onnx", StringComparison.Ordinal)) is { } graph)
+            return new NotSupportedException($"'{files.Name}' holds recorded graphs ({graph}), but none of "
+                + $"{string.Join(", ", FileNames)}: it embeds and classifies as it is, but cannot be trained, adapted or exported. "
+                + "Take the folder that has the weights.");
         if (files.List().FirstOrDefault(IsPickle) is { } pickle) RefusePickle(files, pickle);
         return new FileNotFoundException($"'{files.Name}' has none of {string.Join(", ", FileNames)}; a model folder holds config.json, "
             + "its weights and its preprocessing.", FileNames[0]);
     }
 
-    static bool IsPickle(string file) => PickleEndings.Any(ending => file.EndsWith(ending, StringComparison.OrdinalIgnoreCase));
+    internal static bool IsWeights(string file) => file == IndexName || file.EndsWith(".safetensors", StringComparison.Ordinal);
+
+    internal static bool IsPickle(string file) => PickleEndings.Any(ending => file.EndsWith(ending, StringComparison.OrdinalIgnoreCase));
 
     static void RefusePickle(ModelFiles files, string file)
     {

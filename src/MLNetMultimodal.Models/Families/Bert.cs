@@ -95,6 +95,15 @@ public enum BertPooling
 
     /// <summary>The sum over all tokens but padding, divided by the square root of their number.</summary>
     MeanSqrtLength,
+
+    /// <summary>The largest value of each element over all tokens but padding.</summary>
+    Max,
+
+    /// <summary>The mean over all tokens but padding, each weighted by its position, counted from 1.</summary>
+    WeightedMean,
+
+    /// <summary>The last token before padding.</summary>
+    LastToken,
 }
 
 /// <summary>BERT: a bidirectional Transformer over tokens (Devlin et al. 2019, arXiv:1810.04805), and RoBERTa (Liu et al. 2019,
@@ -130,54 +139,61 @@ public static class Bert
     public static T Pooler<T>(ITensorOps<T> ops, Name name, int width, T tokens) where T : class =>
         ops.Activate(ops.Linear(FirstToken(ops, tokens), name / "pooler" / "dense", width, width), Activation.Tanh);
 
-    /// <summary>One vector for all tokens.</summary>
-    /// <param name="ops">The engine.</param>
-    /// <param name="pooling">How.</param>
-    /// <param name="tokens">[B, L, D].</param>
-    /// <param name="keep">Bool [B, L]: true for a token, false for padding.</param>
-    /// <returns>[B, D].</returns>
-    public static T Pool<T>(ITensorOps<T> ops, BertPooling pooling, T tokens, T keep) where T : class
-    {
-        if (pooling == BertPooling.FirstToken) return FirstToken(ops, tokens);
-        T first = ops.Slice(FirstToken(ops, tokens), 1, 0, 1);                                          // [B, 1]
-        T zero = ops.Multiply(first, 0);
-        T weights = ops.Where(keep, ops.Add(zero, 1), zero);                                            // [B, L]
-        if (pooling == BertPooling.MeanSqrtLength) weights = ops.L2Normalize(weights);
-        T sum = ops.Sum(ops.Multiply(tokens, ops.Rearrange(weights, "b (l one) -> b l one", ("one", 1))), 1);
-        return pooling == BertPooling.Mean ? ops.Divide(sum, ops.Sum(weights, 1, keepDims: true)) : sum;
-    }
-
-    static T FirstToken<T>(ITensorOps<T> ops, T tokens) where T : class =>
+    internal static T FirstToken<T>(ITensorOps<T> ops, T tokens) where T : class =>
         ops.Rearrange(ops.Slice(tokens, 1, 0, 1), "b l d -> b (l d)");                                 // [B, L, D] -> [B, D]
 }
 
 /// <summary>BERT as a model of this library: texts to embeddings of length 1. Padding is recognised by its id.</summary>
-/// <param name="config">Sizes.</param>
-/// <param name="pooling">How tokens become an embedding.</param>
-/// <param name="contextLength">The most tokens of a text; null for all that the positions allow.</param>
-public sealed class BertModel(BertConfig config, BertPooling pooling, int? contextLength = null) : IModelDefinition
+public sealed class BertModel : IModelDefinition
 {
-    /// <summary>Sizes.</summary>
-    public BertConfig Config => config;
+    readonly SentenceHead _head;
+    readonly int? _contextLength;
 
-    /// <summary>How tokens become an embedding.</summary>
-    public BertPooling Pooling => pooling;
-
-    /// <inheritdoc/>
-    public string ModelType => config.ModelType;
-
-    /// <inheritdoc/>
-    public int EmbeddingWidth => config.Blocks.Width;
-
-    /// <inheritdoc/>
-    public IReadOnlyDictionary<Modality, IProgram> Encoders { get; } = new Dictionary<Modality, IProgram>
+    /// <summary>A model that pools its tokens.</summary>
+    /// <param name="config">Sizes.</param>
+    /// <param name="pooling">How tokens become an embedding.</param>
+    /// <param name="contextLength">The most tokens of a text; null for all that the positions allow.</param>
+    public BertModel(BertConfig config, BertPooling pooling, int? contextLength = null)
+        : this(config, new SentenceHead { Poolings = [pooling] }, contextLength)
     {
-        [Modality.Text] = new TextProgram(config, pooling, contextLength),
-    };
+    }
 
-    /// <summary>Takes <c>input_ids</c> and <c>attention_mask</c>; gives <c>last_hidden_state</c> [B, L, D], the pooled
-    /// <c>sentence_embedding</c> [B, D] as it is, and <c>text_embeds</c> [B, D], the same with length 1.</summary>
-    public IProgram Full { get; } = new FullProgram(config, pooling, contextLength);
+    internal BertModel(BertConfig config, SentenceHead head, int? contextLength)
+    {
+        (Config, _head, _contextLength) = (config, head, contextLength);
+        Encoders = new Dictionary<Modality, IProgram> { [Modality.Text] = new TextProgram(config, head, contextLength) };
+        Full = new FullProgram(config, head, contextLength);
+    }
+
+    /// <summary>Sizes.</summary>
+    public BertConfig Config { get; }
+
+    /// <summary>How tokens become an embedding; several stand side by side in it.</summary>
+    public IReadOnlyList<BertPooling> Poolings => _head.Poolings;
+
+    /// <inheritdoc/>
+    public string ModelType => Config.ModelType;
+
+    /// <inheritdoc/>
+    public int EmbeddingWidth => _head.Width(Config.Blocks.Width);
+
+    /// <inheritdoc/>
+    public IReadOnlyDictionary<Modality, IProgram> Encoders { get; }
+
+    /// <summary>Takes <c>input_ids</c> and <c>attention_mask</c>; gives <c>last_hidden_state</c> [B, L, D], the
+    /// <c>sentence_embedding</c> [B, E] as the last module of the folder leaves it, and <c>text_embeds</c> [B, E], the same with
+    /// length 1.</summary>
+    public IProgram Full { get; }
+
+    /// <inheritdoc/>
+    public string? TextPrompt => _head.Prompt;
+
+    /// <inheritdoc/>
+    public bool PoolsPrompt => _head.PoolsPrompt;
+
+    /// <inheritdoc/>
+    public IModelDefinition WithPromptTokens(int tokens) =>
+        new BertModel(Config, _head with { SkippedTokens = tokens }, _contextLength);
 
     /// <inheritdoc/>
     public string? LogitScale => null;
@@ -187,7 +203,7 @@ public sealed class BertModel(BertConfig config, BertPooling pooling, int? conte
         ["embeddings.position_ids", "embeddings.token_type_ids", "pooler.", "cls.", "lm_head.", "classifier.", "qa_outputs."];
 
     /// <inheritdoc/>
-    public string ToConfigJson() => config.ToJson();
+    public string ToConfigJson() => Config.ToJson();
 
     /// <summary>Checkpoints of a task, whose names begin with <c>bert.</c> or <c>roberta.</c>, and those of TensorFlow times,
     /// whose norms have a <c>gamma</c> and a <c>beta</c>.</summary>
@@ -198,7 +214,7 @@ public sealed class BertModel(BertConfig config, BertPooling pooling, int? conte
     static TensorSpec Ids(BertConfig c, int? length, string name) => new(name, ElementType.Int64, Dim.Dynamic("batch"),
         Dim.Dynamic("sequence", Math.Min(c.ContextLength, length ?? c.ContextLength)));
 
-    sealed class TextProgram(BertConfig c, BertPooling pooling, int? length) : IProgram
+    sealed class TextProgram(BertConfig c, SentenceHead head, int? length) : IProgram
     {
         public string Name => "text_model";
 
@@ -207,11 +223,11 @@ public sealed class BertModel(BertConfig config, BertPooling pooling, int? conte
         public IReadOnlyList<(string, T)> Run<T>(ITensorOps<T> ops, IReadOnlyDictionary<string, T> inputs) where T : class
         {
             T ids = inputs["input_ids"], keep = ops.Not(ops.Equal(ids, c.PadId));
-            return [("text_embeds", ops.L2Normalize(Bert.Pool(ops, pooling, Bert.Encode(ops, Ops.Name.Root, c, ids, keep), keep)))];
+            return [("text_embeds", ops.L2Normalize(head.Apply(ops, Bert.Encode(ops, Ops.Name.Root, c, ids, keep), keep)))];
         }
     }
 
-    sealed class FullProgram(BertConfig c, BertPooling pooling, int? length) : IProgram
+    sealed class FullProgram(BertConfig c, SentenceHead head, int? length) : IProgram
     {
         public string Name => "model";
 
@@ -220,7 +236,7 @@ public sealed class BertModel(BertConfig config, BertPooling pooling, int? conte
         public IReadOnlyList<(string, T)> Run<T>(ITensorOps<T> ops, IReadOnlyDictionary<string, T> inputs) where T : class
         {
             T keep = ops.Equal(inputs["attention_mask"], 1);
-            T tokens = Bert.Encode(ops, Ops.Name.Root, c, inputs["input_ids"], keep), pooled = Bert.Pool(ops, pooling, tokens, keep);
+            T tokens = Bert.Encode(ops, Ops.Name.Root, c, inputs["input_ids"], keep), pooled = head.Apply(ops, tokens, keep);
             return [("last_hidden_state", tokens), ("sentence_embedding", pooled), ("text_embeds", ops.L2Normalize(pooled))];
         }
     }

@@ -158,14 +158,15 @@ public static class Clip
     /// <param name="ops">The engine.</param>
     /// <param name="c">Sizes.</param>
     /// <param name="ids">Int64 [B, L], L at most the context length; what follows the end token does not matter.</param>
-    public static ClipTower<T> EncodeText<T>(ITensorOps<T> ops, ClipConfig c, T ids) where T : class
+    /// <param name="keep">Bool [B, L], true for a token that may be attended to; null keeps all.</param>
+    public static ClipTower<T> EncodeText<T>(ITensorOps<T> ops, ClipConfig c, T ids, T? keep = null) where T : class
     {
         Name name = "text_model";
         TransformerConfig blocks = c.Text.Blocks;
         T x = ops.Embedding(ids, name / "embeddings" / "token_embedding", c.Text.VocabularySize, blocks.Width);
         T positions = ops.Parameter(name / "embeddings" / "position_embedding" / "weight", Init.Normal(0.01f), c.Text.ContextLength, blocks.Width);
         x = ops.Add(x, ops.SliceLike(positions, 0, ids, 1));                                            // [B, L, D]
-        x = Transformer.Encoder(ops, name / "encoder", blocks, x, new(Causal: true));
+        x = Transformer.Encoder(ops, name / "encoder", blocks, x, new(Keep: keep, Causal: true));
         T last = ops.LayerNorm(x, name / "final_layer_norm", blocks.NormEpsilon);
         bool highest = c.Text.EndTokenId == 2 || c.Text.EndTokenId == c.Text.VocabularySize - 1;
         T end = ops.ArgMax(highest ? ids : ops.Equal(ids, c.Text.EndTokenId), 1);                       // [B, L] -> [B]
@@ -205,7 +206,11 @@ public sealed class ClipModel(ClipConfig config) : IModelDefinition
     };
 
     /// <inheritdoc/>
-    public IProgram Full { get; } = new FullProgram(config);
+    public IProgram Full { get; } = new FullProgram(config, isMasked: false);
+
+    /// <summary><see cref="Full"/> with an <c>attention_mask</c> of the texts, Int64 [B, L], 1 for a token. A graph of texts
+    /// alone takes none, as the published ones: what follows the end token is not attended to anyway.</summary>
+    public IProgram Exported { get; } = new FullProgram(config, isMasked: true);
 
     /// <summary>The graphs of published folders; the towers' embeddings are not of length 1 there.</summary>
     public IReadOnlyDictionary<string, IReadOnlyDictionary<string, string>> Graphs { get; } =
@@ -242,8 +247,8 @@ public sealed class ClipModel(ClipConfig config) : IModelDefinition
     static TensorSpec Pixels(ClipConfig c, string batch) =>
         new("pixel_values", ElementType.Float32, Dim.Dynamic(batch), c.Vision.Channels, c.Vision.ImageSize, c.Vision.ImageSize);
 
-    static TensorSpec Ids(ClipConfig c, string batch) =>
-        new("input_ids", ElementType.Int64, Dim.Dynamic(batch), Dim.Dynamic("sequence", c.Text.ContextLength));
+    static TensorSpec Ids(ClipConfig c, string batch, string name = "input_ids") =>
+        new(name, ElementType.Int64, Dim.Dynamic(batch), Dim.Dynamic("sequence", c.Text.ContextLength));
 
     sealed class VisionProgram(ClipConfig c) : IProgram
     {
@@ -265,16 +270,21 @@ public sealed class ClipModel(ClipConfig config) : IModelDefinition
             [("text_embeds", Clip.EncodeText(ops, c, inputs["input_ids"]).Embeds)];
     }
 
-    sealed class FullProgram(ClipConfig c) : IProgram
+    sealed class FullProgram(ClipConfig c, bool isMasked) : IProgram
     {
         public string Name => "model";
 
-        public IReadOnlyList<TensorSpec> Inputs { get; } = [Pixels(c, "image_batch"), Ids(c, "text_batch")];
+        public IReadOnlyList<TensorSpec> Inputs { get; } =
+        [
+            Pixels(c, "image_batch"), Ids(c, "text_batch"),
+            .. isMasked ? [Ids(c, "text_batch", "attention_mask")] : Array.Empty<TensorSpec>(),
+        ];
 
         public IReadOnlyList<(string, T)> Run<T>(ITensorOps<T> ops, IReadOnlyDictionary<string, T> inputs) where T : class
         {
             ClipTower<T> image = Clip.EncodeImage(ops, c, inputs["pixel_values"], out T embeddings);
-            ClipTower<T> text = Clip.EncodeText(ops, c, inputs["input_ids"]);
+            T? keep = isMasked ? ops.Equal(inputs["attention_mask"], 1) : null;
+            ClipTower<T> text = Clip.EncodeText(ops, c, inputs["input_ids"], keep);
             T perImage = Clip.LogitsPerImage(ops, c, image.Embeds, text.Embeds);
             return
             [

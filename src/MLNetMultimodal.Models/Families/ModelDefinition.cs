@@ -32,6 +32,10 @@ public interface IModelDefinition
     /// <summary>The whole model: all inputs, all outputs that the reference implementation names.</summary>
     IProgram Full { get; }
 
+    /// <summary>What the exported graph <c>model</c> of <see cref="Graphs"/> is: <see cref="Full"/>, or the same with inputs that
+    /// published graphs have beside.</summary>
+    IProgram Exported => Full;
+
     /// <summary>The graphs of an exported <c>onnx</c> folder by file name without extension, as published ones have them: for
     /// each output of a graph the output of <see cref="Full"/> that it is. By default one graph <c>model</c> of them
     /// all, which null stands for.</summary>
@@ -55,6 +59,18 @@ public interface IModelDefinition
     /// the model as it is.</summary>
     /// <param name="size">Edge of the picture in pixels.</param>
     IModelDefinition WithImageSize(int size) => this;
+
+    /// <summary>What stands before every text that is embedded, for example <c>query: </c>; null for nothing.</summary>
+    string? TextPrompt => null;
+
+    /// <summary>False for a model that reads the prompt's tokens and leaves them out of the embedding: it is to be told their
+    /// number by <see cref="WithPromptTokens"/>.</summary>
+    bool PoolsPrompt => true;
+
+    /// <summary>The same model, which leaves the first tokens of every text out of its embedding; by default the model as it
+    /// is.</summary>
+    /// <param name="tokens">Tokens of the prompt, with the begin token.</param>
+    IModelDefinition WithPromptTokens(int tokens) => this;
 }
 
 /// <summary>Published graphs that several families share.</summary>
@@ -96,6 +112,10 @@ public static class ModelFamilies
     public static IReadOnlyList<ModelFamily> BuiltIn { get; } =
     [
         new("clip", json => new ClipModel(ClipConfig.FromJson(json))),
+        new("audio-spectrogram-transformer", json => new AstModel(AstConfig.FromJson(json))),
+        new("whisper", json => new WhisperEncoderModel(WhisperConfig.FromJson(json))),
+        new("data2vec-audio", json => new Data2VecAudioModel(Data2VecAudioConfig.FromJson(json))),
+        new("encodec", json => new EncodecModel(EncodecConfig.FromJson(json))),
         new("siglip", json => new SiglipModel(SiglipConfig.FromJson(json))),
         new("vision-text-dual-encoder", json => new VisionTextDualEncoderModel(VisionTextDualEncoderConfig.FromJson(json))),
         .. VitConfig.ModelTypes.Select(type => new ModelFamily(type, json => new VitModel(VitConfig.FromJson(json)))),

@@ -23,6 +23,9 @@ public enum Activation
 
     /// <summary>1 / (1 + exp(-x)). Config name <c>sigmoid</c>.</summary>
     Sigmoid,
+
+    /// <summary>x where it is positive, else exp(x) - 1 (Clevert et al. 2015, arXiv:1511.07289). Config name <c>elu</c>.</summary>
+    Elu,
 }
 
 /// <summary>Config names of <see cref="Activation"/>.</summary>
@@ -32,7 +35,7 @@ public static class ActivationNames
     [
         ("gelu", Activation.Gelu), ("gelu_pytorch_tanh", Activation.GeluTanh), ("gelu_new", Activation.GeluTanh),
         ("quick_gelu", Activation.QuickGelu), ("relu", Activation.Relu), ("silu", Activation.Silu), ("swish", Activation.Silu),
-        ("tanh", Activation.Tanh), ("sigmoid", Activation.Sigmoid),
+        ("tanh", Activation.Tanh), ("sigmoid", Activation.Sigmoid), ("elu", Activation.Elu),
     ];
 
     /// <summary>The function that a config calls <paramref name="name"/>.</summary>

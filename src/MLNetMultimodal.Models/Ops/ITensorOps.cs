@@ -42,9 +42,18 @@ public interface ITensorOps<T> where T : class
     /// <returns>[.., width].</returns>
     T Embedding(T ids, Name name, int count, int width, Init init = default);
 
+    /// <summary>Rows of a table given as a tensor, for tables that a checkpoint names otherwise: the codebooks of a codec.</summary>
+    /// <param name="ids">Int64, any shape, 0 to count-1.</param>
+    /// <param name="table">[count, width].</param>
+    /// <returns>[.., width].</returns>
+    T Embedding(T ids, T table);
+
     /// <summary>Normalises the last axis to mean 0 and variance 1, times <c>name.weight</c>, plus <c>name.bias</c> (Ba et al.
     /// 2016, arXiv:1607.06450).</summary>
     T LayerNorm(T x, Name name, float epsilon);
+
+    /// <summary>Normalises the last axis to mean 0 and variance 1, and no more.</summary>
+    T LayerNorm(T x, float epsilon);
 
     /// <summary>Divides the last axis by its root mean square, times <c>name.weight</c> (Zhang and Sennrich 2019,
     /// arXiv:1910.07467).</summary>
@@ -60,6 +69,40 @@ public interface ITensorOps<T> where T : class
     /// <param name="c">Sizes.</param>
     /// <returns>[B, out, H', W'].</returns>
     T Conv2d(T x, Name name, Conv2dConfig c);
+
+    /// <summary>1-D convolution with the kernel given, so that it may be computed (weight normalisation).</summary>
+    /// <param name="x">[B, in, T], T at least the width of the kernel less the padding.</param>
+    /// <param name="weight">[out, in/groups, kernel].</param>
+    /// <param name="bias">[out], or null.</param>
+    /// <param name="c">Sizes.</param>
+    /// <returns>[B, out, T'].</returns>
+    T Conv1d(T x, T weight, T? bias, Conv1dConfig c);
+
+    /// <summary>1-D transposed convolution: each step of <paramref name="x"/> spreads over a kernel, <paramref name="stride"/>
+    /// steps apart.</summary>
+    /// <param name="x">[B, in, T].</param>
+    /// <param name="weight">[in, out, kernel].</param>
+    /// <param name="bias">[out], or null.</param>
+    /// <param name="stride">Steps between two kernels.</param>
+    /// <returns>[B, out, (T - 1) stride + kernel].</returns>
+    T ConvTranspose1d(T x, T weight, T? bias, int stride);
+
+    /// <summary>Lengthens the last axis, T, at both ends: first to a multiple of <see cref="Padding1d.Multiple"/>, at its end.</summary>
+    /// <param name="x">[B, C, T].</param>
+    /// <param name="padding">How much, and with what.</param>
+    /// <returns>[B, C, T'].</returns>
+    T Pad(T x, Padding1d padding);
+
+    /// <summary>Long short-term memory over the axis L (Hochreiter and Schmidhuber 1997), one layer after the other, from a state
+    /// of zeros, with PyTorch's weights <c>name.weight_ih_l0</c> [4 width, in], <c>name.weight_hh_l0</c> [4 width, width],
+    /// <c>name.bias_ih_l0</c>, <c>name.bias_hh_l0</c> [4 width]; gates in the order input, forget, cell, output.</summary>
+    /// <param name="x">[B, L, in].</param>
+    /// <param name="name">The layers.</param>
+    /// <param name="inWidth">in.</param>
+    /// <param name="width">Width of the states.</param>
+    /// <param name="layers">Number of layers.</param>
+    /// <returns>[B, L, width].</returns>
+    T Lstm(T x, Name name, int inWidth, int width, int layers);
 
     // ---- attention ----
 
@@ -134,6 +177,12 @@ public interface ITensorOps<T> where T : class
     /// <summary>Sum over one axis.</summary>
     T Sum(T x, int axis, bool keepDims = false);
 
+    /// <summary>Largest element over one axis, which disappears.</summary>
+    T Max(T x, int axis);
+
+    /// <summary>Sum of each element and all before it along the axis.</summary>
+    T CumulativeSum(T x, int axis);
+
     /// <summary>Int64 position of the largest element along the axis, which disappears; the first of equals.</summary>
     T ArgMax(T x, int axis);
 
@@ -185,4 +234,33 @@ public sealed record Conv2dConfig(int In, int Out, int Kernel, int Stride = 1, i
 {
     /// <summary>Edge of the result for an input of <paramref name="size"/> pixels.</summary>
     public int OutSize(int size) => (size + 2 * Padding - Kernel) / Stride + 1;
+}
+
+/// <summary>Sizes of a 1-D convolution.</summary>
+/// <param name="In">Input channels.</param>
+/// <param name="Out">Output channels.</param>
+/// <param name="Kernel">Steps that one output sees, before dilation.</param>
+/// <param name="Stride">Steps between two outputs.</param>
+/// <param name="Dilation">Steps between two steps of the kernel.</param>
+/// <param name="Groups">Groups of channels that see only each other; divides both channel counts.</param>
+/// <param name="Padding">Zeros added at both ends.</param>
+public sealed record Conv1dConfig(int In, int Out, int Kernel, int Stride = 1, int Dilation = 1, int Groups = 1, int Padding = 0)
+{
+    /// <summary>Steps that one output sees.</summary>
+    public int Reach => (Kernel - 1) * Dilation + 1;
+
+    /// <summary>Length of the result for <paramref name="length"/> steps.</summary>
+    public int OutSize(int length) => (length + 2 * Padding - Reach) / Stride + 1;
+}
+
+/// <summary>Padding of a 1-D signal.</summary>
+/// <param name="Before">Steps added before it, at least 0.</param>
+/// <param name="After">Steps added after it, at least 0, beyond those that fill it up to a multiple.</param>
+/// <param name="Multiple">The signal is first filled up to a multiple of this length; 1 adds nothing.</param>
+/// <param name="Reflects">True: the steps added are the signal's mirror image at its ends, the outermost step not repeated; a
+/// signal too short for that counts as followed by zeros. False: zeros.</param>
+public readonly record struct Padding1d(int Before, int After, int Multiple = 1, bool Reflects = false)
+{
+    /// <summary>Steps added after a signal of <paramref name="length"/> steps.</summary>
+    public long AfterOf(long length) => After + (Multiple - length % Multiple) % Multiple;
 }

@@ -81,6 +81,36 @@ public static class Shapes
         return fixedLength ? stop - start : start == 0 && end == int.MaxValue ? size : Dim.Dynamic($"{size}[{start}:{(end == int.MaxValue ? "" : end)}]", Math.Max(1, stop - start));
     }
 
+    /// <summary>The shape of a 1-D convolution's result.</summary>
+    /// <exception cref="ArgumentException">The signal has other channels, or is shorter than the kernel.</exception>
+    public static Dim[] Conv1d(ReadOnlySpan<Dim> x, Conv1dConfig c)
+    {
+        if (x.Length != 3 || x[1].Size != c.In || (x[2].IsKnown && x[2].Size + 2 * c.Padding < c.Reach))
+            throw new ArgumentException($"a convolution wants [B, {c.In}, at least {c.Reach - 2 * c.Padding}], but gets {Text(x)}.");
+        Dim length = x[2];
+        bool same = c.Stride == 1 && 2 * c.Padding == c.Reach - 1;
+        return [x[0], c.Out, same ? length : Sized(length, $"conv({length},{c.Reach},{c.Stride},{c.Padding})", Math.Max(1, c.OutSize(length.Size)))];
+    }
+
+    /// <summary>The shape of a 1-D transposed convolution's result.</summary>
+    /// <param name="x">[B, in, T].</param>
+    /// <param name="weight">[in, out, kernel].</param>
+    /// <param name="stride">Steps between two kernels.</param>
+    /// <exception cref="ArgumentException">The signal has other channels.</exception>
+    public static Dim[] ConvTranspose1d(ReadOnlySpan<Dim> x, ReadOnlySpan<Dim> weight, int stride)
+    {
+        if (x.Length != 3 || x[1].Size != weight[0].Size)
+            throw new ArgumentException($"a transposed convolution wants [B, {weight[0]}, T], but gets {Text(x)}.");
+        int kernel = weight[2].Size;
+        return [x[0], weight[1], Sized(x[2], $"spread({x[2]},{kernel},{stride})", (x[2].Size - 1) * stride + kernel)];
+    }
+
+    /// <summary>The shape after padding.</summary>
+    public static Dim[] Pad(ReadOnlySpan<Dim> x, Padding1d padding) =>
+        [.. x[..^1], Sized(x[^1], $"pad({x[^1]},{padding.Before},{padding.After},{padding.Multiple})", (int)(x[^1].Size + padding.Before + padding.AfterOf(x[^1].Size)))];
+
+    static Dim Sized(Dim from, string symbol, int size) => from.IsKnown ? size : Dim.Dynamic(symbol, size);
+
     /// <summary>Checks that the last dimension is <paramref name="width"/>.</summary>
     /// <exception cref="ArgumentException">It is not.</exception>
     public static void RequireWidth(ReadOnlySpan<Dim> x, int width, Name name)

@@ -92,12 +92,18 @@ public sealed class SummaryOps : ITensorOps<ShapeOnly>
     }
 
     /// <inheritdoc/>
+    public ShapeOnly Embedding(ShapeOnly ids, ShapeOnly table) => Out([.. ids.Dims, table.Dims[1]]);
+
+    /// <inheritdoc/>
     public ShapeOnly LayerNorm(ShapeOnly x, Name name, float epsilon)
     {
         Declare(name / "weight", Init.Ones, false, x.Dims[^1].Size);
         Declare(name / "bias", Init.Zeros, false, x.Dims[^1].Size);
         return Same(x, 8);
     }
+
+    /// <inheritdoc/>
+    public ShapeOnly LayerNorm(ShapeOnly x, float epsilon) => Same(x, 6);
 
     /// <inheritdoc/>
     public ShapeOnly RmsNorm(ShapeOnly x, Name name, float epsilon)
@@ -126,6 +132,40 @@ public sealed class SummaryOps : ITensorOps<ShapeOnly>
         if (c.Bias) Declare(name / "bias", Init.Zeros, false, c.Out);
         int h = c.OutSize(x.Dims[2].Size), w = c.OutSize(x.Dims[3].Size);
         return Out(name.ToString(), "Conv2d", [x.Dims[0], c.Out, h, w], 2L * x.Dims[0].Size * c.Out * h * w * fanIn);
+    }
+
+    /// <inheritdoc/>
+    public ShapeOnly Conv1d(ShapeOnly x, ShapeOnly weight, ShapeOnly? bias, Conv1dConfig c)
+    {
+        if (weight.Dims is not [var o, var i, var k] || o != c.Out || i != c.In / c.Groups || k != c.Kernel)
+            throw new ArgumentException($"the kernel must be [{c.Out}, {c.In / c.Groups}, {c.Kernel}], but is {Shapes.Text(weight.Dims)}.", nameof(weight));
+        Dim[] shape = Shapes.Conv1d(x.Dims, c);
+        return Out("conv1d", "Conv1d", shape, 2L * shape[0].Size * c.Out * shape[2].Size * (c.In / c.Groups * c.Kernel));
+    }
+
+    /// <inheritdoc/>
+    public ShapeOnly ConvTranspose1d(ShapeOnly x, ShapeOnly weight, ShapeOnly? bias, int stride) => Out("convtranspose1d", "ConvTranspose1d",
+        Shapes.ConvTranspose1d(x.Dims, weight.Dims, stride), 2 * x.Count * weight.Dims[1].Size * weight.Dims[2].Size);
+
+    /// <inheritdoc/>
+    public ShapeOnly Pad(ShapeOnly x, Padding1d padding) => Out(Shapes.Pad(x.Dims, padding));
+
+    /// <inheritdoc/>
+    public ShapeOnly Lstm(ShapeOnly x, Name name, int inWidth, int width, int layers)
+    {
+        Shapes.RequireWidth(x.Dims, inWidth, name);
+        long steps = x.Count / inWidth, flops = 0;
+        for (int l = 0; l < layers; l++)
+        {
+            int from = l == 0 ? inWidth : width;
+            Init init = Init.Normal(1 / MathF.Sqrt(width));
+            Declare(name / $"weight_ih_l{l}", init, true, 4 * width, from);
+            Declare(name / $"weight_hh_l{l}", init, true, 4 * width, width);
+            Declare(name / $"bias_ih_l{l}", Init.Zeros, false, 4 * width);
+            Declare(name / $"bias_hh_l{l}", Init.Zeros, false, 4 * width);
+            flops += 2 * steps * 4 * width * (from + width);
+        }
+        return Out(name.ToString(), "Lstm", [.. x.Dims[..^1], width], flops);
     }
 
     /// <inheritdoc/>
@@ -192,6 +232,12 @@ public sealed class SummaryOps : ITensorOps<ShapeOnly>
 
     /// <inheritdoc/>
     public ShapeOnly Sum(ShapeOnly x, int axis, bool keepDims = false) => Out(Shapes.Reduce(x.Dims, axis, keepDims), x.Count);
+
+    /// <inheritdoc/>
+    public ShapeOnly Max(ShapeOnly x, int axis) => Out(Shapes.Reduce(x.Dims, axis, false), x.Count);
+
+    /// <inheritdoc/>
+    public ShapeOnly CumulativeSum(ShapeOnly x, int axis) => Same(x, 1);
 
     /// <inheritdoc/>
     public ShapeOnly ArgMax(ShapeOnly x, int axis) => Out(Shapes.Reduce(x.Dims, axis, false), x.Count);

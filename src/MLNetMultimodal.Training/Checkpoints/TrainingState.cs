@@ -27,6 +27,10 @@ sealed record TrainingState
     /// <summary>Seconds trained so far, over all runs.</summary>
     public double ElapsedSeconds { get; init; }
 
+    /// <summary>The model that a fine-tuning began with, see <see cref="BaseFingerprint"/>; null for one from random
+    /// weights.</summary>
+    public string? Base { get; init; }
+
     /// <summary>What the result depends on, by name; see <see cref="TrainingState.Describe"/>.</summary>
     public required IReadOnlyDictionary<string, string> Options { get; init; }
 
@@ -65,6 +69,19 @@ sealed record TrainingState
         {
             throw new InvalidDataException($"'{name}' cannot be read: {e.Message}", e);
         }
+    }
+
+    /// <summary>Checks that a fine-tuning goes on from the model it began with.</summary>
+    /// <param name="now">The fingerprint of the model now.</param>
+    /// <param name="folder">Its folder, for the message.</param>
+    /// <param name="name">The checkpoint, for the message.</param>
+    /// <exception cref="InvalidOperationException">It is another model.</exception>
+    public void CheckBase(string? now, string folder, string name)
+    {
+        if (Base != now)
+            throw new InvalidOperationException($"the checkpoint '{name}' goes on from another model than '{folder}' now holds: its "
+                + $"config, preprocessing, tokenizer and weights had the fingerprint {Base ?? "none"}, and have {now ?? "none"}. "
+                + "Put the folder back as it was, or use another folder for Checkpoints to begin anew.");
     }
 
     /// <summary>Checks that a training with these options may go on from this state.</summary>

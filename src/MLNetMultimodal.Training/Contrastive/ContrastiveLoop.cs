@@ -37,6 +37,7 @@ sealed class ContrastiveLoop : IDisposable
     readonly TorchModel _model;
     readonly IReadOnlyList<NamedParameter> _parameters;
     readonly CheckpointStore? _store;
+    readonly string? _base;
     readonly Generator _generator;
     readonly Parameter? _bias;
     readonly bool _ownsBias = true;
@@ -55,7 +56,7 @@ sealed class ContrastiveLoop : IDisposable
     (IReadOnlyDictionary<string, TensorData> Weights, LoraAdapter? Adapter)? _bestWeights;
 
     public ContrastiveLoop(ContrastiveOptions options, IModelDefinition definition, TorchModel model, ImagePreprocessing images, TextTokenizer texts,
-        PairSet train, PairSet? validation)
+        PairSet train, PairSet? validation, string? baseFingerprint)
     {
         if (train.Count < 2) throw new ArgumentException($"contrastive training needs at least 2 rows, but the data has {train.Count}.", nameof(train));
         if (validation is { Count: 0 }) throw new ArgumentException("the validation data has no rows.", nameof(validation));
@@ -69,7 +70,7 @@ sealed class ContrastiveLoop : IDisposable
             _bias = (Parameter)new Parameter(tensor(-10f).to(model.Device), requires_grad: true).DetachFromDisposeScope();
             parameters.Add(new("logit_bias", _bias, false));
         }
-        _parameters = parameters;
+        (_parameters, _base) = (parameters, baseFingerprint);
         _store = options.Checkpoints is { } folder ? new CheckpointStore(folder) : null;
         _optimizer = new AdamWOptimizer(parameters, new() { WeightDecay = options.WeightDecay, Beta2 = options.Beta2 });
         _ema = options.EmaDecay > 0 ? new Ema(parameters, options.EmaDecay) : null;
@@ -178,6 +179,7 @@ sealed class ContrastiveLoop : IDisposable
         logs.Scalar("train/learning_rate", _schedule.At(_at - 1), _at);
         logs.Scalar("train/gradient_norm", norm, _at);
         logs.Scalar("train/samples_per_second", perSecond, _at);
+        logs.Scalar("train/data_wait_share", _waiting.Elapsed / _clock.Elapsed, _at);
         if (validated is { } metric) logs.Scalar("validation/top1", metric, _at);
     }
 
@@ -205,6 +207,7 @@ sealed class ContrastiveLoop : IDisposable
             BestStep = _bestStep,
             EvaluationsWithoutGain = _earlyStopping?.Waited ?? 0,
             ElapsedSeconds = _elapsedBefore + _clock.Elapsed.TotalSeconds,
+            Base = _base,
             Options = Description(),
         },
         Weights = AllWeights(),
@@ -216,6 +219,7 @@ sealed class ContrastiveLoop : IDisposable
     void Resume()
     {
         if (_store?.LoadLatest() is not { } latest) return;
+        if (_options.Initialize is { } folder) latest.State.CheckBase(_base, folder, _store.PathOf(latest.State.Step));
         latest.State.CheckOptions(Description(), _store.PathOf(latest.State.Step));
         if (latest.State.BestStep is { } best)
         {
@@ -262,7 +266,7 @@ sealed class ContrastiveLoop : IDisposable
             using DisposeScope part = NewDisposeScope();
             int count = Math.Min(batch, set.Count - start);
             var pixels = new float[count * size];
-            Parallel.For(0, count, i => _images.Normalize(_images.ResizeAndCrop(set.Picture(start + i)), pixels.AsSpan(i * size, size)));
+            Parallel.For(0, count, i => _images.Normalize(new(_images.Width, _images.Height, set.Pictures.Pixels(start + i).ToArray()), pixels.AsSpan(i * size, size)));
             Tensor embeds = Embed(ops, Modality.Image, tensor(pixels, [count, 3, _images.Height, _images.Width]).to(_model.Device));
             long[] picked = embeds.matmul(groups.t()).argmax(1).to(CPU).data<long>().ToArray();         // [B, G] -> [B]
             for (int i = 0; i < count; i++)

@@ -1,4 +1,5 @@
 using MLNetMultimodal.Media.Text;
+using MLNetMultimodal.Models.Checkpoints;
 using MLNetMultimodal.Models.Families;
 
 namespace MLNetMultimodal.Training;
@@ -30,7 +31,13 @@ public sealed record ContrastiveOptions
     /// <summary>Folder that relative picture paths start from; null for the working folder.</summary>
     public string? ImageFolder { get; init; }
 
-    /// <summary>Folder of a model to start from, with its tokenizer and preprocessing; null, the default, starts from random
+    /// <summary>Folder in which decoded pictures at the model's size are kept, in place of memory: for data that is larger than
+    /// memory, and for runs to come, which find them there where pictures and preprocessing are the same. Augmentation comes after
+    /// it. A file of 3 * H * W bytes a row is written. Null, the default, keeps them in memory.</summary>
+    public string? Cache { get; init; }
+
+    /// <summary>A model to start from, with its tokenizer and preprocessing: a folder, or one of the hub, <c>hub:owner/name</c>
+    /// or <c>hub:owner/name@revision</c> (<see cref="ModelFiles.FromFolder"/>); null, the default, starts from random
     /// weights.</summary>
     public string? Initialize { get; init; }
 
@@ -130,7 +137,7 @@ public sealed record ContrastiveOptions
     /// <summary>What a resumed training must have in common with the one that wrote the checkpoint: all but paths, progress and
     /// cancellation.</summary>
     internal IReadOnlyDictionary<string, string> Describe() => TrainingState.Describe(this,
-        nameof(Image), nameof(Text), nameof(Group), nameof(ImageFolder), nameof(Model), nameof(Device), nameof(Threads), nameof(Checkpoints), nameof(CheckpointSteps),
+        nameof(Image), nameof(Text), nameof(Group), nameof(ImageFolder), nameof(Cache), nameof(Model), nameof(Device), nameof(Threads), nameof(Checkpoints), nameof(CheckpointSteps),
         nameof(Logs), nameof(Output), nameof(Progress), nameof(Cancellation));
 
     static int AtLeast(int value, int min, string name) => value >= min ? value : throw Wrong(name, value, $"at least {min}");

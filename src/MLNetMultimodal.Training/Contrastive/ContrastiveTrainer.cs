@@ -42,8 +42,8 @@ public sealed class ContrastiveTrainer : IEstimator<MultimodalTransformer>
     }
 
     /// <summary>Trains on all rows; nothing is held back.</summary>
-    /// <param name="input">Pictures and captions, at least 2 rows; pictures are read once and kept in memory at the model's
-    /// size.</param>
+    /// <param name="input">Pictures and captions, at least 2 rows; pictures are read once and kept at the model's size, in
+    /// memory or in <see cref="ContrastiveOptions.Cache"/>.</param>
     /// <exception cref="ArgumentException">A column is missing or of the wrong type, or there are fewer than 2 rows.</exception>
     /// <exception cref="InvalidDataException">A picture cannot be read, a row has no caption or no group, or a file of
     /// <see cref="ContrastiveOptions.Initialize"/> or of a checkpoint is not sound.</exception>
@@ -72,15 +72,16 @@ public sealed class ContrastiveTrainer : IEstimator<MultimodalTransformer>
         TorchNative.EnsureLoaded();
         if (_options.Threads > 0) set_num_threads(_options.Threads);
         var reader = new PairReader(_options);
-        (IModelDefinition definition, ImagePreprocessing images, TextTokenizer texts, TorchModel model) = Start(reader, train);
+        (IModelDefinition definition, ImagePreprocessing images, TextTokenizer texts, TorchModel model, string? fingerprint) =
+            Start(reader, train);
         using (model)
         {
             if (_options.FineTuning.Lora is { } lora) model.AddLora(lora, _options.Seed);
-            PairSet pairs = reader.Read(train, images);
-            PairSet? held = validation is null ? null : reader.Read(validation, images);
+            using PairSet pairs = reader.Read(train, images);
+            using PairSet? held = validation is null ? null : reader.Read(validation, images);
             using IChannel log = _env.Register("Contrastive").Start("Fit");
             ContrastiveOptions logged = _options with { Progress = new EpochLog(log, _options.Progress) };
-            using var loop = new ContrastiveLoop(logged, definition, model, images, texts, pairs, held);
+            using var loop = new ContrastiveLoop(logged, definition, model, images, texts, pairs, held, fingerprint);
             ContrastiveResult result = loop.Run();
             ModelFiles files = TrainedModel.ToFiles(_options, definition, images, texts, pairs.Count, result);
             if (_options.Output is { } folder) TrainedModel.Write(files, folder);
@@ -88,22 +89,25 @@ public sealed class ContrastiveTrainer : IEstimator<MultimodalTransformer>
         }
     }
 
-    (IModelDefinition, ImagePreprocessing, TextTokenizer, TorchModel) Start(PairReader reader, IDataView train)
+    (IModelDefinition, ImagePreprocessing, TextTokenizer, TorchModel, string? Fingerprint) Start(
+        PairReader reader, IDataView train)
     {
         Device device = torch.device(_options.Device);
         if (_options.Initialize is { } folder)
         {
             ModelFiles files = ModelFiles.FromFolder(folder);
+            using ModelWeights weights = files.OpenWeights(); // first: where there are none, nothing else matters
             ImagePreprocessing preprocessing = ImagePreprocessing.TryLoad(files.TryRead)
                 ?? throw new FileNotFoundException($"'{folder}' has no preprocessor_config.json; training wants one.");
             IModelDefinition known = ModelFamilies.Create(files);
             if (preprocessing.Height == preprocessing.Width) known = known.WithImageSize(preprocessing.Height);
             if (!known.Encoders.ContainsKey(Modality.Image) || !known.Encoders.ContainsKey(Modality.Text))
                 throw new NotSupportedException($"'{folder}' is '{known.ModelType}' and has no encoders for pictures and texts; contrastive training wants both.");
-            using ModelWeights weights = files.OpenWeights();
             CheckSize(known.Encoders[Modality.Image].Inputs[0], preprocessing, folder);
-            return (known, preprocessing, TextTokenizer.Load(files.TryRead, folder),
-                TorchModel.Load(known.Full, CheckpointWeights.For(known, weights, folder), device));
+            IReadOnlyDictionary<string, TensorData> named = CheckpointWeights.For(known, weights, folder);
+            TextTokenizer tokenizer = TextTokenizer.Load(files.TryRead, folder);
+            return (known, preprocessing, tokenizer, TorchModel.Load(known.Full, named, device),
+                _options.Checkpoints is null ? null : BaseFingerprint.Of(known, preprocessing, tokenizer, named));
         }
         if (_options.FineTuning != new FineTuningOptions())
             throw new ArgumentException("FineTuning needs Initialize: random weights must all be trained.");
@@ -115,7 +119,7 @@ public sealed class ContrastiveTrainer : IEstimator<MultimodalTransformer>
                 + $"but made one for {config.Text.VocabularySize} and {config.Text.EndTokenId}.");
         var definition = new ClipModel(config);
         return (definition, ImagePreprocessing.Clip(config.Vision.ImageSize), texts.WithContextLength(config.Text.ContextLength),
-            TorchModel.Create(definition.Full, _options.Seed, device));
+            TorchModel.Create(definition.Full, _options.Seed, device), null);
     }
 
     static void CheckSize(TensorSpec pixels, ImagePreprocessing preprocessing, string folder)

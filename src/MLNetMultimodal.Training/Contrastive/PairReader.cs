@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Runtime.ExceptionServices;
 using Microsoft.ML;
 using Microsoft.ML.Data;
 using MLNetMultimodal.Media.Images;
@@ -9,6 +10,8 @@ namespace MLNetMultimodal.Training;
 /// <summary>Reads pictures and captions out of a data view.</summary>
 sealed class PairReader(ContrastiveOptions options)
 {
+    const int Chunk = 64; // pictures that are held encoded
+
     /// <summary>All captions, in the order of the rows.</summary>
     public IEnumerable<string> Captions(IDataView data)
     {
@@ -27,22 +30,85 @@ sealed class PairReader(ContrastiveOptions options)
     /// <exception cref="OperationCanceledException">Cancelled: part of the data is no data to train on.</exception>
     public PairSet Read(IDataView data, ImagePreprocessing images)
     {
-        DataViewSchema.Column[] columns = [data.Schema[options.Image], data.Schema[options.Text], .. options.Group is { } g ? [data.Schema[g]] : Array.Empty<DataViewSchema.Column>()];
-        using DataViewRowCursor cursor = data.GetRowCursor(columns);
-        using var pictures = new ImageColumn(cursor, options.Image, options.ImageFolder);
-        Func<string[]> captions = CaptionGetter(cursor);
-        Func<string>? group = options.Group is { } name ? GroupGetter(cursor, name) : null;
         var set = new PairSet();
+        if (options.Cache is not { } folder)
+        {
+            set.Pictures = PictureStore.InMemory(images, Pictures(data, images, set));
+            return set;
+        }
+        set.Pictures = PictureStore.OnDisk(folder, images,
+            hash => Pass(data, set, pictures => pictures.AppendTo(hash)), () => Pictures(data, images, null));
+        return set;
+    }
+
+    /// <summary>The pictures of all rows, decoded on all cores.</summary>
+    /// <param name="data">The rows.</param>
+    /// <param name="images">How pictures are made.</param>
+    /// <param name="set">Is given captions and groups on the way; null where it has them.</param>
+    IEnumerable<RgbImage> Pictures(IDataView data, ImagePreprocessing images, PairSet? set) =>
+        Encoded(data, set).Chunk(Chunk).SelectMany(chunk => Decode(chunk, images));
+
+    static RgbImage[] Decode(Func<RgbImage>[] encoded, ImagePreprocessing images)
+    {
+        var pictures = new RgbImage[encoded.Length];
+        var errors = new Exception?[encoded.Length];
+        Parallel.For(0, encoded.Length, i =>
+        {
+            try
+            {
+                pictures[i] = images.ResizeAndCrop(encoded[i]());
+            }
+            catch (InvalidDataException e)
+            {
+                errors[i] = e;
+            }
+        });
+        if (Array.Find(errors, e => e is not null) is { } first) ExceptionDispatchInfo.Throw(first); // of several, the first row's
+        return pictures;
+    }
+
+    IEnumerable<Func<RgbImage>> Encoded(IDataView data, PairSet? set)
+    {
+        using DataViewRowCursor cursor = data.GetRowCursor(set is null ? [data.Schema[options.Image]] : Columns(data));
+        using var pictures = new ImageColumn(cursor, options.Image, options.ImageFolder);
+        Action<PairSet>? pair = set is null ? null : PairGetter(cursor);
         while (cursor.MoveNext())
         {
             options.Cancellation.ThrowIfCancellationRequested();
+            if (set is not null) pair!(set);
+            yield return pictures.Take();
+        }
+    }
+
+    /// <summary>Captions and groups of all rows, and something for each picture.</summary>
+    void Pass(IDataView data, PairSet set, Action<ImageColumn> each)
+    {
+        using DataViewRowCursor cursor = data.GetRowCursor(Columns(data));
+        using var pictures = new ImageColumn(cursor, options.Image, options.ImageFolder);
+        Action<PairSet> pair = PairGetter(cursor);
+        while (cursor.MoveNext())
+        {
+            options.Cancellation.ThrowIfCancellationRequested();
+            pair(set);
+            each(pictures);
+        }
+    }
+
+    DataViewSchema.Column[] Columns(IDataView data) =>
+        [data.Schema[options.Image], data.Schema[options.Text], .. options.Group is { } group ? [data.Schema[group]] : Array.Empty<DataViewSchema.Column>()];
+
+    Action<PairSet> PairGetter(DataViewRowCursor cursor)
+    {
+        Func<string[]> captions = CaptionGetter(cursor);
+        Func<string>? group = options.Group is { } name ? GroupGetter(cursor, name) : null;
+        return set =>
+        {
             string[] texts = captions();
             if (texts.Length == 0) throw new InvalidDataException($"row {cursor.Position}, column '{options.Text}': the row has no caption.");
             string own = group is null ? string.Join('\u001f', texts) : group();
             if (own.Length == 0) throw new InvalidDataException($"row {cursor.Position}, column '{options.Group}': the row has no group.");
-            set.Add(images.ResizeAndCrop(pictures.Read()), texts, own);
-        }
-        return set;
+            set.Add(texts, own);
+        };
     }
 
     Func<string[]> CaptionGetter(DataViewRow row)

@@ -4,33 +4,39 @@ using MLNetMultimodal.Models.Families;
 
 namespace MLNetMultimodal.Training;
 
-/// <summary>Pictures and their captions, decoded, shrunk and held in memory: what an epoch is drawn from.</summary>
-sealed class PairSet
+/// <summary>Pictures and their captions, decoded and shrunk: what an epoch is drawn from.</summary>
+sealed class PairSet : IDisposable
 {
-    readonly List<RgbImage> _pictures = [];
+    PictureStore? _pictures;
     readonly List<string[]> _captions = [];
     readonly List<int> _groups = [];
     readonly Dictionary<string, int> _groupIds = new(StringComparer.Ordinal);
 
-    public int Count => _pictures.Count;
+    public int Count => _captions.Count;
 
     /// <summary>Names of the groups, by id.</summary>
     public IReadOnlyList<string> GroupNames => [.. _groupIds.Keys];
 
-    public RgbImage Picture(int row) => _pictures[row];
+    /// <summary>The pictures, in the order of the rows; the set closes them.</summary>
+    public PictureStore Pictures
+    {
+        get => _pictures ?? throw new InvalidOperationException("the set has no pictures yet.");
+        set => _pictures = value;
+    }
 
     public IReadOnlyList<string> Captions(int row) => _captions[row];
 
     /// <summary>Rows of one group belong together: their captions fit each other's pictures.</summary>
     public int Group(int row) => _groups[row];
 
-    public void Add(RgbImage picture, string[] captions, string group)
+    public void Add(string[] captions, string group)
     {
         if (!_groupIds.TryGetValue(group, out int id)) _groupIds.Add(group, id = _groupIds.Count);
-        _pictures.Add(picture);
         _captions.Add(captions);
         _groups.Add(id);
     }
+
+    public void Dispose() => _pictures?.Dispose();
 
     /// <summary>The rows of an epoch in their order; the same for the same seed and epoch.</summary>
     public int[] Order(int seed, int epoch)
@@ -84,8 +90,7 @@ sealed class PairBatcher(PairSet set, IModelDefinition definition, ImagePreproce
         Parallel.For(0, rows.Length, new() { MaxDegreeOfParallelism = Math.Max(1, Environment.ProcessorCount / 2) }, i =>
         {
             int row = rows.Span[i];
-            RgbImage picture = set.Picture(row);
-            augmentation.Apply(picture.Pixels, picture.Height, picture.Width, epoch, row, pixels.AsSpan(i * size, size));
+            augmentation.Apply(set.Pictures.Pixels(row), set.Pictures.Height, set.Pictures.Width, epoch, row, pixels.AsSpan(i * size, size));
         });
 
         var distinct = new Dictionary<string, int>(StringComparer.Ordinal);
@@ -101,9 +106,7 @@ sealed class PairBatcher(PairSet set, IModelDefinition definition, ImagePreproce
         IReadOnlyList<int>[] tokens = [.. distinct.Keys.Select(Tokens)];
         int length = definition.PaddedLength(tokens.Max(t => t.Count));
         var ids = new long[tokens.Length * length];
-        Array.Fill(ids, texts.PadId);
-        for (int i = 0; i < tokens.Length; i++)
-            for (int j = 0; j < tokens[i].Count; j++) ids[i * length + j] = tokens[i][j];
+        for (int i = 0; i < tokens.Length; i++) texts.Pad(tokens[i], ids.AsSpan(i * length, length));
         return new(pixels, ids, length, caption, groups);
     }
 

@@ -4,6 +4,7 @@ using MLNetMultimodal.Media.Images;
 using MLNetMultimodal.Media.Text;
 using MLNetMultimodal.Models.Checkpoints;
 using MLNetMultimodal.Models.Families;
+using MLNetMultimodal.Models.Hub;
 
 namespace MLNetMultimodal.Training;
 
@@ -39,10 +40,13 @@ static class TrainedModel
         }
     }
 
+    static string Start(string? model) =>
+        model is null ? "from random weights" : $"from {(ModelHub.IsReference(model) ? model : Path.GetFileName(model))}";
+
     static string Card(ContrastiveOptions o, IModelDefinition definition, int rows, ContrastiveResult result) => string.Create(CultureInfo.InvariantCulture, $"""
         # {definition.ModelType} model
 
-        Trained with MLNetMultimodal, contrastively ({o.Objective}), {(o.Initialize is null ? "from random weights" : $"from {Path.GetFileName(o.Initialize)}")}.
+        Trained with MLNetMultimodal, contrastively ({o.Objective}), {Start(o.Initialize)}.
 
         | | |
         | --- | --- |

@@ -79,8 +79,14 @@ public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, 
         Weight(name / "weight").index_select(0, ids.flatten()).reshape([.. ids.shape, width]);
 
     /// <inheritdoc/>
+    public Tensor Embedding(Tensor ids, Tensor table) => table.index_select(0, ids.flatten()).reshape([.. ids.shape, table.shape[1]]);
+
+    /// <inheritdoc/>
     public Tensor LayerNorm(Tensor x, Name name, float epsilon) =>
         F.layer_norm(Full(x), [x.shape[^1]], Weight(name / "weight"), Weight(name / "bias"), epsilon);
+
+    /// <inheritdoc/>
+    public Tensor LayerNorm(Tensor x, float epsilon) => F.layer_norm(Full(x), [x.shape[^1]], null, null, epsilon);
 
     /// <inheritdoc/>
     public Tensor RmsNorm(Tensor x, Name name, float epsilon)
@@ -102,6 +108,45 @@ public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, 
 
         Tensor Convolve(Tensor x, Tensor weight, Tensor? bias) => F.conv2d(Compute(x), Compute(weight),
             bias is null ? null! : Compute(bias), [c.Stride, c.Stride], [c.Padding, c.Padding], [1, 1], c.Groups);
+    }
+
+    /// <inheritdoc/>
+    public Tensor Conv1d(Tensor x, Tensor weight, Tensor? bias, Conv1dConfig c) =>
+        F.conv1d(Compute(x), Compute(weight), bias is null ? null : Compute(bias), c.Stride, c.Padding, c.Dilation, c.Groups);
+
+    /// <inheritdoc/>
+    public Tensor ConvTranspose1d(Tensor x, Tensor weight, Tensor? bias, int stride) =>
+        F.conv_transpose1d(Compute(x), Compute(weight), bias is null ? null : Compute(bias), stride);
+
+    /// <inheritdoc/>
+    public Tensor Pad(Tensor x, Padding1d padding)
+    {
+        long length = x.shape[^1], before = padding.Before, after = padding.AfterOf(length);
+        if (before == 0 && after == 0) return x;
+        if (!padding.Reflects) return F.pad(x, (before, after), PaddingModes.Constant, 0);
+        long lacking = Math.Max(0, Math.Max(before, after) - length + 1); // zeros for the mirror to see
+        if (lacking > 0) x = F.pad(x, (0, lacking), PaddingModes.Constant, 0);
+        return F.pad(x, (before, after), PaddingModes.Reflect).slice(-1, 0, length + before + after, 1);
+    }
+
+    /// <inheritdoc/>
+    public Tensor Lstm(Tensor x, Name name, int inWidth, int width, int layers)
+    {
+        for (int l = 0; l < layers; l++)
+        {
+            Tensor inputs = Linear(x, Weight(name / $"weight_ih_l{l}"), Weight(name / $"bias_ih_l{l}") + Weight(name / $"bias_hh_l{l}"));
+            Tensor recurrent = Weight(name / $"weight_hh_l{l}");
+            Tensor hidden = zeros([x.shape[0], width], x.dtype, x.device), cell = zeros_like(hidden);
+            var states = new Tensor[x.shape[1]];
+            for (int t = 0; t < states.Length; t++)
+            {
+                Tensor[] gates = Full(inputs.select(1, t) + Linear(hidden, recurrent, null)).chunk(4, -1); // input, forget, cell, output
+                cell = gates[1].sigmoid() * cell + gates[0].sigmoid() * gates[2].tanh();
+                states[t] = hidden = gates[3].sigmoid() * cell.tanh();
+            }
+            x = stack(states, 1);                                                                       // -> [B, L, width]
+        }
+        return x;
     }
 
     // In bfloat16 the backward pass of scaled_dot_product_attention is several times slower than batched products on a CPU; in float32 it is faster.
@@ -153,6 +198,7 @@ public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, 
         Activation.Silu => F.silu(x),
         Activation.Tanh => x.tanh(),
         Activation.Sigmoid => x.sigmoid(),
+        Activation.Elu => F.elu(x, 1),
         _ => throw new ArgumentOutOfRangeException(nameof(kind), kind, "unknown activation."),
     };
 
@@ -200,6 +246,12 @@ public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, 
 
     /// <inheritdoc/>
     public Tensor Sum(Tensor x, int axis, bool keepDims = false) => x.sum(axis, keepDims);
+
+    /// <inheritdoc/>
+    public Tensor Max(Tensor x, int axis) => x.amax([axis]);
+
+    /// <inheritdoc/>
+    public Tensor CumulativeSum(Tensor x, int axis) => x.cumsum(axis);
 
     /// <inheritdoc/>
     public Tensor ArgMax(Tensor x, int axis) => (x.dtype == ScalarType.Bool ? x.to(ScalarType.Int64) : x).argmax(axis);

@@ -21,8 +21,12 @@ abstract class RowBatch
 /// <typeparam name="TBatch">Inputs and results of the rows of a batch, by slot.</typeparam>
 abstract class BatchComputation<TBatch> where TBatch : RowBatch
 {
-    /// <summary>B, the most rows of a batch.</summary>
+    /// <summary>B, rows that run through the engine together.</summary>
     public abstract int BatchSize { get; }
+
+    /// <summary>The most rows that are read into one batch, at least <see cref="BatchSize"/>: more where <see cref="Run"/> does
+    /// better when it can choose which of them run together.</summary>
+    public virtual int MostRows(Func<int, bool> isActive) => BatchSize;
 
     /// <summary>The columns that are added, in their order.</summary>
     public abstract IReadOnlyList<OutputColumn> Outputs { get; }
@@ -46,6 +50,9 @@ abstract class BatchComputation<TBatch> where TBatch : RowBatch
 
     /// <summary>Computes the outputs of the first <paramref name="count"/> slots, on any thread.</summary>
     public abstract void Run(TBatch batch, int count);
+
+    /// <summary>Told that the first <paramref name="count"/> slots were read but will not be computed.</summary>
+    public virtual void Abandon(TBatch batch, int count) { }
 
     /// <summary>The getter of an output.</summary>
     /// <param name="output">Index into <see cref="Outputs"/>.</param>

@@ -12,23 +12,17 @@ namespace MLNetMultimodal.Batching;
 /// </summary>
 sealed class BatchingCursor<TBatch> : DataViewRowCursor where TBatch : RowBatch
 {
-    /// <summary>One thread per batch keeps every core busy when the engine runs a batch on one thread; more than a few batches
-    /// only cost memory.</summary>
-    static readonly int MaxAhead = Math.Clamp(Environment.ProcessorCount, 2, 8);
-
     readonly BatchComputation<TBatch> _computation;
     readonly DataViewRowCursor _source;
     readonly ActiveColumns _active;
     readonly PassedColumn?[] _passed;
     readonly Action<TBatch, int> _read = (_, _) => { };
     readonly ValueGetter<DataViewRowId>? _id;
-    readonly List<Flight> _all = [];
-    readonly Stack<Flight> _free = new();
-    readonly Queue<Flight> _ahead = new();
-    readonly CancellationTokenSource _stop = new();
-    Flight? _current;
-    Task _lastReading = Task.CompletedTask;
-    int _slot, _served;
+    readonly Stack<Flight<TBatch>> _free = new();
+    readonly Queue<Flight<TBatch>> _ahead = new();
+    readonly BatchWorkers<TBatch> _workers;
+    Flight<TBatch>? _current;
+    int _slot, _served, _rented;
     long _position = -1, _rowsRead, _failures;
     volatile bool _sourceEnded;
     bool _done, _disposed;
@@ -38,6 +32,7 @@ sealed class BatchingCursor<TBatch> : DataViewRowCursor where TBatch : RowBatch
     {
         (_computation, _source, Schema, _active) = (computation, source, schema, active);
         _passed = new PassedColumn?[source.Schema.Count];
+        _workers = new(computation, Read);
         if (!active.Computes) return;
         _id = source.GetIdGetter();
         _read = computation.Reader(source, active.Output);
@@ -88,15 +83,18 @@ sealed class BatchingCursor<TBatch> : DataViewRowCursor where TBatch : RowBatch
             : _source.GetGetter<TValue>(_source.Schema[index]);
     }
 
-    Flight Row() => _position >= 0 ? _current!
+    Flight<TBatch> Row() => _position >= 0 ? _current!
         : throw new InvalidOperationException("the cursor stands on no row; call MoveNext first, and only while it returns true.");
 
     /// <summary>The next batch: one that was read ahead, or read now.</summary>
-    Flight Next()
+    Flight<TBatch> Next()
     {
-        Flight next;
-        if (_ahead.TryDequeue(out Flight? ready)) (next = ready).Reading!.GetAwaiter().GetResult();
-        else Read(next = Rent());
+        if (_ahead.TryDequeue(out Flight<TBatch>? next)) _workers.Await(next, FlightStage.Preparing);
+        else
+        {
+            Read(next = Rent());
+            next.Stage = FlightStage.Read;
+        }
         if (next.Count == 0) next.ReadError?.Throw();
         _served++;
         return next;
@@ -109,77 +107,58 @@ sealed class BatchingCursor<TBatch> : DataViewRowCursor where TBatch : RowBatch
         if (_current is not { } landed) return;
         _current = null;
         _position = -1;
-        Wait(landed.Computing);
-        if (landed.Computing is { IsCompletedSuccessfully: true }) _failures += _computation.Failures(landed.Work, landed.Count);
+        if (landed.Stage == FlightStage.Read) _computation.Abandon(landed.Work, landed.Count);
+        else
+        {
+            _workers.Await(landed, FlightStage.Done);
+            if (landed.Error is null) _failures += _computation.Failures(landed.Work, landed.Count);
+        }
         _free.Push(landed);
         if (landed.Count > 0) landed.ReadError?.Throw();
     }
 
     /// <summary>The current batch after its computation; the batches after it are set off too.</summary>
-    Flight Computed()
+    Flight<TBatch> Computed()
     {
-        Flight current = Row();
-        if (current.IsComputed) return current;
-        bool inline = current.Computing is null;
-        var done = new TaskCompletionSource();
-        if (inline) current.Computing = done.Task;
-        FlyAhead();
-        if (inline)
+        Flight<TBatch> current = Row();
+        if (current.Stage != FlightStage.Done)
         {
-            try
-            {
-                Compute(current);
-                done.SetResult();
-            }
-            catch (Exception e)
-            {
-                done.SetException(e);
-            }
+            if (current.Stage == FlightStage.Read) _workers.Send(current);
+            FlyAhead();
+            _workers.Await(current, FlightStage.Done);
         }
-        current.Computing!.GetAwaiter().GetResult();
-        current.IsComputed = true;
+        current.Error?.Throw();
         return current;
     }
 
     void FlyAhead()
     {
-        int ahead = Math.Min(_served, MaxAhead); // who takes three rows does not pay for ten batches
+        int ahead = Math.Min(_served, BatchWorkers<TBatch>.Ahead); // who takes three rows does not pay for ten batches
         while (_ahead.Count < ahead && !_sourceEnded)
         {
-            Flight flight = Rent();
-            Task before = _lastReading;
-            flight.Reading = _lastReading = Task.Run(async () =>
-            {
-                await before.ConfigureAwait(false);
-                Read(flight);
-            });
+            Flight<TBatch> flight = Rent();
             _ahead.Enqueue(flight);
+            _workers.Send(flight);
         }
-        foreach (Flight flight in _ahead)
-            flight.Computing ??= Task.Run(async () =>
-            {
-                await flight.Reading!.ConfigureAwait(false);
-                Compute(flight);
-            });
     }
 
-    Flight Rent()
+    Flight<TBatch> Rent()
     {
-        if (!_free.TryPop(out Flight? flight))
-            _all.Add(flight = new(_computation.NewBatch(_computation.BatchSize, _active.Output), _passed,
-                _computation.BatchSize));
-        (flight.Reading, flight.Computing, flight.IsComputed) = (null, null, false);
+        int room = _computation.MostRows(_active.Output);
+        if (!_free.TryPop(out Flight<TBatch>? flight)) flight = new(_computation.NewBatch(room, _active.Output), _passed, room);
+        // The first batches are small, so that the first rows come soon; their sizes depend on nothing but their number.
+        flight.Begin((int)Math.Min(room, (long)_computation.BatchSize << Math.Min(_rented++, 30)));
         return flight;
     }
 
     /// <summary>Reads rows from the source; one thread at a time. What the source throws is kept and thrown to the consumer after
     /// the rows before it.</summary>
-    void Read(Flight flight)
+    void Read(Flight<TBatch> flight)
     {
-        (flight.Count, flight.ReadError, flight.Work.FirstRow) = (0, null, _rowsRead);
+        flight.Work.FirstRow = _rowsRead;
         try
         {
-            while (flight.Count < _computation.BatchSize && !_sourceEnded && !_stop.IsCancellationRequested)
+            while (flight.Count < flight.Wanted && !_sourceEnded && !_workers.Stopped)
             {
                 if (!_source.MoveNext())
                 {
@@ -202,56 +181,16 @@ sealed class BatchingCursor<TBatch> : DataViewRowCursor where TBatch : RowBatch
         _rowsRead += flight.Count;
     }
 
-    void Compute(Flight flight)
-    {
-        if (flight.Count == 0) return;
-        Parallel.For(0, flight.Count, slot =>
-        {
-            if (!_stop.IsCancellationRequested) _computation.Prepare(flight.Work, slot);
-        });
-        if (!_stop.IsCancellationRequested) _computation.Run(flight.Work, flight.Count);
-    }
-
-    static void Wait(Task? task) => task?.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing).GetAwaiter().GetResult();
-
     protected override void Dispose(bool disposing)
     {
         if (disposing && !_disposed)
         {
             _disposed = true;
-            _stop.Cancel();
-            foreach (Flight flight in _all)
-            {
-                Wait(flight.Reading);
-                Wait(flight.Computing);
-            }
-            if (_current is { IsComputed: true } last) _failures += _computation.Failures(last.Work, last.Count);
+            _workers.Stop();
+            if (_current is { Stage: FlightStage.Done, Error: null } last) _failures += _computation.Failures(last.Work, last.Count);
             _source.Dispose();
-            _stop.Dispose();
             if (_failures > 0) _computation.Report(_failures);
         }
         base.Dispose(disposing);
-    }
-
-    /// <summary>A batch on its way: read, computed, served.</summary>
-    sealed class Flight(TBatch work, PassedColumn?[] passed, int rows)
-    {
-        public TBatch Work => work;
-
-        public ColumnBuffer?[] Columns { get; } = [.. passed.Select(p => p?.NewBuffer(rows))];
-
-        public long[] Batches { get; } = new long[rows];
-
-        public DataViewRowId[] Ids { get; } = new DataViewRowId[rows];
-
-        public int Count { get; set; }
-
-        public ExceptionDispatchInfo? ReadError { get; set; }
-
-        public Task? Reading { get; set; }
-
-        public Task? Computing { get; set; }
-
-        public bool IsComputed { get; set; }
     }
 }

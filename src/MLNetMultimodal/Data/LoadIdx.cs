@@ -4,18 +4,19 @@ using Microsoft.ML;
 using Microsoft.ML.Data;
 using Microsoft.ML.Transforms.Image;
 using MLNetMultimodal.Data;
+using MLNetMultimodal.Inference;
 
 namespace MLNetMultimodal;
 
 /// <summary>Options of <see cref="IdxCatalog.LoadIdx"/>.</summary>
 public sealed record IdxOptions
 {
-    /// <summary>Names of the classes: label n is <c>ClassNames[n]</c>; null for the numbers <c>0</c>, <c>1</c>, … up to the
-    /// highest label of the file.</summary>
+    /// <summary>Names of the classes: label n is <c>ClassNames[n]</c>; null for the lines of <c>classnames.txt</c> where that
+    /// lies beside the labels, else for the numbers <c>0</c>, <c>1</c>, … up to the highest label of the file.</summary>
     public IReadOnlyList<string>? ClassNames { get; init; }
 
     /// <summary>Caption of a row, with <c>{}</c> in place of its class name; default <c>a photo of a {}.</c></summary>
-    public string CaptionTemplate { get; init; } = "a photo of a {}.";
+    public string CaptionTemplate { get; init; } = ZeroShotPrompts.DefaultTemplate;
 
     /// <summary>The most rows that are read, at least 1; default all.</summary>
     public int MaxRows
@@ -56,6 +57,7 @@ public static class IdxCatalog
             byte[] classes = labels.Values;
             int highest = classes.Length == 0 ? 0 : classes.Max();
             IReadOnlyList<string> names = options.ClassNames
+                ?? ZeroShotPrompts.LoadLabels(Path.GetDirectoryName(Path.GetFullPath(labelsFile))!)
                 ?? [.. Enumerable.Range(0, highest + 1).Select(n => FormattableString.Invariant($"{n}"))];
             if (highest >= names.Count)
                 throw new InvalidDataException($"'{labelsFile}' has the label {highest}, but there are only {names.Count} class names.");

@@ -1,5 +1,6 @@
 using Microsoft.ML;
 using MLNetMultimodal.Data;
+using MLNetMultimodal.Inference;
 
 namespace MLNetMultimodal;
 
@@ -10,7 +11,7 @@ public sealed record ImageFolderOptions
     public IReadOnlyList<string> Extensions { get; init; } = [".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"];
 
     /// <summary>Caption of a row, with <c>{}</c> in place of its label; default <c>a photo of a {}.</c></summary>
-    public string CaptionTemplate { get; init; } = "a photo of a {}.";
+    public string CaptionTemplate { get; init; } = ZeroShotPrompts.DefaultTemplate;
 }
 
 /// <summary>Adds the loader to <see cref="MLContext.Data"/>.</summary>
@@ -22,11 +23,14 @@ public static class ImageFolderCatalog
         /// full path), <c>Label</c> (a key
         /// whose values are the folder names in ordinal order), <c>LabelText</c> (text), <c>Caption</c> (text). Folders inside a
         /// class's folder belong to it.
-        /// Rows are in ordinal order of paths. No picture is opened. The view can be shuffled.</summary>
+        /// Rows are in ordinal order of paths. No picture is opened. The view can be shuffled.
+        /// Where <c>classnames.txt</c> lies in the folder, its lines are the key values in their order: either the class folders
+        /// have these names (a class may have no folder), or none has and line n names the n-th folder in ordinal
+        /// order.</summary>
         /// <param name="folder">The folder.</param>
         /// <param name="options">Endings and caption; null for the defaults.</param>
         /// <exception cref="DirectoryNotFoundException">There is no such folder.</exception>
-        /// <exception cref="InvalidDataException">It has no folders.</exception>
+        /// <exception cref="InvalidDataException">It has no folders, or <c>classnames.txt</c> does not fit them.</exception>
         public IDataView LoadImageFolder(string folder, ImageFolderOptions? options = null)
         {
             ArgumentNullException.ThrowIfNull(catalog);
@@ -36,11 +40,11 @@ public static class ImageFolderCatalog
             if (classFolders.Length == 0)
                 throw new InvalidDataException($"'{folder}' has no folders; one per class is wanted, with its pictures inside.");
             var extensions = new HashSet<string>(options.Extensions, StringComparer.OrdinalIgnoreCase);
+            (IReadOnlyList<string> names, int[] keys) = Name(folder, [.. classFolders.Select(f => Path.GetFileName(f))]);
             (string Path, int Label)[] rows = [.. classFolders.SelectMany((path, label) =>
                 Directory.EnumerateFiles(path, "*", SearchOption.AllDirectories)
                     .Where(f => extensions.Contains(Path.GetExtension(f)))
-                    .Order(StringComparer.Ordinal).Select(f => (f, label)))];
-            string[] names = [.. classFolders.Select(f => Path.GetFileName(f))];
+                    .Order(StringComparer.Ordinal).Select(f => (f, keys[label])))];
             string[] captions = [.. names.Select(n => options.CaptionTemplate.Replace("{}", n, StringComparison.Ordinal))];
             return new RowsDataView(rows.Length,
             [
@@ -50,5 +54,18 @@ public static class ImageFolderCatalog
                 RowsDataView.Text("Caption", row => captions[rows[row].Label]),
             ]);
         }
+    }
+
+    /// <summary>The names of all classes, and the index of each folder's among them.</summary>
+    static (IReadOnlyList<string> Names, int[] Keys) Name(string folder, string[] folders)
+    {
+        int[] inOrder = [.. Enumerable.Range(0, folders.Length)];
+        if (ZeroShotPrompts.LoadLabels(folder) is not { } names) return (folders, inOrder);
+        int[] found = [.. folders.Select(f => Array.IndexOf([.. names], f))];
+        if (!found.Contains(-1)) return (names, found);
+        if (found.All(i => i < 0) && names.Count == folders.Length) return (names, inOrder);
+        string strange = folders[Array.IndexOf(found, -1)];
+        throw new InvalidDataException($"'{Path.Combine(folder, ZeroShotPrompts.LabelsFile)}' has {names.Count} classes, but not "
+            + $"that of the folder '{strange}'; it must name all {folders.Length} folders, or none and have as many lines.");
     }
 }

@@ -47,13 +47,22 @@ static class ColumnReader
         }
     }
 
-    /// <summary>A text annotation of a column; null where there is none.</summary>
+    /// <summary>An annotation of texts of a column; null where there is none.</summary>
     public static string[]? Names(DataViewSchema.Column column, string kind)
     {
         if (column.Annotations.Schema.GetColumnOrNull(kind) is not { Type: VectorDataViewType { ItemType: TextDataViewType } }) return null;
         VBuffer<ReadOnlyMemory<char>> values = default;
         column.Annotations.GetValue(kind, ref values);
         return [.. values.DenseValues().Select(v => v.ToString())];
+    }
+
+    /// <summary>A text annotation of a column; null where there is none.</summary>
+    public static string? Annotation(DataViewSchema.Column column, string kind)
+    {
+        if (column.Annotations.Schema.GetColumnOrNull(kind) is not { Type: TextDataViewType }) return null;
+        ReadOnlyMemory<char> value = default;
+        column.Annotations.GetValue(kind, ref value);
+        return value.ToString();
     }
 
     static Func<string?> Number<T>(DataViewRow row, DataViewSchema.Column column) where T : IFormattable

@@ -41,7 +41,7 @@ public static class ZeroShotEvaluation
             string[] labels = ColumnReader.Names(score, Columns.SlotNames)
                 ?? throw new ArgumentException($"column '{score.Name}' has no slot names; they say which score belongs to which class.");
             var index = labels.Select((name, i) => (name, i)).ToDictionary(p => p.name, p => p.i, StringComparer.Ordinal);
-            var counter = new ZeroShotCounter(labels.Length);
+            var counter = new ClassCounter(labels.Length);
             using DataViewRowCursor cursor = data.GetRowCursor([label, score]);
             Func<string?> labelOf = ColumnReader.Text(cursor, label);
             ValueGetter<VBuffer<float>> scoresOf = cursor.GetGetter<VBuffer<float>>(score);
@@ -56,19 +56,12 @@ public static class ZeroShotEvaluation
                 else
                     throw new InvalidDataException($"row {cursor.Position}: the label '{name}' is none of the classes {string.Join(", ", labels)}.");
             }
-            return counter.ToMetrics(labels, ColumnReader.Names(score, ZeroShotComputation.TemplatesAnnotation) ?? []);
+            return new(counter.Rows, counter.Unlabelled, counter.Missing, counter.Top1, counter.Top5, counter.MacroAccuracy,
+                counter.Classes(labels), counter.Confusion, ColumnReader.Names(score, ZeroShotComputation.TemplatesAnnotation) ?? [],
+                ColumnReader.Annotation(score, ZeroShotComputation.SourceAnnotation));
         }
     }
 }
-
-/// <summary>Quality of one class. A value that would divide by zero is NaN.</summary>
-/// <param name="Label">The class.</param>
-/// <param name="Rows">Rows whose true class it is.</param>
-/// <param name="Accuracy">Of those rows, the part that was predicted right; the same as recall.</param>
-/// <param name="Precision">Of the rows predicted as this class, the part that is right.</param>
-/// <param name="Recall">Of the rows of this class, the part that was predicted as it.</param>
-/// <param name="F1">Harmonic mean of precision and recall.</param>
-public sealed record ZeroShotClassMetrics(string Label, long Rows, double Accuracy, double Precision, double Recall, double F1);
 
 /// <summary>How well pictures were classified into classes named in words.</summary>
 /// <param name="Rows">Rows with a label.</param>
@@ -83,8 +76,10 @@ public sealed record ZeroShotClassMetrics(string Label, long Rows, double Accura
 /// <param name="Confusion">[true][predicted], rows in the order of <paramref name="Classes"/>.</param>
 /// <param name="Templates">Templates of the prompts, <c>{}</c> in place of the class; empty where the scores do not say. A result
 /// without its prompts says little.</param>
+/// <param name="PromptSource">Where the prompts came from: a folder, or <c>options</c>; null where the scores do not say.</param>
 public sealed record ZeroShotMetrics(long Rows, long Unlabelled, long Missing, double Top1, double Top5, double MacroAccuracy,
-    IReadOnlyList<ZeroShotClassMetrics> Classes, IReadOnlyList<IReadOnlyList<long>> Confusion, IReadOnlyList<string> Templates)
+    IReadOnlyList<ClassMetrics> Classes, IReadOnlyList<IReadOnlyList<long>> Confusion, IReadOnlyList<string> Templates,
+    string? PromptSource)
 {
     internal static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web)
     {
@@ -101,54 +96,10 @@ public sealed record ZeroShotMetrics(long Rows, long Unlabelled, long Missing, d
         var text = new StringBuilder();
         text.Append(CultureInfo.InvariantCulture,
             $"top-1 {Top1:P2}  top-5 {Top5:P2}  macro {MacroAccuracy:P2}  rows {Rows}  missing {Missing}\n");
-        if (Templates.Count > 0) text.Append(CultureInfo.InvariantCulture, $"prompts: {string.Join(" | ", Templates)}\n");
-        int width = Classes.Select(c => c.Label.Length).Append("class".Length).Max();
-        text.Append(CultureInfo.InvariantCulture, $"{"class".PadRight(width)}    rows  precision  recall      F1\n");
-        foreach (ZeroShotClassMetrics c in Classes)
+        if (Templates.Count > 0)
             text.Append(CultureInfo.InvariantCulture,
-                $"{c.Label.PadRight(width)}  {c.Rows,6}  {c.Precision,9:F4}  {c.Recall,6:F4}  {c.F1,6:F4}\n");
+                $"prompts ({PromptSource ?? "unknown source"}): {string.Join(" | ", Templates)}\n");
+        ClassMetrics.AppendTable(text, Classes);
         return text.ToString();
-    }
-}
-
-/// <summary>Counts rows of a pass.</summary>
-sealed class ZeroShotCounter(int classes)
-{
-    readonly long[][] _confusion = [.. Enumerable.Range(0, classes).Select(_ => new long[classes])];
-    readonly long[] _rows = new long[classes];
-    long _unlabelled, _missing, _top1, _top5;
-
-    public void SkipUnlabelled() => _unlabelled++;
-
-    public void Add(int actual, ReadOnlySpan<float> scores)
-    {
-        _rows[actual]++;
-        if (scores.Contains(float.NaN))
-        {
-            _missing++;
-            return;
-        }
-        int before = 0, best = 0;
-        for (int i = 0; i < scores.Length; i++)
-        {
-            if (scores[i] > scores[actual] || (scores[i] == scores[actual] && i < actual)) before++;
-            if (scores[i] > scores[best]) best = i;
-        }
-        _confusion[actual][best]++;
-        if (before == 0) _top1++;
-        if (before < 5) _top5++;
-    }
-
-    public ZeroShotMetrics ToMetrics(IReadOnlyList<string> labels, IReadOnlyList<string> templates)
-    {
-        long rows = _rows.Sum();
-        ZeroShotClassMetrics[] each = [.. labels.Select((label, i) =>
-        {
-            double right = _confusion[i][i], recall = right / _rows[i], precision = right / _confusion.Sum(row => row[i]);
-            double f1 = 2 * right / (_rows[i] + _confusion.Sum(row => row[i]));
-            return new ZeroShotClassMetrics(label, _rows[i], recall, precision, recall, f1);
-        })];
-        double macro = each.Where(c => c.Rows > 0).Select(c => c.Accuracy).DefaultIfEmpty(double.NaN).Average();
-        return new(rows, _unlabelled, _missing, (double)_top1 / rows, (double)_top5 / rows, macro, each, _confusion, templates);
     }
 }

@@ -21,6 +21,8 @@ sealed class EmbedComputation : BatchComputation<EmbedBatch>
     /// <summary>Annotation of an embedding column: the name of the model that made it.</summary>
     public const string ModelAnnotation = "Model";
 
+    const int TextBatches = 16, MostTexts = 256;
+
     readonly MultimodalEmbedOptions _options;
     readonly IHost _host;
     readonly int _width;
@@ -30,8 +32,8 @@ sealed class EmbedComputation : BatchComputation<EmbedBatch>
     public EmbedComputation(IHost host, MultimodalEmbedOptions options, MultimodalModel model)
     {
         (_host, _options, _width) = (host, options, model.EmbeddingWidth);
-        if (options.Image is not null) _image = new(model, options.Image, options.ImageFolder);
-        if (options.Text is not null) _text = new(model, options.Text);
+        if (options.Image is not null) _image = new(model, options.Image, options.ImageFolder, options.ReducedScaleJpeg);
+        if (options.Text is not null) _text = new(model, options.Text, options.BatchSize);
         string name = ModelContent.ShortName(model);
         var annotations = new DataViewSchema.Annotations.Builder();
         annotations.Add(ModelAnnotation, TextDataViewType.Instance, (ref ReadOnlyMemory<char> value) => value = name.AsMemory());
@@ -42,6 +44,11 @@ sealed class EmbedComputation : BatchComputation<EmbedBatch>
     }
 
     public override int BatchSize => _options.BatchSize;
+
+    /// <summary>Texts are put together by length, so more of them are read than run at once; pictures are too large for
+    /// that.</summary>
+    public override int MostRows(Func<int, bool> isActive) =>
+        NeedsImage(isActive) ? BatchSize : Math.Max(BatchSize, Math.Min(TextBatches * BatchSize, MostTexts));
 
     public override IReadOnlyList<OutputColumn> Outputs { get; }
 
@@ -68,13 +75,20 @@ sealed class EmbedComputation : BatchComputation<EmbedBatch>
     public override void Prepare(EmbedBatch batch, int slot)
     {
         if (batch.Image is { } image) _image!.Prepare(image, slot, batch.FirstRow + slot);
-        if (batch.Text is { } text) _text!.Prepare(text, slot, batch.FirstRow + slot);
+        if (batch.Text is { } text) _text!.Prepare(text, slot);
     }
 
     public override void Run(EmbedBatch batch, int count)
     {
         if (batch.Image is { } image) _image!.Run(image, count);
-        if (batch.Text is { } text) _text!.Run(text, count);
+        if (batch.Text is not { } text) return;
+        text.FirstRow = batch.FirstRow;
+        _text!.Run(text, count);
+    }
+
+    public override void Abandon(EmbedBatch batch, int count)
+    {
+        if (batch.Text is { } text) TextInput.Abandon(text, count);
     }
 
     public override Delegate Getter(int output, Func<(EmbedBatch Batch, int Slot)> current)

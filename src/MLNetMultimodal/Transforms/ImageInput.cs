@@ -6,50 +6,35 @@ using MLNetMultimodal.Media.Images;
 
 namespace MLNetMultimodal.Transforms;
 
-/// <summary>What a tower makes of the rows of a batch.</summary>
-/// <param name="embeds">[B, E].</param>
-/// <param name="errors">[B], what is wrong with a row; null where nothing is.</param>
-class EmbedPart(float[] embeds, Exception?[] errors)
-{
-    public float[] Embeds => embeds;
-
-    public Exception?[] Errors => errors;
-
-    /// <summary>The row's embedding, [E], all NaN where it is missing.</summary>
-    /// <exception cref="InvalidDataException">The row's item cannot be read and <paramref name="onError"/> is <see
-    /// cref="OnError.Throw"/>.</exception>
-    public ReadOnlySpan<float> Embedding(int slot, OnError onError)
-    {
-        int width = embeds.Length / errors.Length;
-        Span<float> embedding = embeds.AsSpan(slot * width, width);
-        if (errors[slot] is not { } error) return embedding;
-        if (onError == OnError.Throw) throw error;
-        embedding.Fill(float.NaN);
-        return embedding;
-    }
-
-    public int Failures(int count) => errors.Take(count).Count(static e => e is not null);
-}
-
 /// <summary>Pictures of a batch.</summary>
-/// <param name="rows">B.</param>
+/// <param name="rows">The most rows.</param>
 /// <param name="width">E.</param>
 /// <param name="pixels">[B, 3, H, W].</param>
-sealed class ImagePart(int rows, int width, float[] pixels) : EmbedPart(new float[rows * width], new Exception?[rows])
+sealed class ImagePart(int rows, int width, float[] pixels) : EmbedPart(rows, width)
 {
     public float[] Pixels => pixels;
+
+    /// <summary>[B, E].</summary>
+    public float[] Embeds { get; } = new float[rows * width];
+
+    public Exception?[] Errors { get; } = new Exception?[rows];
 
     public MLImage[] Images { get; } = new MLImage[rows];
 
     public ReadOnlyMemory<char>[] Paths { get; } = new ReadOnlyMemory<char>[rows];
 
     public VBuffer<byte>[] Files { get; } = new VBuffer<byte>[rows];
+
+    public override Exception? Error(int slot) => Errors[slot];
+
+    protected override ReadOnlySpan<float> Values(int slot) => Embeds.AsSpan(slot * Width, Width);
 }
 
 /// <summary>From a column of pictures to embeddings: decoding and preprocessing on any thread, then the image tower for the whole
 /// batch.</summary>
-sealed class ImageInput(MultimodalModel model, string column, string? folder)
+sealed class ImageInput(MultimodalModel model, string column, string? folder, bool reducedScaleJpeg)
 {
+    readonly ImagePreprocessing _images = reducedScaleJpeg ? model.Images with { ReducedScaleJpeg = true } : model.Images;
     readonly int _pixels = 3 * model.Images.Height * model.Images.Width;
 
     public DataViewSchema.Column Find(DataViewSchema schema)
@@ -85,7 +70,7 @@ sealed class ImageInput(MultimodalModel model, string column, string? folder)
         part.Errors[slot] = null;
         try
         {
-            model.Images.Apply(Decode(part, slot), pixels);
+            Fill(part, slot, pixels);
         }
         catch (Exception e) when (e is not OutOfMemoryException)
         {
@@ -101,14 +86,14 @@ sealed class ImageInput(MultimodalModel model, string column, string? folder)
         model.EmbedPixels(part.Pixels.AsMemory(0, count * _pixels), count, part.Embeds.AsSpan(0, count * model.EmbeddingWidth));
     }
 
-    RgbImage Decode(ImagePart part, int slot)
+    void Fill(ImagePart part, int slot, Span<float> pixels)
     {
-        if (part.Images[slot] is { } image) return ImageColumn.Pixels(image);
-        if (!part.Paths[slot].IsEmpty) return ImageDecoder.Decode(Resolve(part.Paths[slot].ToString()));
-        if (part.Files[slot].Length == 0) throw new InvalidDataException("there is none: the column is empty in this row.");
-        return part.Files[slot].IsDense
-            ? ImageDecoder.Decode(part.Files[slot].GetValues(), "the encoded picture")
-            : ImageDecoder.Decode([.. part.Files[slot].DenseValues()], "the encoded picture");
+        if (part.Images[slot] is { } image)
+            _images.Apply(ImageColumn.Pixels(image, out bool blueFirst), image.Width, image.Height, blueFirst, pixels);
+        else if (!part.Paths[slot].IsEmpty) _images.ApplyToFile(Resolve(part.Paths[slot].ToString()), pixels);
+        else if (part.Files[slot].Length == 0) throw new InvalidDataException("there is none: the column is empty in this row.");
+        else if (part.Files[slot].IsDense) _images.ApplyToEncoded(part.Files[slot].GetValues(), pixels);
+        else _images.ApplyToEncoded([.. part.Files[slot].DenseValues()], pixels);
     }
 
     string Resolve(string path) => folder is null ? path : Path.Combine(folder, path);

@@ -2,6 +2,7 @@ using System.IO.Enumeration;
 using System.Text.Json;
 using Microsoft.ML;
 using MLNetMultimodal.Inference;
+using MLNetMultimodal.Inference.Onnx;
 using MLNetMultimodal.Interop;
 using MLNetMultimodal.Models.Checkpoints;
 
@@ -11,34 +12,44 @@ namespace MLNetMultimodal.Transforms;
 /// own.</summary>
 static class ModelContent
 {
-    static readonly string[] Wanted =
-    [
-        "config.json", "preprocessor_config.json", "processor_config.json",
-        "model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json",
-        "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt",
-        "vocab.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model",
-        "modules.json", "sentence_bert_config.json", "*_Pooling/config.json", "open_clip_config.json", "open_clip_model.safetensors",
-    ];
+    const string WeightsFile = "model.safetensors";
 
-    sealed record Header<TOptions>(string ModelName, TOptions Options, IReadOnlyList<FileEntry> Files);
+    static readonly string[] Weights =
+        [WeightsFile, "model-*-of-*.safetensors", "model.safetensors.index.json", "open_clip_model.safetensors"];
+
+    /// <summary>What stands before the streams: those of the model's files, then those of its adapter where it has one.</summary>
+    sealed record Header<TOptions>(string ModelName, TOptions Options, IReadOnlyList<FileEntry> Files, OnnxDtype? Dtype = null,
+        IReadOnlyList<FileEntry>? Adapter = null);
 
     sealed record FileEntry(string Name, long Bytes);
 
     /// <summary>The model's name without the folders above it.</summary>
-    public static string ShortName(MultimodalModel model) =>
-        Path.GetFileName(Path.TrimEndingDirectorySeparator(model.Name)) is { Length: > 0 } name ? name : model.Name;
+    public static string ShortName(MultimodalModel model) => ShortName(model.Name);
 
-    /// <summary>The files that a model is loaded from; no recorded graphs, cards or training states.</summary>
-    public static IReadOnlyList<string> Names(ModelFiles files) =>
-        [.. files.List().Where(name => Wanted.Any(w => FileSystemName.MatchesSimpleExpression(w, name, ignoreCase: false)))];
+    /// <summary>A folder's name without the folders above it.</summary>
+    public static string ShortName(string folder) =>
+        Path.GetFileName(Path.TrimEndingDirectorySeparator(folder)) is { Length: > 0 } name ? name : folder;
+
+    /// <summary>The files that a model is loaded from: graphs only where it runs them, no cards or training states.</summary>
+    static IReadOnlyList<string> Names(MultimodalModel model) =>
+        [.. model.Files.List().Where(name => Matches(name, ModelFiles.Patterns)), .. model.GraphFiles];
+
+    static bool Matches(string name, IReadOnlyList<string> patterns) =>
+        patterns.Any(w => FileSystemName.MatchesSimpleExpression(w, name, ignoreCase: false));
 
     public static void Save<TOptions>(ModelEntry entry, ModelSaveContext context, MultimodalModel model, TOptions options)
     {
         ModelFiles files = model.Files;
-        FileEntry[] entries = [.. Names(files).Select(name => new FileEntry(name, Length(files, name)))];
-        string header = JsonSerializer.Serialize(new Header<TOptions>(ShortName(model), options, entries));
+        ModelFiles? adapter = model.Adapter is { } own ? ModelFiles.FromMemory("adapter", own.ToFiles()) : null;
+        FileEntry[] entries = [.. Names(model).Select(name => new FileEntry(name, Length(files, name)))];
+        FileEntry[]? adapterEntries =
+            adapter is null ? null : [.. adapter.List().Select(name => new FileEntry(name, Length(adapter, name)))];
+        string header = JsonSerializer.Serialize(
+            new Header<TOptions>(ShortName(model), options, entries, model.Dtype, adapterEntries));
+        IEnumerable<(ModelFiles Files, FileEntry Entry)> all =
+            [.. entries.Select(e => (files, e)), .. (adapterEntries ?? []).Select(e => (adapter!, e))];
         entry.Save(context, writer => writer.Write(header),
-            entries.Select((file, i) => (Stream(i), (Action<Stream>)(stream => Copy(files, file.Name, stream)))));
+            all.Select((file, i) => (Stream(i), (Action<Stream>)(stream => Copy(file.Files, file.Entry.Name, stream)))));
     }
 
     /// <exception cref="InvalidDataException">The entry is cut off or its header is not sound.</exception>
@@ -56,23 +67,30 @@ static class ModelContent
         {
             throw new InvalidDataException($"the options of {entry.Loader} in the model cannot be read: {e.Message}", e);
         }
-        var files = new Dictionary<string, ReadOnlyMemory<byte>>(StringComparer.Ordinal);
-        for (int i = 0; i < header.Files.Count; i++)
+        ModelFiles Files(string name, IReadOnlyList<FileEntry> entries, int first)
         {
-            FileEntry file = header.Files[i];
-            reader.Stream(Stream(i), stream => files[file.Name] = Read(stream, file));
+            var files = new Dictionary<string, ReadOnlyMemory<byte>>(StringComparer.Ordinal);
+            for (int i = 0; i < entries.Count; i++)
+                reader.Stream(Stream(first + i), stream => files[entries[i].Name] = Read(stream, entries[i]));
+            return ModelFiles.FromMemory(name, files);
         }
-        var model = MultimodalModel.Load(ModelFiles.FromMemory(header.ModelName, files),
-            new() { Threads = threads(header.Options) });
+
+        var model = MultimodalModel.Load(Files(header.ModelName, header.Files, 0), new()
+        {
+            Threads = threads(header.Options),
+            Dtype = header.Dtype,
+            Adapter = header.Adapter is { } adapter ? LoraAdapter.Load(Files("adapter", adapter, header.Files.Count)) : null,
+        });
         return (model, header.Options);
     }
 
-    /// <summary>Writes the files into a folder, each whole or not at all.</summary>
+    /// <summary>Writes the files into a folder, each whole or not at all; an adapter is merged into the weights.</summary>
     public static void SaveFolder(MultimodalModel model, string folder)
     {
         ArgumentException.ThrowIfNullOrEmpty(folder);
-        foreach (string name in Names(model.Files))
+        foreach (string name in Names(model).Where(name => model.Adapter is null || !Matches(name, Weights)))
             AtomicFile.Write(Path.Combine(folder, name), stream => Copy(model.Files, name, stream));
+        if (model.Adapter is not null) AtomicFile.Write(Path.Combine(folder, WeightsFile), model.WriteWeights);
     }
 
     static string Stream(int index) => FormattableString.Invariant($"ModelFile_{index:00}");

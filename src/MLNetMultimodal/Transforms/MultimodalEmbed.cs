@@ -4,7 +4,9 @@ using Microsoft.ML.Data;
 using Microsoft.ML.Runtime;
 using MLNetMultimodal.Batching;
 using MLNetMultimodal.Inference;
+using MLNetMultimodal.Inference.Onnx;
 using MLNetMultimodal.Interop;
+using MLNetMultimodal.Models.Checkpoints;
 using MLNetMultimodal.Models.Families;
 using MLNetMultimodal.Transforms;
 using VectorKind = Microsoft.ML.SchemaShape.Column.VectorKind;
@@ -44,10 +46,12 @@ public sealed record MultimodalEmbedOptions
     public string? Image { get; init => field = value is null ? null : Name(value, nameof(Image)); }
 
     /// <summary>Column of texts; null for none. Texts are cut to the model's context length; an empty text is a text like any
-    /// other.</summary>
+    /// other. Texts of like length run through the model together, and one that is repeated is embedded once.</summary>
     public string? Text { get; init => field = value is null ? null : Name(value, nameof(Text)); }
 
-    /// <summary>The model folder, in the Hugging Face layout.</summary>
+    /// <summary>The model: a folder in the Hugging Face layout, or one of the hub, <c>hub:owner/name</c> or
+    /// <c>hub:owner/name@revision</c>, which is downloaded where the cache does not have it
+    /// (<see cref="ModelFiles.FromFolder"/>).</summary>
     public string? Model { get; init; }
 
     /// <summary>A model that was loaded elsewhere, in place of a folder. The caller disposes it, after all transformers that use
@@ -62,6 +66,11 @@ public sealed record MultimodalEmbedOptions
     /// cref="EmbeddingCombination.Concatenate"/>.</summary>
     public EmbeddingCombination Combine { get; init; }
 
+    /// <summary>True decodes JPEGs of at least twice the model's size at 1/2, 1/4 or 1/8 before they are resized exactly, as
+    /// <see cref="Media.Images.ImagePreprocessing.ReducedScaleJpeg"/> says: faster where decoding is the limit, and embeddings
+    /// differ a little. Default false.</summary>
+    public bool ReducedScaleJpeg { get; init; }
+
     /// <summary>B, rows that run through the model together, 1 to 1024; default 8. Larger batches take more memory and gain
     /// little on a processor.</summary>
     public int BatchSize { get; init => field = Batch(value); } = 8;
@@ -75,6 +84,10 @@ public sealed record MultimodalEmbedOptions
         init => field = value >= 0 ? value
             : throw new ArgumentOutOfRangeException(nameof(Threads), value, "Threads must be at least 0.");
     }
+
+    /// <summary>How weights are stored in what runs; default null: 32-bit floats, or in a folder that holds graphs only the best
+    /// there is. Without effect on <see cref="LoadedModel"/>.</summary>
+    public OnnxDtype? Dtype { get; init; }
 
     /// <summary>What happens where a picture or a text cannot be read; default <see
     /// cref="MLNetMultimodal.OnError.Throw"/>.</summary>
@@ -130,7 +143,8 @@ public sealed class MultimodalEmbedEstimator : IEstimator<MultimodalTransformer>
     {
         ArgumentNullException.ThrowIfNull(options);
         options.Validate();
-        (_env, _options, _model) = (env, options, SharedModel.From(options.Model, options.LoadedModel, options.Threads));
+        (_env, _options) = (env, options);
+        _model = SharedModel.From(options.Model, options.LoadedModel, options.Threads, options.Dtype);
     }
 
     /// <summary>Loads the model. No rows are read.</summary>

@@ -1,4 +1,5 @@
 using MLNetMultimodal.Inference;
+using MLNetMultimodal.Inference.Onnx;
 
 namespace MLNetMultimodal.Transforms;
 
@@ -22,12 +23,13 @@ sealed class SharedModel
     /// <summary>The model that options name: one that was loaded, or a folder, which is read when the model is first
     /// needed.</summary>
     /// <exception cref="ArgumentException">Neither or both are set.</exception>
-    public static SharedModel From(string? folder, MultimodalModel? loaded, int threads) => (folder, loaded) switch
-    {
-        (not null, null) => new(() => MultimodalModel.Load(folder, new() { Threads = threads }), owned: true),
-        (null, not null) => Of(loaded, owned: false),
-        _ => throw new ArgumentException("set exactly one of Model (a folder) and LoadedModel."),
-    };
+    public static SharedModel From(string? folder, MultimodalModel? loaded, int threads, OnnxDtype? dtype) =>
+        (folder, loaded) switch
+        {
+            (not null, null) => new(() => MultimodalModel.Load(folder, new() { Threads = threads, Dtype = dtype }), owned: true),
+            (null, not null) => Of(loaded, owned: false),
+            _ => throw new ArgumentException("set exactly one of Model (a folder) and LoadedModel."),
+        };
 
     public MultimodalModel Rent()
     {

@@ -5,22 +5,42 @@ using MLNetMultimodal.Models.Families;
 namespace MLNetMultimodal.Transforms;
 
 /// <summary>Texts of a batch.</summary>
-/// <param name="rows">B.</param>
+/// <param name="rows">The most rows.</param>
 /// <param name="width">E.</param>
-sealed class TextPart(int rows, int width) : EmbedPart(new float[rows * width], new Exception?[rows])
+/// <param name="column">What messages call the column.</param>
+sealed class TextPart(int rows, int width, string column) : EmbedPart(rows, width)
 {
-    public ReadOnlyMemory<char>[] Texts { get; } = new ReadOnlyMemory<char>[rows];
+    /// <summary>[rows], the text of each row; several rows, and other batches, may share one.</summary>
+    public RecentText?[] Texts { get; } = new RecentText?[rows];
 
-    public IReadOnlyList<int>[] Tokens { get; } = new IReadOnlyList<int>[rows];
+    /// <summary>[rows], true where this batch embeds the row's text, and no other row does.</summary>
+    public bool[] Owns { get; } = new bool[rows];
 
-    /// <summary>[B, L], L the longest text of the batch.</summary>
+    /// <summary>Position of the first row in its pass.</summary>
+    public long FirstRow { get; set; }
+
+    /// <summary>Slots of texts to embed, by length.</summary>
+    public List<int> Order { get; } = new(rows);
+
+    /// <summary>[B, L], the token ids of the texts that run together.</summary>
     public long[] Ids { get; set; } = [];
+
+    /// <summary>[B, E], their embeddings.</summary>
+    public float[] Embeds { get; set; } = [];
+
+    public override Exception? Error(int slot) => Texts[slot]!.Unreadable is { } reason
+        ? new InvalidDataException($"row {FirstRow + slot}, column '{column}': the text cannot be tokenised: {reason.Message}", reason)
+        : null;
+
+    protected override ReadOnlySpan<float> Values(int slot) => Texts[slot]! is { Failed: null } text ? text.Embedding
+        : throw new InvalidOperationException($"row {FirstRow + slot}, column '{column}': the text was to be embedded with an "
+            + $"earlier row, which failed: {Texts[slot]!.Failed!.Message}", Texts[slot]!.Failed);
 }
 
-/// <summary>From a column of texts to embeddings: tokenising on any thread, then the text tower for the whole batch, as long as
-/// its longest text.
+/// <summary>From a column of texts to embeddings: tokenising on any thread, then the text tower for texts of like length
+/// together. A text that comes again within the last few thousand distinct ones of a pass is embedded once.
 /// An empty text is a text like any other.</summary>
-sealed class TextInput(MultimodalModel model, string column)
+sealed class TextInput(MultimodalModel model, string column, int batchSize)
 {
     public DataViewSchema.Column Find(DataViewSchema schema)
     {
@@ -29,39 +49,73 @@ sealed class TextInput(MultimodalModel model, string column)
         return found;
     }
 
-    public TextPart NewPart(int rows) => new(rows, model.EmbeddingWidth);
+    public TextPart NewPart(int rows) => new(rows, model.EmbeddingWidth, column);
 
     public Action<TextPart, int> Reader(DataViewRow input)
     {
-        ValueGetter<ReadOnlyMemory<char>> text = input.GetGetter<ReadOnlyMemory<char>>(Find(input.Schema));
-        return (part, slot) => text(ref part.Texts[slot]);
+        ValueGetter<ReadOnlyMemory<char>> getter = input.GetGetter<ReadOnlyMemory<char>>(Find(input.Schema));
+        var recent = new RecentTexts(model.EmbeddingWidth);
+        ReadOnlyMemory<char> text = default;
+        return (part, slot) =>
+        {
+            getter(ref text);
+            part.Owns[slot] = recent.Put(ref part.Texts[slot], text.Span);
+        };
     }
 
-    /// <summary>Tokenises; what goes wrong is kept for the row.</summary>
-    public void Prepare(TextPart part, int slot, long row)
+    /// <summary>Tokenises; what goes wrong is kept for the text.</summary>
+    public void Prepare(TextPart part, int slot)
     {
-        part.Errors[slot] = null;
+        if (!part.Owns[slot]) return;
+        RecentText text = part.Texts[slot]!;
+        (text.Failed, text.Unreadable) = (null, null);
         try
         {
-            part.Tokens[slot] = model.Texts.Encode(part.Texts[slot].ToString());
+            text.Tokens = model.Texts.Encode(text.Text);
         }
         catch (Exception e) when (e is not OutOfMemoryException)
         {
-            part.Tokens[slot] = [];
-            part.Errors[slot] = new InvalidDataException($"row {row}, column '{column}': the text cannot be tokenised: {e.Message}", e);
+            text.Unreadable = e;
         }
     }
 
-    /// <summary>[B, L] -> [B, E].</summary>
+    /// <summary>Embeds the texts that this batch owns, short ones first.</summary>
     public void Run(TextPart part, int count)
     {
-        if (part.Failures(count) == count) return;
-        int length = model.Definition.PaddedLength(part.Tokens.Take(count).Max(t => t.Count));
-        if (part.Ids.Length < count * length) part.Ids = new long[part.Tokens.Length * length];
-        Span<long> ids = part.Ids.AsSpan(0, count * length);
-        ids.Fill(model.Texts.PadId);
+        part.Order.Clear();
         for (int slot = 0; slot < count; slot++)
-            for (int i = 0; i < part.Tokens[slot].Count; i++) ids[slot * length + i] = part.Tokens[slot][i];
-        model.EmbedIds(part.Ids.AsMemory(0, count * length), count, length, part.Embeds.AsSpan(0, count * model.EmbeddingWidth));
+            if (part.Owns[slot] && part.Texts[slot]!.Unreadable is null) part.Order.Add(slot);
+        part.Order.Sort((a, b) => Length(a) is var x && Length(b) is var y && x != y ? x.CompareTo(y) : a.CompareTo(b));
+        for (int start = 0; start < part.Order.Count; start += batchSize) Embed(part, start, Math.Min(batchSize, part.Order.Count - start));
+
+        int Length(int slot) => part.Texts[slot]!.Tokens.Count;
+    }
+
+    /// <summary>Says that no batch will embed the texts that this one owns.</summary>
+    public static void Abandon(TextPart part, int count)
+    {
+        for (int slot = 0; slot < count; slot++)
+            if (part.Owns[slot]) part.Texts[slot]!.Abandoned = true;
+    }
+
+    void Embed(TextPart part, int start, int count)
+    {
+        int width = model.EmbeddingWidth, length = model.Definition.PaddedLength(Text(count - 1).Tokens.Count);
+        if (part.Ids.Length < count * length) part.Ids = new long[batchSize * length];
+        if (part.Embeds.Length < count * width) part.Embeds = new float[count * width];
+        Span<long> ids = part.Ids.AsSpan(0, count * length);
+        for (int row = 0; row < count; row++) model.Texts.Pad(Text(row).Tokens, ids.Slice(row * length, length));
+        try
+        {
+            model.EmbedIds(part.Ids.AsMemory(0, count * length), count, length, part.Embeds.AsSpan(0, count * width));
+        }
+        catch (Exception e)
+        {
+            for (int row = 0; start + row < part.Order.Count; row++) Text(row).Failed = e;
+            throw;
+        }
+        for (int row = 0; row < count; row++) part.Embeds.AsSpan(row * width, width).CopyTo(Text(row).Embedding);
+
+        RecentText Text(int row) => part.Texts[part.Order[start + row]]!;
     }
 }

@@ -4,14 +4,17 @@ using Microsoft.ML.Data;
 using Microsoft.ML.Runtime;
 using MLNetMultimodal.Batching;
 using MLNetMultimodal.Inference;
+using MLNetMultimodal.Inference.Onnx;
 using MLNetMultimodal.Interop;
+using MLNetMultimodal.Models.Checkpoints;
 using MLNetMultimodal.Transforms;
 using VectorKind = Microsoft.ML.SchemaShape.Column.VectorKind;
 
 namespace MLNetMultimodal;
 
 /// <summary>Options of <see cref="ZeroShotClassifyCatalog.ZeroShotClassify"/>. Exactly one of <see cref="Model"/> and <see
-/// cref="LoadedModel"/> is set.</summary>
+/// cref="LoadedModel"/> is set. The words come from <see cref="Labels"/> and <see
+/// cref="Templates"/>, or from a folder beside the data: <see cref="Prompts"/> or <see cref="LoadedPrompts"/>.</summary>
 public sealed record ZeroShotClassifyOptions
 {
     /// <summary>Column that is added: the most probable label as a key whose key values are <see cref="Labels"/>, as ML.NET's own
@@ -26,8 +29,8 @@ public sealed record ZeroShotClassifyOptions
     } = "PredictedLabel";
 
     /// <summary>Column that is added: softmax(logitScale * cosine), Vector&lt;Single, labels&gt; in [0, 1] with sum 1; slot names
-    /// are the labels, the annotation <c>Templates</c> holds the
-    /// templates; default <c>Score</c>.</summary>
+    /// are the labels, the annotations <c>Templates</c> and <c>PromptSource</c> say which prompts made them; default
+    /// <c>Score</c>.</summary>
     public string Score { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Score)); } = "Score";
 
     /// <summary>Column that is added: the <see cref="TopK"/> most probable labels, Vector&lt;Text, k&gt;, best first; default
@@ -40,12 +43,22 @@ public sealed record ZeroShotClassifyOptions
     /// <summary>Column of pictures: MLImage, a path as text, or the bytes of a picture file as Vector&lt;Byte&gt;.</summary>
     public required string Image { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Image)); }
 
-    /// <summary>The classes: at least one, distinct, none empty.</summary>
-    public required IReadOnlyList<string> Labels { get; init; }
+    /// <summary>The classes: at least one, distinct, none empty. Beside prompts that name classes: none, for all of those, or
+    /// some of them.</summary>
+    public IReadOnlyList<string> Labels { get; init; } = [];
 
     /// <summary>Texts with <c>{}</c> in place of the label; a class is the mean over them (Radford et al. 2021, section 3.1.4);
-    /// default <c>a photo of a {}.</c></summary>
-    public IReadOnlyList<string> Templates { get; init; } = ["a photo of a {}."];
+    /// none, the default, for those of the prompts or else <c>a photo of a {}.</c></summary>
+    public IReadOnlyList<string> Templates { get; init; } = [];
+
+    /// <summary>A folder with <c>zeroshot_classification_templates.txt</c> and, where it has the classes too,
+    /// <c>classnames.txt</c>, as LAION's CLIP_benchmark keeps them beside the data; null for none. Read in <c>Fit</c>; a saved
+    /// model holds the texts and the folder's name.</summary>
+    public string? Prompts { get; init; }
+
+    /// <summary>Prompts that were loaded elsewhere, in place of a folder.</summary>
+    [JsonIgnore]
+    public ZeroShotPrompts? LoadedPrompts { get; init; }
 
     /// <summary>k of <see cref="TopLabels"/> and <see cref="TopScores"/>, at least 0, at most the number of labels counts;
     /// default 5; 0 leaves the two columns out.</summary>
@@ -56,7 +69,9 @@ public sealed record ZeroShotClassifyOptions
             : throw new ArgumentOutOfRangeException(nameof(TopK), value, "TopK must be at least 0.");
     } = 5;
 
-    /// <summary>The model folder, in the Hugging Face layout.</summary>
+    /// <summary>The model: a folder in the Hugging Face layout, or one of the hub, <c>hub:owner/name</c> or
+    /// <c>hub:owner/name@revision</c>, which is downloaded where the cache does not have it
+    /// (<see cref="ModelFiles.FromFolder"/>).</summary>
     public string? Model { get; init; }
 
     /// <summary>A model that was loaded elsewhere, in place of a folder. The caller disposes it, after all transformers that use
@@ -66,6 +81,11 @@ public sealed record ZeroShotClassifyOptions
 
     /// <summary>Folder that relative paths in <see cref="Image"/> start from; null for the working directory.</summary>
     public string? ImageFolder { get; init; }
+
+    /// <summary>True decodes JPEGs of at least twice the model's size at 1/2, 1/4 or 1/8 before they are resized exactly, as
+    /// <see cref="Media.Images.ImagePreprocessing.ReducedScaleJpeg"/> says: faster where decoding is the limit, and embeddings
+    /// differ a little. Default false.</summary>
+    public bool ReducedScaleJpeg { get; init; }
 
     /// <summary>B, rows that run through the model together, 1 to 1024; default 8.</summary>
     public int BatchSize { get; init => field = MultimodalEmbedOptions.Batch(value); } = 8;
@@ -79,6 +99,10 @@ public sealed record ZeroShotClassifyOptions
             : throw new ArgumentOutOfRangeException(nameof(Threads), value, "Threads must be at least 0.");
     }
 
+    /// <summary>How weights are stored in what runs; default null: 32-bit floats, or in a folder that holds graphs only the best
+    /// there is. Without effect on <see cref="LoadedModel"/>.</summary>
+    public OnnxDtype? Dtype { get; init; }
+
     /// <summary>What happens where a picture cannot be read; default <see cref="MLNetMultimodal.OnError.Throw"/>.</summary>
     public OnError OnError { get; init; }
 
@@ -89,6 +113,23 @@ public sealed record ZeroShotClassifyOptions
         string[] outputs = OutputColumns;
         if (outputs.Distinct().Count() < outputs.Length)
             throw new ArgumentException($"the output columns must have distinct names, but are {string.Join(", ", outputs)}.");
+        string[] templates = [.. new[]
+        {
+            Templates.Count > 0 ? nameof(Templates) : null, Prompts is null ? null : nameof(Prompts),
+            LoadedPrompts is null ? null : nameof(LoadedPrompts),
+        }.OfType<string>()];
+        if (templates.Length > 1)
+            throw new ArgumentException(
+                $"{string.Join(" and ", templates)} are set, but templates come from one place; set one of them.");
+    }
+
+    internal ZeroShotPrompts ReadPrompts()
+    {
+        ZeroShotPrompts? prompts = LoadedPrompts ?? (Prompts is null ? null : ZeroShotPrompts.Load(Prompts));
+        if (prompts is null) return ZeroShotPrompts.Of(Labels, Templates);
+        if (Labels.Count > 0) return prompts.Choose(Labels);
+        return prompts.Labels is not null ? prompts : throw new ArgumentException(
+            $"the classes are missing: '{prompts.Source}' has no {ZeroShotPrompts.LabelsFile}; add it, or set Labels.");
     }
 }
 
@@ -119,23 +160,32 @@ public sealed class ZeroShotClassifyEstimator : IEstimator<ZeroShotTransformer>
     {
         ArgumentNullException.ThrowIfNull(options);
         options.Validate();
-        (_env, _options, _model) = (env, options, SharedModel.From(options.Model, options.LoadedModel, options.Threads));
+        (_env, _options) = (env, options);
+        _model = SharedModel.From(options.Model, options.LoadedModel, options.Threads, options.Dtype);
     }
 
     /// <summary>Loads the model and embeds the prompts. No rows are read.</summary>
     /// <param name="input">The data; only its schema is looked at.</param>
-    /// <exception cref="ArgumentException">The column is missing or of the wrong type, or labels or templates are empty or not
-    /// distinct.</exception>
-    /// <exception cref="IOException">The model folder or one of its files is missing.</exception>
+    /// <exception cref="ArgumentException">The column is missing or of the wrong type, labels or templates are empty or not
+    /// distinct, or a label is none of those of the prompts.</exception>
+    /// <exception cref="IOException">The model folder, the folder of prompts or one of their files is missing.</exception>
     /// <exception cref="InvalidDataException">A file of the model is not sound.</exception>
     public ZeroShotTransformer Fit(IDataView input)
     {
         GetOutputSchema(MlNet.ShapeOf(input.Schema));
+        ZeroShotPrompts prompts = _options.ReadPrompts();
+        ZeroShotClassifyOptions options = _options with
+        {
+            Labels = prompts.Labels!,
+            Templates = prompts.Templates,
+            Prompts = null,
+            LoadedPrompts = null,
+        };
         MultimodalModel model = _model.Rent();
         try
         {
-            return new(_env, _options, _model,
-                ZeroShotClassifier.Create(model, _options.Labels, _options.Templates).ClassEmbeddings);
+            return new(_env, options, prompts.Source, _model,
+                ZeroShotClassifier.Create(model, options.Labels, options.Templates).ClassEmbeddings);
         }
         finally
         {
@@ -155,7 +205,8 @@ public sealed class ZeroShotClassifyEstimator : IEstimator<ZeroShotTransformer>
             MlNet.ShapeColumn(_options.PredictedLabel, VectorKind.Scalar, NumberDataViewType.UInt32, true,
                 Names(Columns.KeyValues)),
             MlNet.ShapeColumn(_options.Score, VectorKind.Vector, NumberDataViewType.Single, false,
-                Names(Columns.SlotNames, ZeroShotComputation.TemplatesAnnotation)),
+                new(Names(Columns.SlotNames, ZeroShotComputation.TemplatesAnnotation).Append(MlNet.ShapeColumn(
+                    ZeroShotComputation.SourceAnnotation, VectorKind.Scalar, TextDataViewType.Instance, false, null)))),
         ];
         if (_options.TopK > 0)
         {
@@ -182,16 +233,16 @@ public sealed class ZeroShotTransformer : ITransformer, IDisposable
     readonly ZeroShotComputation _computation;
     bool _disposed;
 
-    internal ZeroShotTransformer(IHostEnvironment env, ZeroShotClassifyOptions options, SharedModel model,
+    internal ZeroShotTransformer(IHostEnvironment env, ZeroShotClassifyOptions options, string promptSource, SharedModel model,
         IReadOnlyList<ReadOnlyMemory<float>> classEmbeddings)
     {
         options.Validate();
-        (Options, _shared, _classEmbeddings, Model) = (options, model, classEmbeddings, model.Rent());
+        (Options, PromptSource, _shared, _classEmbeddings, Model) = (options, promptSource, model, classEmbeddings, model.Rent());
         try
         {
             // From the stored embeddings here too, so that a loaded transformer computes the same bits.
             Classifier = ZeroShotClassifier.FromEmbeddings(options.Labels, options.Templates, classEmbeddings, Model.LogitScale);
-            _computation = new(env.Register(Loader), options, Model, Classifier);
+            _computation = new(env.Register(Loader), options, Model, Classifier, promptSource);
         }
         catch
         {
@@ -206,8 +257,13 @@ public sealed class ZeroShotTransformer : ITransformer, IDisposable
     /// <summary>Labels, prompts and class embeddings.</summary>
     public ZeroShotClassifier Classifier { get; }
 
-    /// <summary>What it was made with.</summary>
+    /// <summary>What it was made with; <see cref="ZeroShotClassifyOptions.Labels"/> and
+    /// <see cref="ZeroShotClassifyOptions.Templates"/> are the texts that were used, wherever they came from.</summary>
     public ZeroShotClassifyOptions Options { get; }
+
+    /// <summary>Where the prompts came from: a folder as it was given, in a loaded model its name alone, or
+    /// <c>options</c>.</summary>
+    public string PromptSource { get; }
 
     /// <summary>True: each row is computed from that row alone.</summary>
     public bool IsRowToRowMapper => true;
@@ -238,14 +294,15 @@ public sealed class ZeroShotTransformer : ITransformer, IDisposable
 
     void ICanSaveModel.Save(ModelSaveContext context) =>
         ModelContent.Save(Entry, context, Model,
-            new Saved(Options with { Model = null }, [.. _classEmbeddings.Select(c => c.ToArray())]));
+            new Saved(Options with { Model = null }, [.. _classEmbeddings.Select(c => c.ToArray())],
+                ModelContent.ShortName(PromptSource)));
 
     static ZeroShotTransformer Create(IHostEnvironment env, object context)
     {
         var (model, saved) = ModelContent.Load<Saved>(Entry, context, s => s.Options.Threads);
-        return new(env, saved.Options, SharedModel.Of(model, owned: true),
+        return new(env, saved.Options, saved.PromptSource, SharedModel.Of(model, owned: true),
             [.. saved.ClassEmbeddings.Select(c => (ReadOnlyMemory<float>)c)]);
     }
 
-    sealed record Saved(ZeroShotClassifyOptions Options, float[][] ClassEmbeddings);
+    sealed record Saved(ZeroShotClassifyOptions Options, float[][] ClassEmbeddings, string PromptSource);
 }

@@ -12,7 +12,7 @@ sealed class ZeroShotBatch(ImagePart image, int labels) : RowBatch
     public ImagePart Image => image;
 
     /// <summary>[B][labels]; null where the picture is missing.</summary>
-    public float[]?[] Scores { get; } = new float[image.Errors.Length][];
+    public float[]?[] Scores { get; } = new float[image.Rows][];
 
     /// <summary>Values that stand for "missing".</summary>
     public float[] NoScores { get; } = [.. Enumerable.Repeat(float.NaN, labels)];
@@ -21,26 +21,29 @@ sealed class ZeroShotBatch(ImagePart image, int labels) : RowBatch
 /// <summary>Compares pictures with the texts that name the classes.</summary>
 sealed class ZeroShotComputation : BatchComputation<ZeroShotBatch>
 {
-    /// <summary>Annotation of the score column: the templates of the prompts, for reports.</summary>
-    public const string TemplatesAnnotation = "Templates";
+    /// <summary>Annotations of the score column, for reports: the templates of the prompts, and where prompts come
+    /// from.</summary>
+    public const string TemplatesAnnotation = "Templates", SourceAnnotation = "PromptSource";
 
     readonly ZeroShotClassifyOptions _options;
     readonly ZeroShotClassifier _classifier;
     readonly ImageInput _image;
     readonly IHost _host;
     readonly ReadOnlyMemory<char>[] _labels;
+    readonly ReadOnlyMemory<char> _promptSource;
 
-    public ZeroShotComputation(IHost host, ZeroShotClassifyOptions options, MultimodalModel model, ZeroShotClassifier classifier)
+    public ZeroShotComputation(
+        IHost host, ZeroShotClassifyOptions options, MultimodalModel model, ZeroShotClassifier classifier, string promptSource)
     {
-        (_host, _options, _classifier) = (host, options, classifier);
-        _image = new(model, options.Image, options.ImageFolder);
+        (_host, _options, _classifier, _promptSource) = (host, options, classifier, promptSource.AsMemory());
+        _image = new(model, options.Image, options.ImageFolder, options.ReducedScaleJpeg);
         _labels = [.. classifier.Labels.Select(l => l.AsMemory())];
         int labels = _labels.Length, top = Math.Min(options.TopK, labels);
         List<OutputColumn> outputs =
         [
             new(options.PredictedLabel, new KeyDataViewType(typeof(uint), labels), Names(Columns.KeyValues)),
             new(options.Score, new VectorDataViewType(NumberDataViewType.Single, labels),
-                Names(Columns.SlotNames, withTemplates: true)),
+                Names(Columns.SlotNames, withPrompts: true)),
         ];
         if (top > 0)
         {
@@ -114,12 +117,13 @@ sealed class ZeroShotComputation : BatchComputation<ZeroShotBatch>
         return order.AsSpan(0, Math.Max(1, Top)).ToArray();
     }
 
-    DataViewSchema.Annotations Names(string kind, bool withTemplates = false)
+    DataViewSchema.Annotations Names(string kind, bool withPrompts = false)
     {
         var builder = new DataViewSchema.Annotations.Builder();
         builder.Add(kind, Columns.Names(_labels.Length), Columns.Constant(_classifier.Labels));
-        if (withTemplates) builder.Add(TemplatesAnnotation, Columns.Names(_classifier.Templates.Count),
-            Columns.Constant(_classifier.Templates));
+        if (!withPrompts) return builder.ToAnnotations();
+        builder.Add(TemplatesAnnotation, Columns.Names(_classifier.Templates.Count), Columns.Constant(_classifier.Templates));
+        builder.Add(SourceAnnotation, TextDataViewType.Instance, (ref ReadOnlyMemory<char> value) => value = _promptSource);
         return builder.ToAnnotations();
     }
 }

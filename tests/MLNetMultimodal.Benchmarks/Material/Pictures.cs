@@ -109,7 +109,7 @@ static class Pictures
     public static float[][] Pixels(ImagePreprocessing preprocessing, IEnumerable<string> paths) => [.. paths.Select(path =>
     {
         var pixels = new float[3 * preprocessing.Height * preprocessing.Width];
-        preprocessing.Apply(ImageDecoder.Decode(path), pixels);
+        preprocessing.ApplyToFile(path, pixels);
         return pixels;
     })];
 }

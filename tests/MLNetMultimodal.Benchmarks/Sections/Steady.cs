@@ -31,7 +31,7 @@ static class Steady
     static void Allocations(BenchmarkRun run, string[] jpegs)
     {
         var ml = new MLContext(seed: 1);
-        int rows = run.Size(2000, 100);
+        int rows = run.Size(4_000, 100);
         using MultimodalTransformer images = Rows.Embedder(ml, new() { Model = StarterModel.Folder });
         using MultimodalTransformer texts = Rows.Embedder(ml, new() { Model = StarterModel.Folder, Text = nameof(TextRow.Text) });
         OfRows(run, "a picture of 640x480", images.Transform(Rows.Pictures(ml, Over(jpegs, rows))), rows);

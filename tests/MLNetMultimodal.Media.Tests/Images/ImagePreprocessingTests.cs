@@ -1,6 +1,7 @@
 using System.Text;
 using System.Text.Json;
 using MLNetMultimodal.Media.Images;
+using SkiaSharp;
 
 namespace MLNetMultimodal.Media.Tests.Images;
 
@@ -203,6 +204,18 @@ public sealed class ImagePreprocessingTests
             {"crop_pct": 0.875, "image_processor_type": "ConvNextImageProcessor",
              "size": {"shortest_edge": 384}, {{ImageNetColors}}}
             """, ImageNet with { Stretch = (384, 384) }),
+        // What the constructors of huggingface/transformers' slow classes have, src/transformers/models/*/image_processing_*.py.
+        ["Chinese CLIP, all defaults"] = ("""{"image_processor_type": "ChineseCLIPImageProcessor"}""", ImagePreprocessing.Clip(224)),
+        ["Chinese CLIP of one size"] = ("""
+            {"image_processor_type": "ChineseCLIPImageProcessor", "do_center_crop": false, "size": {"height": 240, "width": 224}}
+            """, ImagePreprocessing.Clip(224) with { ShortestEdge = null, Crop = null, Stretch = (240, 224) }),
+        ["BiT, all defaults"] = ("""{"image_processor_type": "BitImageProcessor"}""", ImagePreprocessing.Clip(224)),
+        ["SigLIP, all defaults"] = ("""{"image_processor_type": "SiglipImageProcessor"}""", Half with { Stretch = (224, 224) }),
+        ["DeiT, all defaults"] = ("""{"image_processor_type": "DeiTImageProcessor"}""", Half with { Stretch = (256, 256), Crop = (224, 224) }),
+        ["ConvNeXt, all defaults"] = ("""{"image_processor_type": "ConvNextImageProcessor"}""", Half with { Stretch = (384, 384) }),
+        ["ConvNeXt below 384"] = ("""
+            {"image_processor_type": "ConvNextImageProcessor", "crop_pct": null, "size": {"shortest_edge": 288}}
+            """, Half with { ShortestEdge = 329, Crop = (288, 288) }),
         ["processor_config.json"] = ("""
             {"image_processor": {"image_processor_type": "SiglipImageProcessorFast", "size": {"height": 256, "width": 256}},
              "processor_class": "SiglipProcessor", "video_processor": {"do_pad": true}}
@@ -245,6 +258,124 @@ public sealed class ImagePreprocessingTests
         Assert.Throws<ArgumentException>(() => ImagePreprocessing.Clip(8)
             .Normalize(RgbImages.Noise(8, 8, seed: 0), new float[3 * 8 * 8 - 1]));
     }
+
+    public static TheoryData<string> Preprocessings() => ["clip", "stretch", "padded", "nearest", "whole", "widthOnly"];
+
+    static ImagePreprocessing Preprocessing(string name) => name switch
+    {
+        "clip" => ImagePreprocessing.Clip(24),
+        "stretch" => new() { Stretch = (20, 31), Filter = ResampleFilter.Bilinear },
+        "padded" => new() { Crop = (90, 120), Std = (0.5f, 0.4f, 0.3f), Mean = (0.1f, 0.2f, 0.3f) },
+        "nearest" => new() { Stretch = (20, 31), Filter = ResampleFilter.Nearest },
+        "whole" => new() { Stretch = (47, 61) },
+        _ => new() { Stretch = (30, 61) },
+    };
+
+    [Theory, MemberData(nameof(Preprocessings))]
+    public void All_ways_into_the_model_give_the_same_values(string name)
+    {
+        ImagePreprocessing preprocessing = Preprocessing(name);
+        RgbImage image = RgbImages.Noise(61, 47, seed: 9);
+        float[] steps = Values(preprocessing, d => preprocessing.Normalize(preprocessing.ResizeAndCrop(image), d));
+        byte[] png = ImageEncoder.EncodePng(image), rgba = new byte[4 * 61 * 47], bgra = new byte[4 * 61 * 47];
+        for (int i = 0; i < 61 * 47; i++)
+            for (int c = 0; c < 4; c++)
+                rgba[4 * i + c] = bgra[4 * i + (c == 3 ? 3 : 2 - c)] = c == 3 ? (byte)i : image.Pixels[3 * i + c];
+        string path = Path.Combine(Path.GetTempPath(), $"{Guid.NewGuid():N}.png");
+        File.WriteAllBytes(path, png);
+        try
+        {
+            Assert.Equal(steps, Values(preprocessing, d => preprocessing.Apply(image, d)));
+            Assert.Equal(steps, Values(preprocessing, d => preprocessing.Apply(rgba, 61, 47, blueFirst: false, d)));
+            Assert.Equal(steps, Values(preprocessing, d => preprocessing.Apply(bgra, 61, 47, blueFirst: true, d)));
+            Assert.Equal(steps, Values(preprocessing, d => preprocessing.ApplyToEncoded(png, d)));
+            Assert.Equal(steps, Values(preprocessing, d => preprocessing.ApplyToFile(path, d)));
+        }
+        finally
+        {
+            File.Delete(path);
+        }
+    }
+
+    [Fact]
+    public void Way_from_a_file_leaves_no_large_objects()
+    {
+        ImagePreprocessing preprocessing = ImagePreprocessing.Clip(24);
+        byte[] jpeg = Jpeg(640, 480);
+        var destination = new float[3 * 24 * 24];
+        preprocessing.ApplyToEncoded(jpeg, destination); // memory is rented
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        preprocessing.ApplyToEncoded(jpeg, destination);
+        long allocated = GC.GetAllocatedBytesForCurrentThread() - before;
+        Assert.True(allocated < 4096, $"{allocated:N0} bytes were allocated for one picture");
+    }
+
+    [Fact]
+    public void Pixels_of_another_number_are_refused()
+    {
+        ImagePreprocessing preprocessing = ImagePreprocessing.Clip(8);
+        var error = Assert.Throws<ArgumentException>(() => preprocessing.Apply(new byte[10], 2, 2, false, new float[3 * 8 * 8]));
+        Assert.Contains("[2, 2, 4]", error.Message, StringComparison.Ordinal);
+        byte[] png = ImageEncoder.EncodePng(RgbImages.Noise(8, 8, seed: 0));
+        Assert.Throws<ArgumentException>(() => preprocessing.ApplyToEncoded(png, new float[3 * 8 * 8 - 1]));
+        Assert.Throws<FileNotFoundException>(() => preprocessing.ApplyToFile("no-such.png", new float[3 * 8 * 8]));
+    }
+
+    // Of the 256 steps of a byte, for a smooth picture; decoding at a quarter averages what bicubic weighs.
+    const float MeanReducedDifference = 1.5f, MaxReducedDifference = 24;
+
+    [Theory]
+    [InlineData(640, 480, 64)]
+    [InlineData(641, 483, 64)]
+    [InlineData(480, 1001, 100)]
+    public void Jpeg_at_reduced_scale_is_close_and_off_by_default(int width, int height, int side)
+    {
+        byte[] jpeg = Jpeg(width, height);
+        ImagePreprocessing exact = new() { ShortestEdge = side, Crop = (side, side), RescaleFactor = null };
+        Assert.False(exact.ReducedScaleJpeg);
+        float[] full = Values(exact, d => exact.Apply(ImageDecoder.Decode(jpeg), d));
+        Assert.Equal(full, Values(exact, d => exact.ApplyToEncoded(jpeg, d)));
+        ImagePreprocessing fast = exact with { ReducedScaleJpeg = true };
+        float[] reduced = Values(exact, d => fast.ApplyToEncoded(jpeg, d));
+        Assert.NotEqual(full, reduced);
+        float mean = full.Zip(reduced, (a, b) => MathF.Abs(a - b)).Average(), max = full.Zip(reduced, (a, b) => MathF.Abs(a - b)).Max();
+        Assert.True(mean <= MeanReducedDifference && max <= MaxReducedDifference, $"mean {mean:g3}, max {max:g3} of 255");
+    }
+
+    [Fact]
+    public void Jpeg_below_twice_the_wanted_size_is_decoded_whole()
+    {
+        byte[] jpeg = Jpeg(300, 200);
+        ImagePreprocessing exact = ImagePreprocessing.Clip(64), fast = exact with { ReducedScaleJpeg = true };
+        Assert.Equal(Values(exact, d => exact.ApplyToEncoded(jpeg, d)), Values(exact, d => fast.ApplyToEncoded(jpeg, d)));
+        byte[] png = ImageEncoder.EncodePng(RgbImages.Noise(300, 200, seed: 1));
+        fast = fast with { ShortestEdge = 8, Crop = (8, 8) };
+        exact = exact with { ShortestEdge = 8, Crop = (8, 8) };
+        Assert.Equal(Values(exact, d => exact.ApplyToEncoded(png, d)), Values(exact, d => fast.ApplyToEncoded(png, d)));
+    }
+
+    delegate void Filler(Span<float> destination);
+
+    static float[] Values(ImagePreprocessing preprocessing, Filler fill)
+    {
+        float[] values = new float[3 * preprocessing.Height * preprocessing.Width];
+        Array.Fill(values, float.NaN);
+        fill(values);
+        return values;
+    }
+
+    // Waves of three lengths and an edge.
+    static byte[] Jpeg(int width, int height)
+    {
+        using var bitmap = new SKBitmap(width, height, SKColorType.Rgba8888, SKAlphaType.Opaque);
+        for (int y = 0; y < height; y++)
+            for (int x = 0; x < width; x++)
+                bitmap.SetPixel(x, y, new SKColor(Wave(x, 40), Wave(y, 90), (byte)(x + y > width ? 200 : Wave(x - y, 200))));
+        using SKData data = bitmap.Encode(SKEncodedImageFormat.Jpeg, 90);
+        return data.ToArray();
+    }
+
+    static byte Wave(int at, int length) => (byte)(127.5 * (1 + Math.Sin(2 * Math.PI * at / length)));
 
     static ImagePreprocessing ClipOf(Golden golden) => ImagePreprocessing.Clip(golden.Case.GetProperty("S").GetInt32());
 

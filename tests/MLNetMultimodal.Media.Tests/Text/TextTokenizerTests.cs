@@ -113,7 +113,7 @@ public sealed class TextTokenizerTests
     [InlineData("tokenizer.json", "[]", "model/tokenizer.json")]
     [InlineData("tokenizer.json", "{}", "model/tokenizer.json")]
     [InlineData("tokenizer.json", """{"model": 5}""", "model/tokenizer.json")]
-    [InlineData("tokenizer.json", """{"model": {"type": "Unigram"}}""", "Unigram")]
+    [InlineData("tokenizer.json", """{"model": {"type": "WordLevel"}}""", "WordLevel")]
     [InlineData("tokenizer.json", """{"model": {"type": "BPE", "end_of_word_suffix": "</w>", "vocab": {"a": -1}, "merges": []}}""", "'a'")]
     [InlineData("tokenizer.json", """{"model": {"type": "BPE", "end_of_word_suffix": "</w>", "vocab": {"a": 1e99}, "merges": []}}""", "model/tokenizer.json")]
     [InlineData("tokenizer_config.json", "{", "model/tokenizer_config.json")]

@@ -121,7 +121,7 @@ public sealed class TokenizerFamilyTests
 
     public static TheoryData<string, string, string> BadFiles => new()
     {
-        { "tokenizer.json", """{"model":{"type":"Unigram","vocab":[]},"pre_tokenizer":null}""", "spiece.model" },
+        { "tokenizer.json", """{"model":{"type":"WordLevel","vocab":{}},"pre_tokenizer":null}""", "WordLevel" },
         { "tokenizer.json", """{"model":{"type":"WordPiece","vocab":{"[CLS]":0}},"pre_tokenizer":{"type":"BertPreTokenizer"}}""", "'[SEP]'" },
         { "tokenizer.json", """{"model":{"type":"WordPiece","continuing_subword_prefix":"@@","vocab":{}},"pre_tokenizer":{"type":"BertPreTokenizer"}}""", "##" },
         { "tokenizer.json", """{"model":{"type":"WordPiece","vocab":{"[CLS]":0,"[SEP]":1,"[PAD]":2,"[UNK]":16000000}},"pre_tokenizer":{"type":"BertPreTokenizer"}}""", "highest id" },

@@ -16,9 +16,14 @@ sealed class FamilyFolder
         Model = ModelFamilies.Create(ModelFiles.FromMemory("random", files));
         var random = new Random(7);
         Weights = ModelSummary.Of(Model.Full).Parameters.ToDictionary(p => p.Name, p => Draw(p, random));
-        var stream = new MemoryStream();
-        Safetensors.Write(stream, Weights.Select(w => KeyValuePair.Create(rename is null ? w.Key : rename(w.Key), w.Value)));
-        files["model.safetensors"] = stream.ToArray();
+        // Modules of sentence-transformers have files of their own.
+        foreach (var group in Weights.GroupBy(w => w.Key.Split('.')[0] is var module && files.ContainsKey($"{module}/config.json") ? module : ""))
+        {
+            var stream = new MemoryStream();
+            Safetensors.Write(stream, group.Select(w => KeyValuePair.Create(
+                group.Key.Length > 0 ? w.Key[(group.Key.Length + 1)..] : rename is null ? w.Key : rename(w.Key), w.Value)));
+            files[group.Key.Length > 0 ? $"{group.Key}/model.safetensors" : "model.safetensors"] = stream.ToArray();
+        }
         Files = ModelFiles.FromMemory("random", files);
     }
 

@@ -191,13 +191,142 @@ public sealed class FamilyTests
         };
         var full = folder.Run(engine, folder.Model.Full, inputs);
         Check("last_hidden_state", tokens.SelectMany(t => t), full["last_hidden_state"]);
-        Check("sentence_embedding", pooled, full["sentence_embedding"]);
+        Check("sentence_embedding", pooled.Select(Plain.Unit), full["sentence_embedding"]);
         var text = folder.Run(engine, folder.Model.Encoders[Modality.Text], inputs);
         Check("text_embeds", pooled.Select(Plain.Unit), text["text_embeds"]);
         // Padding is not seen: the third text alone, without it.
         inputs["input_ids"] = TensorData.From(texts[2][..2], 1, 2);
         Check("text_embeds alone", [Plain.Unit(pooled[2])], folder.Run(engine, folder.Model.Encoders[Modality.Text], inputs)["text_embeds"]);
         Assert.Equal(9, folder.Model.ContextLength);
+    }
+
+    // sentence_transformers/models/Pooling.py and Dense.py: one vector for each mode that is on, in this order, then the layers.
+    static double[] Head(Plain w, double[][] tokens, bool[] keep, string[] modes, params ReadOnlySpan<(string Path, Func<double, double> Activation)> dense)
+    {
+        int[] kept = [.. Enumerable.Range(0, keep.Length).Where(i => keep[i])];
+        double[] Over(Func<double[], double> f) => [.. Enumerable.Range(0, Width).Select(d => f([.. kept.Select(i => tokens[i][d])]))];
+        double[] x = [.. modes.SelectMany(mode => mode switch
+        {
+            "cls_token" => tokens[0],
+            "max_tokens" => Over(v => v.Max()),
+            "mean_tokens" => Over(v => v.Average()),
+            "mean_sqrt_len_tokens" => Over(v => v.Sum() / Math.Sqrt(v.Length)),
+            "weightedmean_tokens" => Over(v => v.Zip(kept, (a, i) => a * (i + 1)).Sum() / kept.Sum(i => i + 1)),
+            _ => tokens[kept[^1]],
+        })];
+        foreach (var (path, activation) in dense)
+            x = path.Length == 0 ? Plain.Unit(x) : Plain.Map(w.Linear([x], path + ".linear", bias: path != "4_Dense"), activation)[0];
+        return x;
+    }
+
+    static string PoolingOf(params ReadOnlySpan<string> modes)
+    {
+        string[] all = ["cls_token", "max_tokens", "mean_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken"];
+        string[] on = modes.ToArray();
+        return $$"""{"word_embedding_dimension":24,{{string.Join(',', all.Select(m => $"\"pooling_mode_{m}\":{(on.Contains(m) ? "true" : "false")}"))}}}""";
+    }
+
+    static (long[][] Texts, Dictionary<string, TensorData> Inputs) Texts()
+    {
+        long[][] texts = [[7, 12, 49, 3, 8], [20, 21, 5, 0, 0], [9, 0, 0, 0, 0]];
+        return (texts, new()
+        {
+            ["input_ids"] = TensorData.From([.. texts.SelectMany(t => t)], 3, 5),
+            ["attention_mask"] = TensorData.From([.. texts.SelectMany(t => t).Select(id => id == 0 ? 0L : 1)], 3, 5),
+        });
+    }
+
+    public static TheoryData<string, string> PoolingCases
+    {
+        get
+        {
+            var data = new TheoryData<string, string>();
+            foreach (string engine in Engines.All)
+                foreach (string modes in new[] { "max_tokens", "weightedmean_tokens", "lasttoken", "cls_token mean_tokens",
+                    "cls_token max_tokens mean_tokens mean_sqrt_len_tokens weightedmean_tokens lasttoken" })
+                    data.Add(engine, modes);
+            return data;
+        }
+    }
+
+    [Theory, MemberData(nameof(PoolingCases))]
+    public void Poolings_of_sentence_transformers_stand_side_by_side(string engine, string modes)
+    {
+        string[] on = modes.Split(' ');
+        var folder = new FamilyFolder(BertJson("bert"), null, ("modules.json", Modules), ("1_Pooling/config.json", PoolingOf(on)));
+        var (texts, inputs) = Texts();
+        double[][] expected = [.. texts.Select(ids => Plain.Unit(Head(folder.Oracle, folder.Oracle.Bert(ids, [.. ids.Select(id => id != 0)], "", Width, Layers, Heads, 0, 1e-12),
+            [.. ids.Select(id => id != 0)], on)))];
+        Check("text_embeds", expected, folder.Run(engine, folder.Model.Encoders[Modality.Text], inputs)["text_embeds"]);
+        Check("sentence_embedding", expected, folder.Run(engine, folder.Model.Full, inputs)["sentence_embedding"]);
+        Assert.Equal(on.Length * Width, folder.Model.EmbeddingWidth);
+    }
+
+    const string DenseModules = """
+        [{"idx":0,"name":"0","path":"","type":"sentence_transformers.models.Transformer"},
+         {"idx":1,"name":"1","path":"1_Pooling","type":"sentence_transformers.models.Pooling"},
+         {"idx":2,"name":"2","path":"2_Dense","type":"sentence_transformers.models.Dense"},
+         {"idx":3,"name":"3","path":"3_Normalize","type":"sentence_transformers.models.Normalize"},
+         {"idx":4,"name":"4","path":"4_Dense","type":"sentence_transformers.models.Dense"}]
+        """;
+
+    const string FirstDense = """{"in_features":48,"out_features":20,"bias":true,"activation_function":"torch.nn.modules.activation.Tanh"}""",
+        SecondDense = """{"in_features":20,"out_features":10,"bias":false,"activation_function":"torch.nn.modules.linear.Identity"}""";
+
+    static FamilyFolder DenseFolder(string modules = DenseModules, string first = FirstDense) => new(BertJson("bert"), null, ("modules.json", modules),
+        ("1_Pooling/config.json", PoolingOf("cls_token", "mean_tokens")), ("2_Dense/config.json", first), ("4_Dense/config.json", SecondDense));
+
+    [Theory, MemberData(nameof(EngineNames))]
+    public void Dense_modules_have_weights_of_their_own(string engine)
+    {
+        FamilyFolder folder = DenseFolder();
+        Assert.Contains("2_Dense/model.safetensors", folder.Files.List());
+        Assert.Equal(10, folder.Model.EmbeddingWidth);
+        var (texts, inputs) = Texts();
+        double[][] expected = [.. texts.Select(ids => Head(folder.Oracle, folder.Oracle.Bert(ids, [.. ids.Select(id => id != 0)], "", Width, Layers, Heads, 0, 1e-12),
+            [.. ids.Select(id => id != 0)], ["cls_token", "mean_tokens"], ("2_Dense", Math.Tanh), ("", v => v), ("4_Dense", v => v)))];
+        Check("sentence_embedding", expected, folder.Run(engine, folder.Model.Full, inputs)["sentence_embedding"]);
+        Check("text_embeds", expected.Select(Plain.Unit), folder.Run(engine, folder.Model.Encoders[Modality.Text], inputs)["text_embeds"]);
+    }
+
+    [Theory, MemberData(nameof(EngineNames))]
+    public void A_prompt_can_be_left_out_of_the_pooling(string engine)
+    {
+        var folder = new FamilyFolder(BertJson("bert"), null, ("modules.json", Modules),
+            ("1_Pooling/config.json", PoolingOf("max_tokens", "mean_tokens", "weightedmean_tokens", "lasttoken").Replace("24,", "24,\"include_prompt\":false,", StringComparison.Ordinal)),
+            ("config_sentence_transformers.json", """{"prompts":{"query":"query: ","passage":"passage: "},"default_prompt_name":"query"}"""));
+        Assert.Equal(("query: ", false), (folder.Model.TextPrompt, folder.Model.PoolsPrompt));
+        IModelDefinition model = folder.Model.WithPromptTokens(2);
+        long[] ids = [7, 12, 49, 3, 8];
+        double[][] tokens = folder.Oracle.Bert(ids, [true, true, true, true, true], "", Width, Layers, Heads, 0, 1e-12);
+        double[] expected = Head(folder.Oracle, tokens, [false, false, true, true, true], ["max_tokens", "mean_tokens", "weightedmean_tokens", "lasttoken"]);
+        var inputs = new Dictionary<string, TensorData> { ["input_ids"] = TensorData.From(ids, 1, 5) };
+        Check("text_embeds", [Plain.Unit(expected)], folder.Run(engine, model.Encoders[Modality.Text], inputs)["text_embeds"]);
+    }
+
+    [Fact]
+    public void Dense_modules_that_do_not_fit_are_refused_by_name()
+    {
+        Assert.Contains("in_features is 99", Assert.Throws<InvalidDataException>(() =>
+            DenseFolder(first: """{"in_features":99,"out_features":20}""")).Message, StringComparison.Ordinal);
+        Assert.Contains("'Softsign'", Assert.Throws<NotSupportedException>(() =>
+            DenseFolder(first: """{"activation_function":"torch.nn.modules.activation.Softsign"}""")).Message, StringComparison.Ordinal);
+        Assert.Contains("'LSTM' in '2_Dense'", Assert.Throws<NotSupportedException>(() =>
+            DenseFolder(DenseModules.Replace("models.Dense", "models.LSTM", StringComparison.Ordinal))).Message, StringComparison.Ordinal);
+        Dictionary<string, ReadOnlyMemory<byte>> files = DenseFolder().Files is var all ? all.List().ToDictionary(f => f, f => all.Read(f)) : [];
+        files.Remove("4_Dense/model.safetensors", out ReadOnlyMemory<byte> dense);
+        Assert.Contains("4_Dense/model.safetensors", Assert.Throws<FileNotFoundException>(() => ModelFiles.FromMemory("random", files).OpenWeights()).Message, StringComparison.Ordinal);
+        files["4_Dense/pytorch_model.bin"] = dense;
+        Assert.Contains("'random/4_Dense/pytorch_model.bin' is a PyTorch pickle", Assert.Throws<NotSupportedException>(() =>
+            ModelFiles.FromMemory("random", files).OpenWeights()).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_default_prompt_that_is_not_there_is_refused()
+    {
+        var e = Assert.Throws<InvalidDataException>(() => new FamilyFolder(BertJson("bert"), null, ("modules.json", Modules),
+            ("1_Pooling/config.json", Pooling("mean")), ("config_sentence_transformers.json", """{"prompts":{},"default_prompt_name":"query"}""")));
+        Assert.Contains("default_prompt_name is 'query'", e.Message, StringComparison.Ordinal);
     }
 
     [Theory, MemberData(nameof(EngineNames))]
@@ -246,14 +375,12 @@ public sealed class FamilyTests
         Assert.Equal(ModelSummary.Of(model.Full).Parameters.Select(p => p.ToString()), ModelSummary.Of(again.Full).Parameters.Select(p => p.ToString()));
     }
 
-    [Theory]
-    [InlineData("max", "pooling_mode_max_tokens")]
-    [InlineData("", "nothing")]
-    public void Poolings_that_are_not_there_are_refused(string mode, string named)
+    [Fact]
+    public void A_pooling_by_nothing_is_refused()
     {
         var e = Assert.Throws<NotSupportedException>(() =>
-            new FamilyFolder(BertJson("bert"), null, ("modules.json", Modules), ("1_Pooling/config.json", Pooling(mode))));
-        Assert.Contains(named, e.Message, StringComparison.Ordinal);
+            new FamilyFolder(BertJson("bert"), null, ("modules.json", Modules), ("1_Pooling/config.json", Pooling(""))));
+        Assert.Contains("nothing", e.Message, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -170,6 +170,86 @@ public sealed class BatchingDataViewTests
         Assert.Throws<InvalidOperationException>(() => y(ref value));
     }
 
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    [InlineData(3)]
+    public void Rows_that_take_different_times_come_in_order(int seed)
+    {
+        IDataView view = View(300, out Square square);
+        square.Delay = new Random(seed);
+        Assert.Equal(Enumerable.Range(0, 300).Select(i => (float)i * i), view.GetColumn<float>("Y"));
+        Assert.Equal((300 + Square.Rows - 1) / Square.Rows, square.Runs);
+    }
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(1)]
+    [InlineData(50)]
+    public void Pass_that_ends_early_stops_the_work(int rows)
+    {
+        IDataView view = View(100_000, out Square square);
+        square.Delay = new Random(1);
+        using (DataViewRowCursor cursor = view.GetRowCursor(view.Schema))
+        {
+            var y = cursor.GetGetter<float>(view.Schema["Y"]);
+            float value = 0;
+            for (int i = 0; i < rows; i++)
+            {
+                Assert.True(cursor.MoveNext());
+                y(ref value);
+            }
+        }
+        int runs = square.Runs, active = square.Active;
+        Assert.Equal(0, active);
+        Assert.True(runs <= rows / Square.Rows + 1 + BatchWorkers<Square.Batch>.Ahead, $"{runs} batches were computed for {rows} rows");
+    }
+
+    [Fact]
+    public void No_more_threads_work_than_there_are_cores_and_the_one_that_waits()
+    {
+        IDataView view = View(500, out Square square);
+        square.Delay = new Random(1);
+        Assert.Equal(500, view.GetColumn<float>("Y").Count());
+        Assert.InRange(square.MostActive, 1, Environment.ProcessorCount + 1);
+    }
+
+    [Fact]
+    public void Values_after_skipped_rows_are_right()
+    {
+        IDataView view = View(500, out Square square);
+        using DataViewRowCursor cursor = view.GetRowCursor(view.Schema);
+        var y = cursor.GetGetter<float>(view.Schema["Y"]);
+        var random = new Random(3);
+        float value = 0;
+        for (int row = 0; row < 500; row++)
+        {
+            Assert.True(cursor.MoveNext());
+            if (random.Next(40) > 0) continue;
+            y(ref value);
+            Assert.Equal((float)row * row, value);
+        }
+        Assert.False(cursor.MoveNext());
+        Assert.True(square.Abandoned > 0);
+    }
+
+    [Fact]
+    public void Error_of_preparing_comes_to_who_asks_for_a_value_of_its_batch()
+    {
+        IDataView view = View(3 * Square.Rows, out Square square);
+        square.FailPreparing = Square.Rows + 1;
+        using DataViewRowCursor cursor = view.GetRowCursor(view.Schema);
+        var y = cursor.GetGetter<float>(view.Schema["Y"]);
+        float value = 0;
+        for (int i = 0; i < 3 * Square.Rows; i++)
+        {
+            Assert.True(cursor.MoveNext());
+            if (i / Square.Rows == 1) Assert.Throws<FormatException>(() => y(ref value));
+            else y(ref value);
+        }
+        Assert.Equal(23 * 23, value);
+    }
+
     [Fact]
     public void Inactive_column_is_refused()
     {
@@ -243,9 +323,21 @@ public sealed class BatchingDataViewTests
     {
         public const int Rows = 8;
 
-        int _runs;
+        int _runs, _active, _mostActive;
 
         public int Runs => _runs;
+
+        /// <summary>Threads that prepare or run now, and the most that ever did.</summary>
+        public int Active => _active;
+
+        public int MostActive => _mostActive;
+
+        public int Abandoned { get; private set; }
+
+        /// <summary>Makes preparing and running take times that differ.</summary>
+        public Random? Delay { get; set; }
+
+        public float FailPreparing { get; set; } = -1;
 
         public long FailAt { get; set; } = -1;
 
@@ -263,13 +355,40 @@ public sealed class BatchingDataViewTests
             return (batch, slot) => x(ref batch.X[slot]);
         }
 
-        public override void Prepare(Batch batch, int slot) => batch.Prepared[slot] = batch.X[slot];
+        public override void Prepare(Batch batch, int slot) => Work(() =>
+        {
+            if (batch.X[slot] == FailPreparing) throw new FormatException("no picture");
+            batch.Prepared[slot] = batch.X[slot];
+        });
 
         public override void Run(Batch batch, int count)
         {
             Interlocked.Increment(ref _runs);
             if (batch.FirstRow == FailAt) throw new InvalidOperationException("the engine failed");
-            for (int i = 0; i < count; i++) batch.Y[i] = batch.Prepared[i] * batch.X[i];
+            Work(() =>
+            {
+                for (int i = 0; i < count; i++) batch.Y[i] = batch.Prepared[i] * batch.X[i];
+            });
+        }
+
+        public override void Abandon(Batch batch, int count) => Abandoned += count;
+
+        void Work(Action action)
+        {
+            int active = Interlocked.Increment(ref _active);
+            for (int most = _mostActive; active > most; most = _mostActive) Interlocked.CompareExchange(ref _mostActive, active, most);
+            int milliseconds = 0;
+            if (Delay is { } random)
+                lock (random) milliseconds = random.Next(10) == 0 ? 3 : 0;
+            if (milliseconds > 0) Thread.Sleep(milliseconds);
+            try
+            {
+                action();
+            }
+            finally
+            {
+                Interlocked.Decrement(ref _active);
+            }
         }
 
         public override Delegate Getter(int output, Func<(Batch Batch, int Slot)> current)

@@ -102,6 +102,46 @@ public sealed class LoaderTests : IDisposable
         Assert.Equal("a photo of a cat.", Texts(data, "Caption")[0]);
     }
 
+    [Theory]
+    [InlineData("tabby cat\nsheep dog\n", "tabby cat,sheep dog,sheep dog", 1, 2, 2)]
+    [InlineData("dog\nbird\ncat\n", "cat,dog,dog", 3, 1, 1)]
+    public void Classnames_beside_the_folders_name_them(string names, string texts, params int[] keys)
+    {
+        WriteCatAndDogs(names);
+        IDataView data = _ml.Data.LoadImageFolder(_folder);
+        Assert.Equal(texts.Split(','), Texts(data, "LabelText"));
+        Assert.Equal(keys, data.GetColumn<uint>("Label").Select(k => (int)k));
+    }
+
+    [Theory]
+    [InlineData("dog\nkat\n")]
+    [InlineData("one\ntwo\nthree\n")]
+    public void Classnames_that_do_not_fit_the_folders_are_refused(string names)
+    {
+        WriteCatAndDogs(names);
+        string message = Assert.Throws<InvalidDataException>(() => _ml.Data.LoadImageFolder(_folder)).Message;
+        Assert.Contains("classnames.txt", message);
+        Assert.Contains("'cat'", message);
+    }
+
+    void WriteCatAndDogs(string classNames)
+    {
+        Directory.CreateDirectory(Path.Combine(_folder, "cat"));
+        Directory.CreateDirectory(Path.Combine(_folder, "dog"));
+        foreach (string name in (string[])["cat/a.png", "dog/b.png", "dog/c.png"]) File.WriteAllText(Path.Combine(_folder, name), "");
+        File.WriteAllText(Path.Combine(_folder, "classnames.txt"), classNames);
+    }
+
+    [Fact]
+    public void Classnames_beside_idx_labels_name_them_but_those_of_the_options_win()
+    {
+        File.WriteAllText(Path.Combine(_folder, "classnames.txt"), "shirt\nshoe\nbag\n");
+        Assert.Equal(["bag", "shirt", "shoe", "bag"], Texts(LoadIdx(new()), "LabelText"));
+        Assert.Equal(["c", "a", "b", "c"], Texts(LoadIdx(new() { ClassNames = ["a", "b", "c"] }), "LabelText"));
+        File.WriteAllText(Path.Combine(_folder, "classnames.txt"), "shirt\nshoe\n");
+        Assert.Contains("label 2", Assert.Throws<InvalidDataException>(() => LoadIdx(new())).Message);
+    }
+
     [Fact]
     public void Image_folder_without_classes_is_refused()
     {

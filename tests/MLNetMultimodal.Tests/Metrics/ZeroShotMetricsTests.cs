@@ -18,7 +18,7 @@ public sealed class ZeroShotMetricsTests
         ZeroShotMetrics m = Evaluate(("a", [9, 0, 0, 0, 0, 0, 0]), ("a", [5, 6, 0, 0, 0, 0, 0]), ("b", [0, 7, 0, 0, 0, 0, 0]),
             ("g", [6, 5, 4, 3, 2, 1, 0]));
         Assert.Equal((4, 0.5, 0.75), (m.Rows, m.Top1, m.Top5));
-        Assert.Equal(new ZeroShotClassMetrics("a", 2, 0.5, 0.5, 0.5, 0.5), m.Classes[0]);
+        Assert.Equal(new ClassMetrics("a", 2, 0.5, 0.5, 0.5, 0.5), m.Classes[0]);
         Assert.Equal((0.5, 1, 2 / 3.0), (m.Classes[1].Precision, m.Classes[1].Recall, m.Classes[1].F1));
         Assert.Equal((double.NaN, 0), (m.Classes[2].Accuracy, m.Classes[2].Rows));
         Assert.Equal(0.5, m.MacroAccuracy, 1e-12);
@@ -36,7 +36,7 @@ public sealed class ZeroShotMetricsTests
             Array.IndexOf([.. Enumerable.Range(0, 7).OrderByDescending(i => scores[i])], Array.IndexOf(Classes, label));
         Assert.Equal(rows.Count(r => Place(r.Label, r.Scores) == 0) / 200.0, m.Top1, 1e-12);
         Assert.Equal(rows.Count(r => Place(r.Label, r.Scores) < 5) / 200.0, m.Top5, 1e-12);
-        foreach (ZeroShotClassMetrics c in m.Classes)
+        foreach (ClassMetrics c in m.Classes)
         {
             double right = rows.Count(r => r.Label == c.Label && Place(c.Label, r.Scores) == 0),
                 predicted = rows.Count(r => Place(c.Label, r.Scores) == 0);

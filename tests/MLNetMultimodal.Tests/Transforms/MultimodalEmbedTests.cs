@@ -25,6 +25,44 @@ public sealed class MultimodalEmbedTests(TinyModel tiny) : IClassFixture<TinyMod
         Tolerance.Equal(expected, Embeddings(Fit(new() { LoadedModel = tiny.Model, Text = "Caption" }).Transform(Data)));
     }
 
+    [Theory]
+    [InlineData(1)]
+    [InlineData(3)]
+    [InlineData(8)]
+    public void Repeated_texts_of_all_lengths_are_embedded_as_the_model_embeds_each_alone(int batchSize)
+    {
+        string[] words = ["a", "red", "cat", "green", "bird"];
+        var random = new Random(2);
+        PairRow[] rows = [.. Enumerable.Range(0, 500).Select(i => new PairRow { Caption = string.Join(' ', random.GetItems(words, random.Next(6))), Number = i })];
+        Dictionary<string, float[]> alone = rows.Select(r => r.Caption).Distinct().ToDictionary(c => c, c => tiny.Model.EmbedTexts([c])[0]);
+        IDataView data = _ml.Data.LoadFromEnumerable(rows);
+        IDataView view = Fit(new() { LoadedModel = tiny.Model, Text = "Caption", BatchSize = batchSize }, data).Transform(data);
+        float[][] first = Embeddings(view);
+        Tolerance.Equal([.. rows.Select(r => alone[r.Caption])], first);
+        Tolerance.Equal(first, Embeddings(view), 0); // and the same bits in every pass
+        Tolerance.Equal(first[..20], Embeddings(_ml.Data.TakeRows(view, 20)), 0);
+        Tolerance.Equal(first[300..], Embeddings(_ml.Data.SkipRows(view, 300)));
+        Tolerance.Equal([.. rows.Select(r => alone[r.Caption])], tiny.Model.EmbedTexts([.. rows.Select(r => r.Caption)]));
+    }
+
+    [Fact]
+    public void Jpeg_at_reduced_scale_is_off_by_default_and_close()
+    {
+        Assert.False(new MultimodalEmbedOptions().ReducedScaleJpeg);
+        Assert.False(new ZeroShotClassifyOptions { Image = "Image", Labels = ["a"] }.ReducedScaleJpeg);
+        using var bitmap = new SkiaSharp.SKBitmap(200, 150);
+        for (int x = 0; x < 200; x++)
+            for (int y = 0; y < 150; y++) bitmap.SetPixel(x, y, new((byte)x, (byte)(y + x / 3), (byte)(255 - x)));
+        using SkiaSharp.SKData jpeg = bitmap.Encode(SkiaSharp.SKEncodedImageFormat.Jpeg, 95);
+        IDataView data = _ml.Data.LoadFromEnumerable([new PictureRow { Bytes = jpeg.ToArray(), Name = "" }]);
+        MultimodalEmbedOptions options = new() { LoadedModel = tiny.Model, Image = "Bytes" };
+        float[] exact = Embeddings(Fit(options, data).Transform(data))[0],
+            reduced = Embeddings(Fit(options with { ReducedScaleJpeg = true }, data).Transform(data))[0];
+        Assert.NotEqual(exact, reduced);
+        float cosine = exact.Zip(reduced, (a, b) => a * b).Sum();
+        Assert.True(cosine > 0.99f, $"cosine {cosine}");
+    }
+
     [Fact]
     public void Two_inputs_give_three_columns()
     {

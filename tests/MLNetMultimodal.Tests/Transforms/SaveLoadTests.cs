@@ -41,6 +41,25 @@ public sealed class SaveLoadTests(TinyModel tiny) : IClassFixture<TinyModel>
     }
 
     [Fact]
+    public void Embeddings_saved_as_binary_come_back_bit_for_bit()
+    {
+        IDataView view = _ml.Transforms.MultimodalEmbed(new() { LoadedModel = tiny.Model, Image = "ImagePath", Text = "Caption" })
+            .Fit(Data).Transform(Data);
+        string file = Path.Combine(tiny.Root, "embeddings.idv");
+        using (FileStream stream = File.Create(file)) _ml.Data.SaveAsBinary(view, stream);
+        IDataView loaded = new MLContext().Data.LoadFromBinary(file);
+        foreach (string column in (string[])["Embedding", "ImageEmbedding", "TextEmbedding"])
+        {
+            Assert.Equal(view.Schema[column].Type, loaded.Schema[column].Type);
+            Tolerance.Equal([.. view.GetColumn<float[]>(column)], [.. loaded.GetColumn<float[]>(column)], 0);
+            ReadOnlyMemory<char> model = default;
+            loaded.Schema[column].Annotations.GetValue("Model", ref model);
+            Assert.Equal("tiny", model.ToString());
+        }
+        Assert.Equal(tiny.Rows.Select(r => r.Caption), loaded.GetColumn<string>("Caption"));
+    }
+
+    [Fact]
     public void Loaded_model_can_be_saved_and_loaded_again()
     {
         string first = SaveBoth(out IDataView scored), second = Path.Combine(tiny.Root, "second.zip");

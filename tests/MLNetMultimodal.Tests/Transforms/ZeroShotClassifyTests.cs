@@ -1,5 +1,6 @@
 using Microsoft.ML;
 using Microsoft.ML.Data;
+using MLNetMultimodal.Inference;
 using MLNetMultimodal.Interop;
 using MLNetMultimodal.Media.Images;
 
@@ -122,6 +123,55 @@ public sealed class ZeroShotClassifyTests(TinyModel tiny) : IClassFixture<TinyMo
         Assert.Throws<ArgumentException>(() => Fit(Options with { Templates = ["a photo"] }));
         Assert.Throws<ArgumentException>(() => Fit(Options with { Image = "Number" }));
         Assert.Throws<ArgumentException>(() => _ml.Transforms.ZeroShotClassify(Options with { Score = "PredictedLabel" }));
+    }
+
+    [Fact]
+    public void Prompts_of_a_folder_are_those_of_the_options_and_are_saved_with_their_source()
+    {
+        string folder = WritePrompts("prompts-of-cats", "red\ngreen\nblue\n", "a {c} cat\nthe {c}\n"), zip = Path.Combine(tiny.Root, "prompts.zip");
+        using ZeroShotTransformer fitted = Fit(FromFolder(folder));
+        IDataView scored = fitted.Transform(Data);
+        Tolerance.Equal([.. Fit(Options).Transform(Data).GetColumn<float[]>("Score")], [.. scored.GetColumn<float[]>("Score")], 0);
+        ZeroShotMetrics metrics = _ml.Multimodal.EvaluateZeroShot(scored);
+        Assert.Equal((folder, 2), (metrics.PromptSource, metrics.Templates.Count));
+        Assert.Contains($"prompts ({folder}): a {{}} cat | the {{}}", metrics.ToString());
+        Assert.Equal("options", _ml.Multimodal.EvaluateZeroShot(Fit(Options).Transform(Data)).PromptSource);
+
+        _ml.Model.Save(fitted, Data.Schema, zip);
+        Directory.Delete(folder, recursive: true);
+        ITransformer loaded = new MLContext().Model.Load(zip, out _);
+        ZeroShotMetrics again = _ml.Multimodal.EvaluateZeroShot(loaded.Transform(Data));
+        (loaded as IDisposable)?.Dispose();
+        Assert.Equal("prompts-of-cats", again.PromptSource);
+        Assert.Equal(metrics.Templates, again.Templates);
+        Assert.Equal(metrics.Confusion, again.Confusion);
+    }
+
+    [Fact]
+    public void Labels_choose_among_those_of_the_folder_or_name_them_where_it_does_not()
+    {
+        string both = WritePrompts("both", "red\ngreen\nblue\n", "a {c}"), templates = WritePrompts("templates", null, "a {c}");
+        using ZeroShotTransformer some = Fit(FromFolder(both) with { Labels = ["blue", "red"] });
+        using ZeroShotTransformer loaded = Fit(FromFolder(null) with { Labels = ["blue"], LoadedPrompts = ZeroShotPrompts.Load(templates) });
+        Assert.Equal(["blue", "red"], some.Options.Labels);
+        Assert.Equal((templates, "a {}"), (loaded.PromptSource, loaded.Options.Templates[0]));
+        Assert.Contains("'zebra'", Error(FromFolder(both) with { Labels = ["red", "zebra"] }));
+        Assert.Contains(ZeroShotPrompts.LabelsFile, Error(FromFolder(templates)));
+        Assert.Contains("Templates and Prompts", Error(FromFolder(both) with { Templates = ["{}"] }));
+        Assert.Contains("Prompts and LoadedPrompts", Error(FromFolder(both) with { LoadedPrompts = ZeroShotPrompts.Load(both) }));
+        string Error(ZeroShotClassifyOptions options) => Assert.Throws<ArgumentException>(() => Fit(options)).Message;
+    }
+
+    ZeroShotClassifyOptions FromFolder(string? folder) =>
+        new() { LoadedModel = tiny.Model, Image = "ImagePath", Prompts = folder, TopK = 2 };
+
+    string WritePrompts(string name, string? labels, string templates)
+    {
+        string folder = Path.Combine(tiny.Root, name);
+        Directory.CreateDirectory(folder);
+        if (labels is not null) File.WriteAllText(Path.Combine(folder, ZeroShotPrompts.LabelsFile), labels);
+        File.WriteAllText(Path.Combine(folder, ZeroShotPrompts.TemplatesFile), templates);
+        return folder;
     }
 
     ZeroShotTransformer Fit(ZeroShotClassifyOptions options, IDataView? data = null) =>

@@ -1,0 +1,167 @@
+using System.Globalization;
+using System.Text.Json;
+using MLNetMultimodal.Media.Audio;
+using MLNetMultimodal.Media.Images;
+
+namespace MLNetMultimodal.Media.Video;
+
+/// <summary>
+/// Frames and soundtrack of video files, through ffmpeg. Frames come one at a time, as fast as they are taken, so that the
+/// length of the video does not matter for memory. Immutable and thread-safe.
+/// </summary>
+public sealed class VideoDecoder
+{
+    const double SeekMarginSeconds = 10; // decoding starts so much earlier, for the frame that is on the screen at the start
+    const int MaxSelected = 4096;
+
+    // Frame n becomes time n / 25, so that ffmpeg neither leaves out nor repeats any.
+    const string Renumber = "settb=1/25,setpts=N";
+    const string RenumberedRate = "25";
+
+    /// <summary>With the ffmpeg along PATH.</summary>
+    public static VideoDecoder Default { get; } = new();
+
+    /// <summary>Where ffmpeg is.</summary>
+    public FFmpegProgram FFmpeg { get; init; } = FFmpegProgram.Default;
+
+    /// <summary>Looks what a file holds.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="cancellation">Stops looking.</param>
+    /// <returns>Its sizes.</returns>
+    /// <exception cref="FileNotFoundException">There is no such file.</exception>
+    /// <exception cref="InvalidDataException">The file is no video that ffmpeg knows, or ffmpeg is missing; the message names
+    /// the file and the way out.</exception>
+    public VideoInfo Inspect(string path, CancellationToken cancellation = default)
+    {
+        CheckExists(path);
+        using JsonDocument document = Probe(path, ["-show_entries", "stream=codec_type,width,height,avg_frame_rate,r_frame_rate," +
+            "nb_frames:stream_disposition=attached_pic"], cancellation);
+        JsonElement[] streams = [.. document.RootElement.GetProperty("streams").EnumerateArray()];
+        JsonElement video = streams.FirstOrDefault(s => Text(s, "codec_type") == "video"
+            && !(s.TryGetProperty("disposition", out JsonElement d) && d.GetProperty("attached_pic").GetInt32() == 1));
+        if (video.ValueKind == JsonValueKind.Undefined || !video.TryGetProperty("width", out JsonElement width)
+            || !video.TryGetProperty("height", out JsonElement height))
+            throw new InvalidDataException($"'{path}' holds no video.");
+        double framesPerSecond = Rate(Text(video, "avg_frame_rate")) ?? Rate(Text(video, "r_frame_rate"))
+            ?? throw new InvalidDataException($"'{path}' is a video of unknown frame rate.");
+        if (!long.TryParse(Text(video, "nb_frames"), CultureInfo.InvariantCulture, out long frames))
+            frames = CountFrames(path, cancellation);
+        return new(width.GetInt32(), height.GetInt32(), framesPerSecond, frames, streams.Any(s => Text(s, "codec_type") == "audio"));
+    }
+
+    /// <summary>The pictures that are on the screen at the times start, start + 1 / rate, start + 2 / rate and so on.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="framesPerSecond">The wanted rate, 0.001 to 1000; frames of the video are left out or repeated for
+    /// it.</param>
+    /// <param name="start">From when on.</param>
+    /// <param name="cancellation">Stops decoding.</param>
+    /// <returns>The frames, decoded while they are taken; stop taking them where enough are seen.</returns>
+    /// <exception cref="FileNotFoundException">There is no such file.</exception>
+    /// <exception cref="InvalidDataException">The file is no video that ffmpeg knows, or is damaged, or ffmpeg is missing; the
+    /// message names the file and the way out.</exception>
+    public IEnumerable<VideoFrame> Frames(string path, double framesPerSecond, TimeSpan start = default,
+        CancellationToken cancellation = default)
+    {
+        CheckExists(path);
+        if (framesPerSecond is not (>= 0.001 and <= 1000))
+            throw new ArgumentOutOfRangeException(nameof(framesPerSecond), framesPerSecond,
+                "framesPerSecond must be 0.001 to 1000.");
+        if (start < TimeSpan.Zero)
+            throw new ArgumentOutOfRangeException(nameof(start), start, "start must be at least 0.");
+        double seek = Math.Max(0, start.TotalSeconds - SeekMarginSeconds);
+        string filter = $"fps={Text(framesPerSecond)}:start_time={Text(start.TotalSeconds - seek)}:round=up,{Renumber}";
+        return Numbered();
+
+        IEnumerable<VideoFrame> Numbered()
+        {
+            long n = 0;
+            foreach (RgbImage image in Pictures(path, ["-ss", Text(seek)], filter, cancellation))
+                yield return new(start + TimeSpan.FromSeconds(n++ / framesPerSecond), image);
+            if (n == 0 && start == TimeSpan.Zero)
+                throw new InvalidDataException($"'{path}' holds no frame that ffmpeg can decode.");
+        }
+    }
+
+    /// <summary>The pictures with the given numbers, whatever their times are.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="indices">Numbers of frames from 0 on, in any order, also repeated; at most 4096 different ones.</param>
+    /// <param name="cancellation">Stops decoding.</param>
+    /// <returns>A picture for each number.</returns>
+    /// <exception cref="FileNotFoundException">There is no such file.</exception>
+    /// <exception cref="InvalidDataException">The file is no video that ffmpeg knows, is damaged, or has fewer frames; or
+    /// ffmpeg is missing; the message names the file and the way out.</exception>
+    public RgbImage[] FramesAt(string path, IReadOnlyList<long> indices, CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(indices);
+        CheckExists(path);
+        long[] wanted = [.. indices.Distinct().Order()];
+        if (wanted.Length == 0)
+            return [];
+        ArgumentOutOfRangeException.ThrowIfNegative(wanted[0], nameof(indices));
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(wanted.Length, MaxSelected, nameof(indices));
+        string select = string.Join('+', wanted.Select(n => $"eq(n,{n.ToString(CultureInfo.InvariantCulture)})"));
+        RgbImage[] got = [.. Pictures(path, [], $"select='{select}',{Renumber}", cancellation).Take(wanted.Length)];
+        if (got.Length < wanted.Length)
+            throw new InvalidDataException($"'{path}' has no frame {wanted[got.Length]}: it is shorter, or cut off.");
+        return [.. indices.Select(n => got[Array.BinarySearch(wanted, n)])];
+    }
+
+    /// <summary>
+    /// Opens the soundtrack so that its first sample belongs to time 0 of <see cref="Frames"/>: a track that begins later
+    /// begins with silence.
+    /// </summary>
+    /// <param name="path">The file.</param>
+    /// <param name="cancellation">Stops reading, whenever it is.</param>
+    /// <returns>A reader, to be disposed of.</returns>
+    /// <exception cref="FileNotFoundException">There is no such file.</exception>
+    /// <exception cref="InvalidDataException">The file has no soundtrack that ffmpeg knows, or ffmpeg is missing.</exception>
+    public AudioReader OpenSoundtrack(string path, CancellationToken cancellation = default)
+    {
+        CheckExists(path);
+        return FFmpeg.OpenFiltered(path, path, "aresample=async=1:first_pts=0", cancellation);
+    }
+
+    IEnumerable<RgbImage> Pictures(string path, string[] input, string filter, CancellationToken cancellation)
+    {
+        using FFmpegRun run = FFmpeg.Decode(path, path, Need(path), ["-max_pixels", Text(ImageDecoder.MaxPixels), .. input],
+            ["-map", "0:V:0", "-vf", $"{filter},scale=flags=accurate_rnd+full_chroma_int+bitexact,format=rgb24", "-r",
+                RenumberedRate, "-c:v", "ppm", "-f", "image2pipe", "pipe:1"], cancellation);
+        var pictures = new PpmReader(run.Output, path);
+        while (pictures.Next() is { } picture)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            yield return picture;
+        }
+        run.Finish();
+    }
+
+    long CountFrames(string path, CancellationToken cancellation)
+    {
+        using JsonDocument document = Probe(path,
+            ["-count_packets", "-select_streams", "V:0", "-show_entries", "stream=nb_read_packets"], cancellation);
+        string? packets = Text(document.RootElement.GetProperty("streams")[0], "nb_read_packets");
+        return long.TryParse(packets, CultureInfo.InvariantCulture, out long frames) ? frames : 0;
+    }
+
+    JsonDocument Probe(string path, string[] questions, CancellationToken cancellation) =>
+        JsonDocument.Parse(FFmpeg.Probe(path, path, Need(path), questions, cancellation));
+
+    // Such as 30000/1001; null for 0/0.
+    static double? Rate(string? ratio) => ratio?.Split('/') is [var frames, var seconds]
+        && double.Parse(frames, CultureInfo.InvariantCulture) / double.Parse(seconds, CultureInfo.InvariantCulture) is var rate
+        && rate is > 0 and < 100_000 ? rate : null;
+
+    static string Need(string path) => $"'{path}' is to be read as a video, which needs ffmpeg";
+
+    static void CheckExists(string path)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(path);
+        if (!File.Exists(path))
+            throw new FileNotFoundException($"There is no video '{path}'.", path);
+    }
+
+    static string? Text(JsonElement element, string name) => element.TryGetProperty(name, out JsonElement value)
+        ? value.GetString() : null;
+
+    static string Text(double number) => number.ToString("0.#########", CultureInfo.InvariantCulture);
+}
