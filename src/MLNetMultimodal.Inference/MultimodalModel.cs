@@ -10,8 +10,10 @@ namespace MLNetMultimodal.Inference;
 /// <summary>How a model is loaded.</summary>
 public sealed record InferenceOptions
 {
-    /// <summary>Threads that one run of the model uses, 0 for one per core; default 0. Callers that run it from several threads
-    /// do best with 1.</summary>
+    /// <summary>What runs are arranged for; default <see cref="InferenceMode.Latency"/>.</summary>
+    public InferenceMode Mode { get; init; }
+
+    /// <summary>Threads that one run of the model uses; default 0, as <see cref="Mode"/> says.</summary>
     /// <exception cref="ArgumentOutOfRangeException">Less than 0.</exception>
     public int Threads
     {
@@ -22,6 +24,12 @@ public sealed record InferenceOptions
             field = value;
         }
     }
+
+    internal int RunThreads => Threads > 0 ? Threads : Mode == InferenceMode.Throughput ? 1 : 0;
+
+    /// <summary>True leaves 32-bit weights in the pages of their file, which all processes of the machine share. Default false: each
+    /// process lays them out anew, for its own use; runs are then faster, the more so the smaller the batch.</summary>
+    public bool ShareWeights { get; init; }
 
     /// <summary>Families that <c>model_type</c> is looked up in; default <see cref="ModelFamilies.BuiltIn"/>. One's own is put
     /// beside them.</summary>
@@ -37,15 +45,27 @@ public sealed record InferenceOptions
     public LoraAdapter? Adapter { get; init; }
 }
 
+/// <summary>What the runs of a model are arranged for.</summary>
+public enum InferenceMode
+{
+    /// <summary>The single result comes soonest: a run uses all cores. For one caller at a time.</summary>
+    Latency,
+
+    /// <summary>The most results per second: a run uses one core, and callers run side by side, as the transforms do. However many
+    /// models and callers a process has, no more runs are under way than there are cores; others wait.</summary>
+    Throughput,
+}
+
 /// <summary>A model folder, loaded: pictures and texts become embeddings. Encoders are built when first used, so that a program
-/// that embeds only texts never builds the image encoder. Thread-safe, but for <see cref="Dispose"/>.</summary>
+/// that embeds only texts never builds the image encoder. A folder that is loaded twice, with equal options and unchanged, shares
+/// weights and sessions. Thread-safe, but for <see cref="Dispose"/>.</summary>
 public sealed class MultimodalModel : IDisposable
 {
     const int ImageBatch = 8; // larger batches gain nothing on a CPU
     const int TextBatch = 32;
     const string PreprocessorFile = "preprocessor_config.json";
 
-    readonly ModelRuntime _runtime;
+    readonly LoadedModels.Lease _lease;
     readonly Lazy<ImagePreprocessing> _images;
     readonly Lazy<TextTokenizer> _texts;
 
@@ -54,9 +74,11 @@ public sealed class MultimodalModel : IDisposable
         (Files, Dtype, Adapter) = (files, options.Dtype, options.Adapter);
         _images = new(ReadImagePreprocessing);
         _texts = new(ReadTokenizer);
-        _runtime = GraphFolder.Matches(files) ? GraphFolder.Open(files, options, () => Texts)
-            : ModelRuntime.FromWeights(files, options);
+        _lease = LoadedModels.Rent(files, options, () => GraphFolder.Matches(files)
+            ? GraphFolder.Open(files, options, () => Texts) : ModelRuntime.FromWeights(files, options));
     }
+
+    ModelRuntime Runtime => _lease.Runtime;
 
     /// <summary>Loads a model folder in the Hugging Face layout: <c>config.json</c> and <c>model.safetensors</c>, and
     /// <c>preprocessor_config.json</c> and a tokenizer where pictures and texts are embedded. The weights stay mapped to the file
@@ -90,11 +112,11 @@ public sealed class MultimodalModel : IDisposable
     public ModelFiles Files { get; }
 
     /// <summary>Its programs and sizes.</summary>
-    public IModelDefinition Definition => _runtime.Definition;
+    public IModelDefinition Definition => Runtime.Definition;
 
     /// <summary>The files of the folder that it runs: graphs, and weights that lie beside them, such as
     /// <c>onnx/text_model_quantized.onnx</c>, in ordinal order; none where the folder has weights of its own.</summary>
-    public IReadOnlyList<string> GraphFiles => _runtime.GraphFiles.Value;
+    public IReadOnlyList<string> GraphFiles => Runtime.GraphFiles.Value;
 
     /// <summary>E, the width of embeddings.</summary>
     public int EmbeddingWidth => Definition.EmbeddingWidth;
@@ -116,15 +138,15 @@ public sealed class MultimodalModel : IDisposable
             new Dictionary<string, string> { ["format"] = "pt" });
     }
 
-    internal IReadOnlyDictionary<string, TensorData> Weights => _runtime.Weights?.Values ?? throw GraphModel.NoProgram(Name);
+    internal IReadOnlyDictionary<string, TensorData> Weights => Runtime.Weights?.Values ?? throw GraphModel.NoProgram(Name);
 
     /// <summary>The senses it has encoders for.</summary>
-    public IReadOnlyList<Modality> Modalities => [.. _runtime.Encoders.Keys.Order()];
+    public IReadOnlyList<Modality> Modalities => [.. Runtime.Encoders.Keys.Order()];
 
     /// <summary>What cosine similarities are multiplied with before a softmax, more than 0; 1 for a family that has no such
     /// scale. Recorded graphs hold it in <c>model.onnx</c>, which is run once to find it; two towers alone do not, and have
     /// 1.</summary>
-    public float LogitScale => _runtime.LogitScale.Value;
+    public float LogitScale => Runtime.LogitScale.Value;
 
     /// <summary>How pictures become <c>pixel_values</c>; read from the model's files when first used
     /// (<see cref="ImagePreprocessing.TryLoad"/>).</summary>
@@ -252,7 +274,8 @@ public sealed class MultimodalModel : IDisposable
     public IReadOnlyDictionary<string, TensorData> Run(IReadOnlyDictionary<string, TensorData> inputs)
     {
         bool Given(IProgram program) => program.Inputs.All(i => inputs.ContainsKey(i.Name));
-        if (Given(Definition.Full)) return _runtime.RunFull(inputs);
+        ObjectDisposedException.ThrowIf(_lease.IsReleased, this);
+        if (Given(Definition.Full)) return Runtime.RunFull(inputs);
         Modality[] given = [.. Modalities.Where(m => Given(Definition.Encoders[m]))];
         return given.Length > 0
             ? given.SelectMany(m => Encoder(m).Run(inputs)).ToDictionary(StringComparer.Ordinal)
@@ -261,15 +284,16 @@ public sealed class MultimodalModel : IDisposable
                 nameof(inputs));
     }
 
-    IEncoder Encoder(Modality modality)
+    internal IEncoder Encoder(Modality modality)
     {
         Require(modality);
-        return _runtime.Encoders[modality]();
+        ObjectDisposedException.ThrowIf(_lease.IsReleased, this);
+        return Runtime.Encoders[modality]();
     }
 
     void Require(Modality modality)
     {
-        if (!_runtime.Encoders.ContainsKey(modality))
+        if (!Runtime.Encoders.ContainsKey(modality))
             throw new NotSupportedException($"'{Name}' has no {modality} encoder; it has {string.Join(", ", Modalities)}.");
     }
 
@@ -292,6 +316,7 @@ public sealed class MultimodalModel : IDisposable
             + $"but config.json wants {wanted[2]}x{wanted[3]}.");
     }
 
-    /// <summary>Closes the sessions and the weights. No other call may be under way.</summary>
-    public void Dispose() => _runtime.Dispose();
+    /// <summary>Lets go of the sessions and the weights; they are closed when no other model of the same folder has them. No other
+    /// call on this model may be under way.</summary>
+    public void Dispose() => _lease.Dispose();
 }
