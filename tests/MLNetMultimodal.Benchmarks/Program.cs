@@ -1,6 +1,6 @@
 // Measures this library against others, side by side, and writes BENCHMARKS.md.
 //
-//   dotnet run -c Release --project tests/MLNetMultimodal.Benchmarks -- [SECTION … | all] [--quick] [--output FOLDER]
+//   dotnet run -c Release --project tests/MLNetMultimodal.Benchmarks -- [SECTION … | all | report] [--quick] [--output FOLDER]
 //
 // Each section answers a question and is one file in Sections.
 
@@ -43,10 +43,10 @@ for (int i = 0; i < args.Length; i++)
     else names.Add(args[i]);
 }
 if (names.Count == 0) names.Add("all");
-if (names.Find(name => name != "all" && !sections.Any(s => s.Name == name)) is { } unknown)
+if (names.Find(name => name is not ("all" or "report") && !sections.Any(s => s.Name == name)) is { } unknown)
 {
     string known = string.Join(", ", sections.Select(s => s.Name));
-    Console.Error.WriteLine($"there is no section '{unknown}'; there are all, {known}.");
+    Console.Error.WriteLine($"there is no section '{unknown}'; there are all, report (the page again), {known}.");
     return 2;
 }
 string arguments = string.Join(' ', quick ? [.. names, "--quick"] : names);

@@ -16,6 +16,7 @@ static class Report
             on one machine. Numbers are medians over the rounds; a ratio is that of each round, its median, least and most.
 
             """);
+        if (results.Count == 0) text.Append("\nThere are no results yet.\n");
         Figure[] judged = [.. results.SelectMany(r => r.Figures).Where(f => f.IsMet is not null)];
         if (judged.Length > 0)
             text.Append($"\nTargets: {judged.Count(f => f.IsMet == true)} of {judged.Length} met.\n");
