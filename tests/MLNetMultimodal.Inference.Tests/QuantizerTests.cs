@@ -38,7 +38,8 @@ public sealed class QuantizerTests : IDisposable
     public void Top1_counts_what_each_side_classifies_rightly()
     {
         string[] labels = ["cat", "dog", "bird"];
-        using MultimodalModel exact = MultimodalModel.Load(_folder.Path), small = MultimodalModel.Load(_folder.Path, new() { Dtype = OnnxDtype.Q4 });
+        using MultimodalModel exact = MultimodalModel.Load(_folder.Path);
+        using MultimodalModel small = MultimodalModel.Load(_folder.Path, new() { Dtype = OnnxDtype.Q4 });
         int[] exactly = Classify(exact), nearly = Classify(small);
         int[] classes = [exactly[0], (exactly[1] + 1) % 3, .. exactly[2..]]; // all but one are right by the exact model
         QuantizationReport report = Quantizer.Quantize(_folder.Path,
@@ -58,7 +59,8 @@ public sealed class QuantizerTests : IDisposable
     [Fact]
     public void Classes_that_do_not_fit_are_refused()
     {
-        Assert.Throws<ArgumentException>(() => Quantizer.Quantize(_folder.Path, new() { Images = Pictures, Classes = [0], Labels = ["cat"] }));
+        Assert.Throws<ArgumentException>(
+            () => Quantizer.Quantize(_folder.Path, new() { Images = Pictures, Classes = [0], Labels = ["cat"] }));
         int[] beyond = [.. Enumerable.Repeat(1, 11)];
         Assert.Contains("the class 1", Assert.Throws<ArgumentException>(
             () => Quantizer.Quantize(_folder.Path, new() { Images = Pictures, Classes = beyond, Labels = ["cat"] })).Message);

@@ -31,7 +31,8 @@ sealed class OnnxLinear(OnnxGraph graph, OnnxDtype dtype)
 
     OnnxValue Whole(OnnxValue x, string weight, int inWidth, int outWidth, OnnxValue? bias)
     {
-        if (graph.Target == GraphTarget.Fastest) return Product(x, graph.Weight(weight, WeightLayout.AsIs, outWidth, inWidth), bias);
+        if (graph.Target == GraphTarget.Fastest)
+            return Product(x, graph.Weight(weight, WeightLayout.AsIs, outWidth, inWidth), bias);
         OnnxValue transposed = graph.Weight(weight, WeightLayout.Transposed, outWidth, inWidth);
         return Biased(graph.Node("MatMul", [x, transposed], x.Type, [.. x.Shape[..^1], outWidth]), bias);
     }
@@ -92,7 +93,8 @@ sealed class OnnxLinear(OnnxGraph graph, OnnxDtype dtype)
             scales[r] = largest == 0 ? 1 : largest / sbyte.MaxValue;
             TensorPrimitives.Divide(row, scales[r], scaled);
             TensorPrimitives.Round(scaled, scaled);
-            TensorPrimitives.ConvertSaturating<float, sbyte>(scaled, MemoryMarshal.Cast<byte, sbyte>(values.AsSpan(r * columns, columns)));
+            Span<byte> to = values.AsSpan(r * columns, columns);
+            TensorPrimitives.ConvertSaturating<float, sbyte>(scaled, MemoryMarshal.Cast<byte, sbyte>(to));
         }
         var transposed = new byte[values.Length];
         Transpose<byte>(values, transposed, rows);
@@ -104,9 +106,12 @@ sealed class OnnxLinear(OnnxGraph graph, OnnxDtype dtype)
     {
         int blocks = (inWidth + BlockSize - 1) / BlockSize;
         (byte[] Values, float[] Scales)? quantized = null;
-        (byte[] Values, float[] Scales) Quantized() => quantized ??= QuantizeBlocks(Floats(name, inWidth, outWidth), outWidth, bits);
-        OnnxValue weight = graph.Weight($"{name}/int{bits}", [outWidth, blocks, BlockSize * bits / 8], Uint8Type, () => Quantized().Values);
-        OnnxValue scale = graph.Weight($"{name}/scale", [outWidth * blocks], OnnxType(ElementType.Float32), () => Bytes(Quantized().Scales));
+        (byte[] Values, float[] Scales) Quantized() =>
+            quantized ??= QuantizeBlocks(Floats(name, inWidth, outWidth), outWidth, bits);
+        int[] shape = [outWidth, blocks, BlockSize * bits / 8];
+        OnnxValue weight = graph.Weight($"{name}/int{bits}", shape, Uint8Type, () => Quantized().Values);
+        OnnxValue scale = graph.Weight(
+            $"{name}/scale", [outWidth * blocks], OnnxType(ElementType.Float32), () => Bytes(Quantized().Scales));
         OnnxValue y = graph.Fused("MatMulNBits", [x, weight, scale], x.Type, [.. x.Shape[..^1], outWidth],
             Attribute("K", inWidth), Attribute("N", outWidth), Attribute("bits", bits), Attribute("block_size", BlockSize),
             Attribute("accuracy_level", IntegerAccuracy));
@@ -117,7 +122,8 @@ sealed class OnnxLinear(OnnxGraph graph, OnnxDtype dtype)
     /// block is exact.</summary>
     static (byte[] Values, float[] Scales) QuantizeBlocks(ReadOnlySpan<float> from, int rows, int bits)
     {
-        int columns = from.Length / rows, blocks = (columns + BlockSize - 1) / BlockSize, zero = 1 << (bits - 1), perByte = 8 / bits;
+        int columns = from.Length / rows, blocks = (columns + BlockSize - 1) / BlockSize;
+        int zero = 1 << (bits - 1), perByte = 8 / bits;
         var values = new byte[rows * blocks * BlockSize / perByte];
         var scales = new float[rows * blocks];
         for (int r = 0; r < rows; r++)
