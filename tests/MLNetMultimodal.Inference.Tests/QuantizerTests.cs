@@ -68,6 +68,24 @@ public sealed class QuantizerTests : IDisposable
     }
 
     [Fact]
+    public void Layers_behind_a_norm_with_outliers_stay_as_they_are()
+    {
+        // A channel 1,000 times as large, and weights that undo it: the same model.
+        const string block = "text_model.encoder.layers.0", gains = $"{block}.layer_norm2.weight", up = $"{block}.mlp.fc1.weight";
+        Dictionary<string, TensorData> weights = Tiny.Weights(Tiny.Clip);
+        float[] gain = weights[gains].ToSingles(), matrix = weights[up].ToSingles();
+        gain[1] *= 1000;
+        for (int i = 1; i < matrix.Length; i += gain.Length) matrix[i] /= 1000;
+        weights[gains] = TensorData.From(gain, weights[gains].Shape);
+        weights[up] = TensorData.From(matrix, weights[up].Shape);
+        string[] names = [.. OnnxRecorder.RecordFastest(Tiny.Clip.Encoders[Modality.Text], weights, OnnxDtype.Int8, maps: false)
+            .Proto.Graph.Initializer.Select(i => i.Name)];
+        Assert.Contains(up, names);
+        Assert.Contains($"{block}.mlp.fc2.weight/int8", names);
+        Assert.Contains("text_model.encoder.layers.1.mlp.fc1.weight/int8", names);
+    }
+
+    [Fact]
     public void Projections_of_one_vector_per_item_stay_as_they_are()
     {
         Dictionary<string, TensorData> weights = Tiny.Weights(Tiny.Clip);

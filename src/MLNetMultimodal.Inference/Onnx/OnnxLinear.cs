@@ -11,7 +11,31 @@ sealed class OnnxLinear(OnnxGraph graph, OnnxDtype dtype)
     const int BlockSize = 32;       // weights that share a scale, along the inputs
     const int IntegerAccuracy = 4;  // activations become 8-bit integers by blocks, too
 
+    /// <summary>How many times a usual value the largest of a tensor may be before it takes too many of the 256 levels from the
+    /// others: at 30, a level is a fourth of a usual value.</summary>
+    const float MaxPeak = 30;
+
+    readonly HashSet<string> _outliers = new(StringComparer.Ordinal);
     readonly Dictionary<string, OnnxValue> _made = new(StringComparer.Ordinal);
+
+    /// <summary>Looks whether gains and biases of a layer norm let some channels stand far above the rest; layers that take its
+    /// result keep 32-bit floats where activations would be quantised as a whole.</summary>
+    /// <param name="y">What the norm gives.</param>
+    /// <param name="weight">Name of the gains, [D].</param>
+    /// <param name="bias">Name of the biases, [D].</param>
+    public void Normed(OnnxValue y, string weight, string bias)
+    {
+        if (dtype is not (OnnxDtype.Q8 or OnnxDtype.Int8)) return;
+        int width = y.Shape[^1].Size;
+        ReadOnlySpan<float> gains = MemoryMarshal.Cast<byte, float>(graph.Values(weight, width).Span);
+        ReadOnlySpan<float> biases = MemoryMarshal.Cast<byte, float>(graph.Values(bias, width).Span);
+        var usual = new float[width];
+        TensorPrimitives.Hypot(gains, biases, usual);
+        float peak = 0;
+        for (int i = 0; i < width; i++) peak = MathF.Max(peak, 3 * MathF.Abs(gains[i]) + MathF.Abs(biases[i])); // 3 deviations
+        Array.Sort(usual);
+        if (peak > MaxPeak * usual[width / 2]) _outliers.Add(y.Name);
+    }
 
     /// <summary>x W^T + b.</summary>
     /// <param name="x">[.., in].</param>
@@ -24,7 +48,7 @@ sealed class OnnxLinear(OnnxGraph graph, OnnxDtype dtype)
     {
         // One vector per item: a projection or a head, which costs little and whose error goes straight into the embedding.
         OnnxDtype.Q8 or OnnxDtype.Int8 or OnnxDtype.Q4 when x.Shape.Length == 2 => Whole(x, weight, inWidth, outWidth, bias),
-        OnnxDtype.Q8 or OnnxDtype.Int8 => Integers(x, weight, inWidth, outWidth, bias),
+        OnnxDtype.Q8 or OnnxDtype.Int8 when !_outliers.Contains(x.Name) => Integers(x, weight, inWidth, outWidth, bias),
         OnnxDtype.Q4 => Blocks(x, weight, inWidth, outWidth, bias, bits: 4),
         _ => Whole(x, weight, inWidth, outWidth, bias),
     };
