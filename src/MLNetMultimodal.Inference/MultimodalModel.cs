@@ -27,8 +27,8 @@ public sealed record InferenceOptions
 
     internal int RunThreads => Threads > 0 ? Threads : Mode == InferenceMode.Throughput ? 1 : 0;
 
-    /// <summary>True leaves 32-bit weights in the pages of their file, which all processes of the machine share. Default false: each
-    /// process lays them out anew, for its own use; runs are then faster, the more so the smaller the batch.</summary>
+    /// <summary>True leaves 32-bit weights in the pages of their file, which all processes of the machine share. Default false:
+    /// each process lays them out anew, for its own use; runs are then faster, the more so the smaller the batch.</summary>
     public bool ShareWeights { get; init; }
 
     /// <summary>Families that <c>model_type</c> is looked up in; default <see cref="ModelFamilies.BuiltIn"/>. One's own is put

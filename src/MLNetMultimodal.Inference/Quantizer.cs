@@ -66,13 +66,16 @@ public sealed record QuantizationReport(
     {
         var text = new StringBuilder();
         foreach (EncoderQuantization e in Encoders)
-            text.Append(CultureInfo.InvariantCulture, $"{e.Modality} encoder as {Dtype}: {e.Bytes / 1e6:f1} MB of {e.ExactBytes / 1e6:f1} MB ")
-                .Append(CultureInfo.InvariantCulture, $"({(double)e.ExactBytes / e.Bytes:f1}x smaller)")
-                .Append(e.Items == 0 ? "" : string.Create(CultureInfo.InvariantCulture, $", {e.SpeedRatio:f2}x as fast, ")
-                    + string.Create(CultureInfo.InvariantCulture, $"cosine mean {e.MeanCosine:f4} min {e.MinCosine:f4} over {e.Items}"))
-                .Append('\n');
+        {
+            text.Append(CultureInfo.InvariantCulture, $"{e.Modality} encoder as {Dtype}: {e.Bytes / 1e6:f1} MB of {e.ExactBytes / 1e6:f1} MB");
+            if (e.Items > 0)
+                text.Append(CultureInfo.InvariantCulture, $", {e.SpeedRatio:f2}x as fast, cosine mean {e.MeanCosine:f4} min {e.MinCosine:f4}")
+                    .Append(CultureInfo.InvariantCulture, $" over {e.Items}");
+            text.Append('\n');
+        }
         if (Top1 is { } top1 && ExactTop1 is { } exact)
-            text.Append(CultureInfo.InvariantCulture, $"zero-shot top-1: {top1:p2}, {(top1 - exact) * 100:+0.00;-0.00;0.00} points\n");
+            text.Append(CultureInfo.InvariantCulture, $"zero-shot top-1: {top1:p2}, ")
+                .Append(CultureInfo.InvariantCulture, $"{(top1 - exact) * 100:+0.00;-0.00;0.00} points\n");
         return text.ToString();
     }
 }
@@ -84,14 +87,15 @@ public static class Quantizer
     /// <param name="folder">A model folder with weights.</param>
     /// <param name="options">Dtype and data.</param>
     /// <param name="cancellation">Ends the work between two batches.</param>
-    /// <exception cref="ArgumentException">Classes and pictures differ in number, or a class is no position in the labels.</exception>
-    /// <exception cref="NotSupportedException">The dtype is for folders of graphs only, or there is data for a sense that the model
-    /// lacks.</exception>
+    /// <exception cref="ArgumentException">Classes and pictures differ in number, or a class is no position in the
+    /// labels.</exception>
+    /// <exception cref="NotSupportedException">The dtype is for folders of graphs only.</exception>
     /// <inheritdoc cref="MultimodalModel.Load(string, InferenceOptions?)" path="/exception"/>
     public static QuantizationReport Quantize(string folder, QuantizationOptions options, CancellationToken cancellation = default)
     {
         if (options.Classes.Count > 0 && options.Classes.Count != options.Images.Count)
-            throw new ArgumentException($"there are {options.Images.Count} pictures, but {options.Classes.Count} classes.", nameof(options));
+            throw new ArgumentException(
+                $"there are {options.Images.Count} pictures, but {options.Classes.Count} classes.", nameof(options));
         if (options.Classes.FirstOrDefault(c => c < 0 || c >= options.Labels.Count, -1) is >= 0 and int wrong)
             throw new ArgumentException($"the class {wrong} is none of the {options.Labels.Count} labels.", nameof(options));
         using MultimodalModel exact = MultimodalModel.Load(folder);
@@ -106,12 +110,14 @@ public static class Quantizer
                 : image ? model.EmbedImages(options.Images, cancellation) : model.EmbedTexts(options.Texts, cancellation);
             (float[][] was, float[][] now, double ratio) = Compare(() => Embed(exact), () => Embed(small), options.Rounds);
             double[] cosines = [.. was.Zip(now, (a, b) => (double)TensorPrimitives.CosineSimilarity<float>(a, b))];
+            (double mean, double min) = items == 0 ? (double.NaN, double.NaN) : (cosines.Average(), cosines.Min());
             encoders.Add(new(modality, items, Bytes(exact, modality, OnnxDtype.Fp32), Bytes(exact, modality, options.Dtype),
-                items == 0 ? double.NaN : cosines.Average(), items == 0 ? double.NaN : cosines.Min(), items == 0 ? double.NaN : ratio));
+                mean, min, items == 0 ? double.NaN : ratio));
             if (image) (exactImages, smallImages) = (was, now);
         }
         if (options.Classes.Count == 0) return new(options.Dtype, encoders, null, null);
-        return new(options.Dtype, encoders, Top1(exact, exactImages, options, cancellation), Top1(small, smallImages, options, cancellation));
+        return new(options.Dtype, encoders,
+            Top1(exact, exactImages, options, cancellation), Top1(small, smallImages, options, cancellation));
     }
 
     /// <summary>Results of two sides and how many times as fast the second is; a first round warms up.</summary>

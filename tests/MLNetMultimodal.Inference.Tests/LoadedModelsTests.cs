@@ -33,8 +33,8 @@ public sealed class LoadedModelsTests : IDisposable
     [Fact]
     public void Other_options_and_files_in_memory_are_models_of_their_own()
     {
-        using MultimodalModel plain = Load(), single = Load(new() { Threads = 1 }), throughput = Load(new() { Mode = InferenceMode.Throughput }),
-            small = Load(new() { Dtype = OnnxDtype.Int8 }), memory = Tiny.Load(), again = Tiny.Load();
+        using MultimodalModel plain = Load(), single = Load(new() { Threads = 1 }), memory = Tiny.Load(), again = Tiny.Load(),
+            throughput = Load(new() { Mode = InferenceMode.Throughput }), small = Load(new() { Dtype = OnnxDtype.Int8 });
         IEncoder[] sessions = [.. new[] { plain, single, throughput, small, memory, again }.Select(Session)];
         Assert.Equal(sessions.Length, sessions.Distinct().Count());
     }

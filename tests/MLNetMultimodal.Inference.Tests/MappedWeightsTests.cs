@@ -67,7 +67,8 @@ public sealed class MappedWeightsTests : IDisposable
             Dictionary<string, string> at = tensor.ExternalData.ToDictionary(e => e.Key, e => e.Value);
             Assert.Equal("model.safetensors", at["location"]);
             Assert.True(tensor.RawData.IsEmpty);
-            Assert.Equal(weights[tensor.Name].Bytes.ToArray(), file.AsSpan(int.Parse(at["offset"]), int.Parse(at["length"])).ToArray());
+            byte[] there = file.AsSpan(int.Parse(at["offset"]), int.Parse(at["length"])).ToArray();
+            Assert.Equal(weights[tensor.Name].Bytes.ToArray(), there);
         }
         Assert.Empty(OnnxRecorder.RecordFastest(Text, Tiny.Weights(Tiny.Clip), OnnxDtype.Fp32, maps: true).Mapped);
     }

@@ -38,7 +38,8 @@ public sealed class QuantizerTests : IDisposable
     public void Top1_counts_what_each_side_classifies_rightly()
     {
         string[] labels = ["cat", "dog", "bird"];
-        using MultimodalModel exact = MultimodalModel.Load(_folder.Path), small = MultimodalModel.Load(_folder.Path, new() { Dtype = OnnxDtype.Q4 });
+        using MultimodalModel exact = MultimodalModel.Load(_folder.Path);
+        using MultimodalModel small = MultimodalModel.Load(_folder.Path, new() { Dtype = OnnxDtype.Q4 });
         int[] exactly = Classify(exact), nearly = Classify(small);
         int[] classes = [exactly[0], (exactly[1] + 1) % 3, .. exactly[2..]]; // all but one are right by the exact model
         QuantizationReport report = Quantizer.Quantize(_folder.Path,
@@ -58,11 +59,30 @@ public sealed class QuantizerTests : IDisposable
     [Fact]
     public void Classes_that_do_not_fit_are_refused()
     {
-        Assert.Throws<ArgumentException>(() => Quantizer.Quantize(_folder.Path, new() { Images = Pictures, Classes = [0], Labels = ["cat"] }));
+        Assert.Throws<ArgumentException>(
+            () => Quantizer.Quantize(_folder.Path, new() { Images = Pictures, Classes = [0], Labels = ["cat"] }));
         int[] beyond = [.. Enumerable.Repeat(1, 11)];
         Assert.Contains("the class 1", Assert.Throws<ArgumentException>(
             () => Quantizer.Quantize(_folder.Path, new() { Images = Pictures, Classes = beyond, Labels = ["cat"] })).Message);
         Assert.Throws<ArgumentOutOfRangeException>(() => new QuantizationOptions { Rounds = 0 });
+    }
+
+    [Fact]
+    public void Layers_behind_a_norm_with_outliers_stay_as_they_are()
+    {
+        // A channel 1,000 times as large, and weights that undo it: the same model.
+        const string block = "text_model.encoder.layers.0", gains = $"{block}.layer_norm2.weight", up = $"{block}.mlp.fc1.weight";
+        Dictionary<string, TensorData> weights = Tiny.Weights(Tiny.Clip);
+        float[] gain = weights[gains].ToSingles(), matrix = weights[up].ToSingles();
+        gain[1] *= 1000;
+        for (int i = 1; i < matrix.Length; i += gain.Length) matrix[i] /= 1000;
+        weights[gains] = TensorData.From(gain, weights[gains].Shape);
+        weights[up] = TensorData.From(matrix, weights[up].Shape);
+        string[] names = [.. OnnxRecorder.RecordFastest(Tiny.Clip.Encoders[Modality.Text], weights, OnnxDtype.Int8, maps: false)
+            .Proto.Graph.Initializer.Select(i => i.Name)];
+        Assert.Contains(up, names);
+        Assert.Contains($"{block}.mlp.fc2.weight/int8", names);
+        Assert.Contains("text_model.encoder.layers.1.mlp.fc1.weight/int8", names);
     }
 
     [Fact]

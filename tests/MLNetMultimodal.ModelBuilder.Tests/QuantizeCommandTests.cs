@@ -8,7 +8,8 @@ public sealed class QuantizeCommandTests(ToolFixture fixture)
     [Fact]
     public async Task Sizes_and_similarities_are_reported_and_what_was_not_measured_is_null()
     {
-        JsonElement row = (await Tool.Run("quantize", "--model", fixture.Model, "--text", "a cat", "a dog", "--format", "json")).Expect(0).Rows.Single();
+        ToolResult result = await Tool.Run("quantize", "--model", fixture.Model, "--text", "a cat", "a dog", "--format", "json");
+        JsonElement row = result.Expect(0).Rows.Single();
         Assert.Equal("int8", row.GetProperty("dtype").GetString());
         JsonElement[] encoders = [.. row.GetProperty("encoders").EnumerateArray()];
         Assert.Equal(["image", "text"], encoders.Select(e => e.GetProperty("modality").GetString()));

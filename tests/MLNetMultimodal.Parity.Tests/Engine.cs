@@ -15,7 +15,12 @@ public interface IEngine
 /// <summary>The engines that every theory of this project runs over.</summary>
 public static class Engines
 {
-    static readonly Dictionary<string, IEngine> ByName = new() { ["onnx"] = new OnnxEngine(), ["onnx-portable"] = new PortableEngine(), ["torch"] = new TorchEngine() };
+    static readonly Dictionary<string, IEngine> ByName = new()
+    {
+        ["onnx"] = new OnnxEngine(),
+        ["onnx-portable"] = new PortableEngine(),
+        ["torch"] = new TorchEngine(),
+    };
 
     public static IReadOnlyCollection<string> All => ByName.Keys;
 

@@ -171,7 +171,8 @@ sealed class OnnxGraph
         return data.Type == DType.F32 ? value : CastWeight(value); // cast once, when a session is opened
     }
 
-    /// <summary>Says where the weight lies in its file, from which ONNX Runtime maps it. One session reads from one folder.</summary>
+    /// <summary>Says where the weight lies in its file, from which ONNX Runtime maps it. One session reads from one
+    /// folder.</summary>
     bool TryMap(OnnxValue value, TensorData data)
     {
         if (!_maps || data.Bytes.Length < MinMappedBytes || !data.TryGetFile(out string? path, out long offset)) return false;
@@ -257,7 +258,8 @@ sealed class OnnxGraph
     static byte[] Transpose(TensorData data)
     {
         var bytes = new byte[data.Count * sizeof(float)];
-        Transpose(MemoryMarshal.Cast<byte, float>(Singles(data).Span), MemoryMarshal.Cast<byte, float>(bytes.AsSpan()), (int)data.Shape[0]);
+        ReadOnlySpan<float> from = MemoryMarshal.Cast<byte, float>(Singles(data).Span);
+        Transpose(from, MemoryMarshal.Cast<byte, float>(bytes.AsSpan()), (int)data.Shape[0]);
         return bytes;
     }
 
@@ -312,7 +314,8 @@ sealed class OnnxGraph
             OpsetImport = { new OperatorSetIdProto { Version = OpsetVersion } },
             Graph = _graph,
         };
-        if (_graph.Node.Any(n => n.Domain == FusedDomain)) model.OpsetImport.Add(new OperatorSetIdProto { Domain = FusedDomain, Version = 1 });
+        if (_graph.Node.Any(n => n.Domain == FusedDomain))
+            model.OpsetImport.Add(new OperatorSetIdProto { Domain = FusedDomain, Version = 1 });
         return model;
     }
 

@@ -11,7 +11,31 @@ sealed class OnnxLinear(OnnxGraph graph, OnnxDtype dtype)
     const int BlockSize = 32;       // weights that share a scale, along the inputs
     const int IntegerAccuracy = 4;  // activations become 8-bit integers by blocks, too
 
+    /// <summary>How many times a usual value the largest of a tensor may be before it takes too many of the 256 levels from the
+    /// others: at 30, a level is a fourth of a usual value.</summary>
+    const float MaxPeak = 30;
+
+    readonly HashSet<string> _outliers = new(StringComparer.Ordinal);
     readonly Dictionary<string, OnnxValue> _made = new(StringComparer.Ordinal);
+
+    /// <summary>Looks whether gains and biases of a layer norm let some channels stand far above the rest; layers that take its
+    /// result keep 32-bit floats where activations would be quantised as a whole.</summary>
+    /// <param name="y">What the norm gives.</param>
+    /// <param name="weight">Name of the gains, [D].</param>
+    /// <param name="bias">Name of the biases, [D].</param>
+    public void Normed(OnnxValue y, string weight, string bias)
+    {
+        if (dtype is not (OnnxDtype.Q8 or OnnxDtype.Int8)) return;
+        int width = y.Shape[^1].Size;
+        ReadOnlySpan<float> gains = MemoryMarshal.Cast<byte, float>(graph.Values(weight, width).Span);
+        ReadOnlySpan<float> biases = MemoryMarshal.Cast<byte, float>(graph.Values(bias, width).Span);
+        var usual = new float[width];
+        TensorPrimitives.Hypot(gains, biases, usual);
+        float peak = 0;
+        for (int i = 0; i < width; i++) peak = MathF.Max(peak, 3 * MathF.Abs(gains[i]) + MathF.Abs(biases[i])); // 3 deviations
+        Array.Sort(usual);
+        if (peak > MaxPeak * usual[width / 2]) _outliers.Add(y.Name);
+    }
 
     /// <summary>x W^T + b.</summary>
     /// <param name="x">[.., in].</param>
@@ -24,14 +48,15 @@ sealed class OnnxLinear(OnnxGraph graph, OnnxDtype dtype)
     {
         // One vector per item: a projection or a head, which costs little and whose error goes straight into the embedding.
         OnnxDtype.Q8 or OnnxDtype.Int8 or OnnxDtype.Q4 when x.Shape.Length == 2 => Whole(x, weight, inWidth, outWidth, bias),
-        OnnxDtype.Q8 or OnnxDtype.Int8 => Integers(x, weight, inWidth, outWidth, bias),
+        OnnxDtype.Q8 or OnnxDtype.Int8 when !_outliers.Contains(x.Name) => Integers(x, weight, inWidth, outWidth, bias),
         OnnxDtype.Q4 => Blocks(x, weight, inWidth, outWidth, bias, bits: 4),
         _ => Whole(x, weight, inWidth, outWidth, bias),
     };
 
     OnnxValue Whole(OnnxValue x, string weight, int inWidth, int outWidth, OnnxValue? bias)
     {
-        if (graph.Target == GraphTarget.Fastest) return Product(x, graph.Weight(weight, WeightLayout.AsIs, outWidth, inWidth), bias);
+        if (graph.Target == GraphTarget.Fastest)
+            return Product(x, graph.Weight(weight, WeightLayout.AsIs, outWidth, inWidth), bias);
         OnnxValue transposed = graph.Weight(weight, WeightLayout.Transposed, outWidth, inWidth);
         return Biased(graph.Node("MatMul", [x, transposed], x.Type, [.. x.Shape[..^1], outWidth]), bias);
     }
@@ -92,7 +117,8 @@ sealed class OnnxLinear(OnnxGraph graph, OnnxDtype dtype)
             scales[r] = largest == 0 ? 1 : largest / sbyte.MaxValue;
             TensorPrimitives.Divide(row, scales[r], scaled);
             TensorPrimitives.Round(scaled, scaled);
-            TensorPrimitives.ConvertSaturating<float, sbyte>(scaled, MemoryMarshal.Cast<byte, sbyte>(values.AsSpan(r * columns, columns)));
+            Span<byte> to = values.AsSpan(r * columns, columns);
+            TensorPrimitives.ConvertSaturating<float, sbyte>(scaled, MemoryMarshal.Cast<byte, sbyte>(to));
         }
         var transposed = new byte[values.Length];
         Transpose<byte>(values, transposed, rows);
@@ -104,9 +130,12 @@ sealed class OnnxLinear(OnnxGraph graph, OnnxDtype dtype)
     {
         int blocks = (inWidth + BlockSize - 1) / BlockSize;
         (byte[] Values, float[] Scales)? quantized = null;
-        (byte[] Values, float[] Scales) Quantized() => quantized ??= QuantizeBlocks(Floats(name, inWidth, outWidth), outWidth, bits);
-        OnnxValue weight = graph.Weight($"{name}/int{bits}", [outWidth, blocks, BlockSize * bits / 8], Uint8Type, () => Quantized().Values);
-        OnnxValue scale = graph.Weight($"{name}/scale", [outWidth * blocks], OnnxType(ElementType.Float32), () => Bytes(Quantized().Scales));
+        (byte[] Values, float[] Scales) Quantized() =>
+            quantized ??= QuantizeBlocks(Floats(name, inWidth, outWidth), outWidth, bits);
+        int[] shape = [outWidth, blocks, BlockSize * bits / 8];
+        OnnxValue weight = graph.Weight($"{name}/int{bits}", shape, Uint8Type, () => Quantized().Values);
+        OnnxValue scale = graph.Weight(
+            $"{name}/scale", [outWidth * blocks], OnnxType(ElementType.Float32), () => Bytes(Quantized().Scales));
         OnnxValue y = graph.Fused("MatMulNBits", [x, weight, scale], x.Type, [.. x.Shape[..^1], outWidth],
             Attribute("K", inWidth), Attribute("N", outWidth), Attribute("bits", bits), Attribute("block_size", BlockSize),
             Attribute("accuracy_level", IntegerAccuracy));
@@ -117,7 +146,8 @@ sealed class OnnxLinear(OnnxGraph graph, OnnxDtype dtype)
     /// block is exact.</summary>
     static (byte[] Values, float[] Scales) QuantizeBlocks(ReadOnlySpan<float> from, int rows, int bits)
     {
-        int columns = from.Length / rows, blocks = (columns + BlockSize - 1) / BlockSize, zero = 1 << (bits - 1), perByte = 8 / bits;
+        int columns = from.Length / rows, blocks = (columns + BlockSize - 1) / BlockSize;
+        int zero = 1 << (bits - 1), perByte = 8 / bits;
         var values = new byte[rows * blocks * BlockSize / perByte];
         var scales = new float[rows * blocks];
         for (int r = 0; r < rows; r++)

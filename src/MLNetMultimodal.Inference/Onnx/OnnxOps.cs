@@ -43,8 +43,10 @@ sealed class OnnxOps(OnnxGraph graph, OnnxDtype dtype) : ITensorOps<OnnxValue>
     {
         int width = x.Shape[^1].Size;
         OnnxValue weight = Parameter(name / "weight", default, width), bias = Parameter(name / "bias", default, width);
-        return graph.Node("LayerNormalization", [x, weight, bias], x.Type, x.Shape,
+        OnnxValue y = graph.Node("LayerNormalization", [x, weight, bias], x.Type, x.Shape,
             Attribute("axis", -1), Attribute("epsilon", epsilon));
+        _linear.Normed(y, (name / "weight").ToString(), (name / "bias").ToString());
+        return y;
     }
 
     public OnnxValue LayerNorm(OnnxValue x, float epsilon)

@@ -71,7 +71,8 @@ public sealed class OnnxSession : IEncoder, IDisposable
         (_name, Inputs, Outputs, _gated) = (model.Name, model.Inputs, model.Outputs, settings.Mode == InferenceMode.Throughput);
         using SessionOptions options = Options(settings);
         if (model.Mapped.Count > 0)
-            options.AddSessionConfigEntry("session.model_external_initializers_file_folder_path", Path.GetDirectoryName(model.Mapped.First().Key)!);
+            options.AddSessionConfigEntry(
+                "session.model_external_initializers_file_folder_path", Path.GetDirectoryName(model.Mapped.First().Key)!);
         if (model.WeightBytes <= maxEmbeddedBytes)
         {
             _session = new(model.Proto.ToByteArray(), options);

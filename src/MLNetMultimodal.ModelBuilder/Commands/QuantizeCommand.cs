@@ -15,8 +15,10 @@ static class QuantizeCommand
         Option<string> dtype = ToolOptions.Defaulting("--dtype", "How weights are to be stored.", ToolOptions.Name(OnnxDtype.Int8))
             .AcceptOnlyFromAmong([.. smaller.Select(ToolOptions.Name)]);
         Option<string[]> images = ToolOptions.Images(), texts = ToolOptions.Texts();
-        Option<bool> classes = ToolOptions.Flag("--classes", "The folder that a picture lies in is its class: report zero-shot top-1, too.");
-        Option<string> template = ToolOptions.Defaulting("--template", "With --classes: the text that names a class.", "a photo of a {}.");
+        Option<bool> classes = ToolOptions.Flag(
+            "--classes", "The folder that a picture lies in is its class: report zero-shot top-1, too.");
+        Option<string> template = ToolOptions.Defaulting(
+            "--template", "With --classes: the text that names a class.", "a photo of a {}.");
         var command = new Command("quantize", "Compare smaller weights with 32-bit floats: size, speed, similarity, top-1.")
         {
             model, dtype, images, texts, classes, template, format,
