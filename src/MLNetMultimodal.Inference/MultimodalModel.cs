@@ -1,4 +1,6 @@
+using System.Buffers;
 using MLNetMultimodal.Inference.Onnx;
+using MLNetMultimodal.Media.Audio;
 using MLNetMultimodal.Media.Images;
 using MLNetMultimodal.Media.Text;
 using MLNetMultimodal.Models.Checkpoints;
@@ -56,24 +58,28 @@ public enum InferenceMode
     Throughput,
 }
 
-/// <summary>A model folder, loaded: pictures and texts become embeddings. Encoders are built when first used, so that a program
+/// <summary>A model folder, loaded: pictures, texts and sounds become embeddings. Encoders are built when first used, so that a program
 /// that embeds only texts never builds the image encoder. A folder that is loaded twice, with equal options and unchanged, shares
 /// weights and sessions. Thread-safe, but for <see cref="Dispose"/>.</summary>
 public sealed class MultimodalModel : IDisposable
 {
-    const int ImageBatch = 8; // larger batches gain nothing on a CPU
+    const int MediaBatch = 8; // larger batches gain nothing on a CPU
     const int TextBatch = 32;
     const string PreprocessorFile = "preprocessor_config.json";
 
     readonly LoadedModels.Lease _lease;
+    readonly int _sideBySide; // batches that run at once
     readonly Lazy<ImagePreprocessing> _images;
     readonly Lazy<TextTokenizer> _texts;
+    readonly Lazy<AudioPreprocessing> _sounds;
 
     MultimodalModel(ModelFiles files, InferenceOptions options)
     {
         (Files, Dtype, Adapter) = (files, options.Dtype, options.Adapter);
+        _sideBySide = options.Mode == InferenceMode.Throughput ? Environment.ProcessorCount : 1;
         _images = new(ReadImagePreprocessing);
         _texts = new(ReadTokenizer);
+        _sounds = new(ReadAudioPreprocessing);
         _lease = LoadedModels.Rent(files, options, () => GraphFolder.Matches(files)
             ? GraphFolder.Open(files, options, () => Texts) : ModelRuntime.FromWeights(files, options));
     }
@@ -81,8 +87,8 @@ public sealed class MultimodalModel : IDisposable
     ModelRuntime Runtime => _lease.Runtime;
 
     /// <summary>Loads a model folder in the Hugging Face layout: <c>config.json</c> and <c>model.safetensors</c>, and
-    /// <c>preprocessor_config.json</c> and a tokenizer where pictures and texts are embedded. The weights stay mapped to the file
-    /// until <see cref="Dispose"/>. A folder without weights runs its graphs, of any family: <c>vision_model.onnx</c> and
+    /// <c>preprocessor_config.json</c> and a tokenizer where pictures, sounds and texts are embedded. The weights stay mapped to
+    /// the file until <see cref="Dispose"/>. A folder without weights runs its graphs, of any family: <c>vision_model.onnx</c> and
     /// <c>text_model.onnx</c>, or one <c>model.onnx</c>, in <c>onnx/</c> or beside config.json.</summary>
     /// <param name="folder">The folder, or a model of the hub, <c>hub:owner/name</c> or <c>hub:owner/name@revision</c>, which is
     /// downloaded where the cache does not have it (<see cref="ModelFiles.FromFolder"/>).</param>
@@ -161,6 +167,14 @@ public sealed class MultimodalModel : IDisposable
     /// <exception cref="InvalidDataException">The tokenizer's files are not sound.</exception>
     public TextTokenizer Texts => _texts.Value;
 
+    /// <summary>How sounds become what the audio encoder takes; read from the model's files when first used
+    /// (<see cref="AudioPreprocessing.TryLoad"/>).</summary>
+    /// <exception cref="FileNotFoundException">The model has no such file.</exception>
+    /// <exception cref="InvalidDataException">The file is not sound, or makes something else of sounds than the model
+    /// takes.</exception>
+    /// <exception cref="NotSupportedException">The model has no encoder for sounds.</exception>
+    public AudioPreprocessing Sounds => _sounds.Value;
+
     /// <summary>Embeds normalised pixels.</summary>
     /// <param name="pixels">[B, C, H, W], as <see cref="Images"/> makes them.</param>
     /// <param name="count">B; 0 does nothing.</param>
@@ -188,7 +202,24 @@ public sealed class MultimodalModel : IDisposable
         if (count > 0) encoder.Run(ids, [count, length], embeds);
     }
 
-    /// <summary>Embeds pictures, in batches, preprocessed on all cores.</summary>
+    /// <summary>Embeds spectrograms, or samples where the model takes those.</summary>
+    /// <param name="values">[B, T, F], [B, F, T] or [B, T], as <see cref="Sounds"/> makes them; all of one length.</param>
+    /// <param name="count">B; 0 does nothing.</param>
+    /// <param name="embeds">[B, E]: rows of length 1.</param>
+    /// <exception cref="ArgumentException">A span has another number of elements.</exception>
+    /// <exception cref="NotSupportedException">The model has no encoder for sounds.</exception>
+    public void EmbedAudioValues(ReadOnlyMemory<float> values, int count, Span<float> embeds)
+    {
+        IEncoder encoder = Encoder(Modality.Audio);
+        if (count == 0) return;
+        if (values.Length % count != 0)
+            throw new ArgumentException(
+                $"values has {values.Length} elements, which are not {count} sounds of one length.", nameof(values));
+        Dim[] sound = Definition.Encoders[Modality.Audio].Inputs[0].Shape[1..];
+        encoder.Run(values, [count, .. sound.Select(d => d.IsKnown ? d.Size : (long)values.Length / count)], embeds);
+    }
+
+    /// <summary>Embeds pictures, in batches, on all cores.</summary>
     /// <param name="images">The pictures, of any size.</param>
     /// <param name="cancellation">Ends the work between two batches.</param>
     /// <returns>One row of E values and length 1 per picture, in order.</returns>
@@ -206,32 +237,122 @@ public sealed class MultimodalModel : IDisposable
     public float[][] EmbedImages(IReadOnlyList<string> paths, CancellationToken cancellation = default) =>
         EmbedImages(paths.Count, (i, pixels) => Images.ApplyToFile(paths[i], pixels), cancellation);
 
+    /// <summary>Embeds sounds, in batches, on all cores.</summary>
+    /// <param name="sounds">The sounds, at any rate, of any number of channels; of a long one the first
+    /// <see cref="AudioPreprocessing.MaxSamples"/> are heard.</param>
+    /// <param name="cancellation">Ends the work between two batches.</param>
+    /// <returns>One row of E values and length 1 per sound, in order.</returns>
+    /// <exception cref="ArgumentException">A sound is too short for the model, or too loud.</exception>
+    /// <exception cref="NotSupportedException">The model has no encoder for sounds.</exception>
+    public float[][] EmbedAudio(IReadOnlyList<Waveform> sounds, CancellationToken cancellation = default) =>
+        EmbedAudio(sounds.Count, i => Sounds.Apply(sounds[i]), cancellation);
+
+    /// <summary>Embeds sound files, in batches, decoded and preprocessed on all cores.</summary>
+    /// <param name="paths">The files: WAV and AIFF, and where ffmpeg is installed any other, also the sound of videos; of a long
+    /// one the first <see cref="AudioPreprocessing.MaxSamples"/> are read.</param>
+    /// <param name="cancellation">Ends the work between two batches.</param>
+    /// <returns>One row of E values and length 1 per file, in order.</returns>
+    /// <exception cref="FileNotFoundException">A file is missing.</exception>
+    /// <exception cref="InvalidDataException">A file holds no sound, or one too short for the model; the message names
+    /// it.</exception>
+    /// <exception cref="NotSupportedException">The model has no encoder for sounds.</exception>
+    public float[][] EmbedAudio(IReadOnlyList<string> paths, CancellationToken cancellation = default) =>
+        EmbedAudio(paths.Count, i => OfFile(paths[i], cancellation), cancellation);
+
+    float[] OfFile(string path, CancellationToken cancellation)
+    {
+        Waveform sound = Sounds.Decode(path, cancellation);
+        try
+        {
+            return Sounds.Apply(sound);
+        }
+        catch (ArgumentException e)
+        {
+            throw new InvalidDataException($"'{path}' cannot be embedded: {e.Message}", e);
+        }
+    }
+
+    float[][] EmbedAudio(int count, Func<int, float[]> preprocess, CancellationToken cancellation)
+    {
+        Require(Modality.Audio);
+        return InBatches(count, Even(count), (first, batch) =>
+        {
+            var values = new float[batch][];
+            Prepare(batch, i => values[i] = preprocess(first + i), cancellation);
+            return EmbedAudioValues(values);
+        }, cancellation);
+    }
+
+    /// <summary>Embeds what <see cref="Sounds"/> makes of sounds; those of one length run together, so that no sound is filled
+    /// up.</summary>
+    /// <param name="values">For each sound its values.</param>
+    /// <returns>One row of E values and length 1 per sound, in order.</returns>
+    /// <exception cref="NotSupportedException">The model has no encoder for sounds.</exception>
+    public float[][] EmbedAudioValues(IReadOnlyList<float[]> values)
+    {
+        var result = new float[values.Count][];
+        foreach (IGrouping<int, int> group in Enumerable.Range(0, values.Count).GroupBy(i => values[i].Length))
+        {
+            int[] together = [.. group];
+            var embeds = new float[together.Length * EmbeddingWidth];
+            EmbedAudioValues(together.SelectMany(i => values[i]).ToArray(), together.Length, embeds);
+            for (int i = 0; i < together.Length; i++)
+                result[together[i]] = embeds[(i * EmbeddingWidth)..((i + 1) * EmbeddingWidth)];
+        }
+        return result;
+    }
+
     delegate void PixelFiller(int image, Span<float> pixels);
 
     float[][] EmbedImages(int count, PixelFiller fill, CancellationToken cancellation)
     {
         Require(Modality.Image);
         int size = 3 * Images.Height * Images.Width;
-        var pixels = new float[Math.Min(count, ImageBatch) * size];
-        var result = new float[count][];
-        for (int start = 0; start < count; start += ImageBatch)
+        return InBatches(count, Even(count), (first, batch) =>
         {
-            cancellation.ThrowIfCancellationRequested();
-            int batch = Math.Min(ImageBatch, count - start), first = start;
-            Apply(batch, i => fill(first + i, pixels.AsSpan(i * size, size)), cancellation);
+            float[] pixels = ArrayPool<float>.Shared.Rent(batch * size);
+            Prepare(batch, i => fill(first + i, pixels.AsSpan(i * size, size)), cancellation);
             var embeds = new float[batch * EmbeddingWidth];
             EmbedPixels(pixels.AsMemory(0, batch * size), batch, embeds);
-            embeds.Chunk(EmbeddingWidth).ToArray().CopyTo(result, start);
-        }
+            ArrayPool<float>.Shared.Return(pixels);
+            return embeds.Chunk(EmbeddingWidth).ToArray();
+        }, cancellation);
+    }
+
+    /// <summary>Batches of equal size: as many as keep all cores busy where they run side by side.</summary>
+    (int First, int Count)[] Even(int count)
+    {
+        int size = Math.Clamp((count + _sideBySide - 1) / _sideBySide, 1, MediaBatch);
+        return [.. Enumerable.Range(0, (count + size - 1) / size).Select(b => (b * size, Math.Min(size, count - b * size)))];
+    }
+
+    /// <summary>Embeds batch after batch, or for throughput side by side.</summary>
+    float[][] InBatches(int count, IReadOnlyList<(int First, int Count)> batches, Func<int, int, float[][]> embed, CancellationToken cancellation)
+    {
+        var result = new float[count][];
+        Apply(batches.Count, _sideBySide, b => embed(batches[b].First, batches[b].Count).CopyTo(result, batches[b].First), cancellation);
         return result;
     }
 
-    /// <summary>A loop on all cores whose first error comes out as it is.</summary>
-    static void Apply(int count, Action<int> body, CancellationToken cancellation)
+    /// <summary>Prepares the items of a batch: on all cores, or where batches run side by side on the batch's own.</summary>
+    void Prepare(int count, Action<int> body, CancellationToken cancellation) =>
+        Apply(count, _sideBySide > 1 ? 1 : Environment.ProcessorCount, body, cancellation);
+
+    /// <summary>A loop on so many cores whose first error comes out as it is.</summary>
+    static void Apply(int count, int cores, Action<int> body, CancellationToken cancellation)
     {
+        if (cores == 1)
+        {
+            for (int i = 0; i < count; i++)
+            {
+                cancellation.ThrowIfCancellationRequested();
+                body(i);
+            }
+            return;
+        }
         try
         {
-            Parallel.For(0, count, new() { CancellationToken = cancellation }, body);
+            Parallel.For(0, count, new() { CancellationToken = cancellation, MaxDegreeOfParallelism = cores }, body);
         }
         catch (AggregateException e)
         {
@@ -247,21 +368,20 @@ public sealed class MultimodalModel : IDisposable
     public float[][] EmbedTexts(IReadOnlyList<string> texts, CancellationToken cancellation = default)
     {
         Require(Modality.Text);
-        var rows = new Dictionary<string, float[]>(StringComparer.Ordinal);
         string[] distinct = [.. texts.Distinct(StringComparer.Ordinal)];
-        int[] lengths = [.. distinct.Select(text => Texts.Encode(text).Count)];
-        // Texts of one length run together, so that no family computes more padding than it must see.
-        foreach (IGrouping<int, int> group in Enumerable.Range(0, lengths.Length).GroupBy(i => Definition.PaddedLength(lengths[i])))
-            foreach (int[] batch in group.Chunk(TextBatch))
-            {
-                cancellation.ThrowIfCancellationRequested();
-                var ids = new long[batch.Length * group.Key];
-                Texts.EncodeBatch([.. batch.Select(i => distinct[i])], group.Key, ids, []);
-                var embeds = new float[batch.Length * EmbeddingWidth];
-                EmbedIds(ids, batch.Length, group.Key, embeds);
-                for (int i = 0; i < batch.Length; i++)
-                    rows.Add(distinct[batch[i]], embeds[(i * EmbeddingWidth)..((i + 1) * EmbeddingWidth)]);
-            }
+        int[] lengths = [.. distinct.Select(text => Texts.Encode(text).Count)], order = [.. Enumerable.Range(0, lengths.Length).OrderBy(i => lengths[i])];
+        int most = Math.Clamp((order.Length + _sideBySide - 1) / _sideBySide, 1, TextBatch);
+        IReadOnlyList<(int First, int Count)> batches = Definition.TextBatches([.. order.Select(i => lengths[i])], most);
+        float[][] sorted = InBatches(order.Length, batches, (first, count) =>
+        {
+            int length = Definition.PaddedLength(lengths[order[first + count - 1]]);
+            var ids = new long[count * length];
+            Texts.EncodeBatch([.. order.AsSpan(first, count).ToArray().Select(i => distinct[i])], length, ids, []);
+            var embeds = new float[count * EmbeddingWidth];
+            EmbedIds(ids, count, length, embeds);
+            return embeds.Chunk(EmbeddingWidth).ToArray();
+        }, cancellation);
+        Dictionary<string, float[]> rows = order.Zip(sorted).ToDictionary(r => distinct[r.First], r => r.Second, StringComparer.Ordinal);
         var handedOut = new HashSet<string>(StringComparer.Ordinal);
         return [.. texts.Select(text => handedOut.Add(text) ? rows[text] : [.. rows[text]])];
     }
@@ -314,6 +434,19 @@ public sealed class MultimodalModel : IDisposable
         return images.Height == wanted[2].Size && images.Width == wanted[3].Size ? images : throw new InvalidDataException(
             $"{PreprocessorFile} of '{Name}' makes pictures of {images.Height}x{images.Width}, "
             + $"but config.json wants {wanted[2]}x{wanted[3]}.");
+    }
+
+    AudioPreprocessing ReadAudioPreprocessing()
+    {
+        Require(Modality.Audio);
+        AudioPreprocessing sounds = AudioPreprocessing.TryLoad(Files.TryRead) ?? throw new FileNotFoundException(
+            $"'{Name}' has no {PreprocessorFile}; it says how sounds are made for the model.");
+        Dim[] wanted = Definition.Encoders[Modality.Audio].Inputs[0].Shape[1..];
+        IReadOnlyList<int> made = sounds.Shape(sounds.MaxSamples);
+        bool fits = made.Count == wanted.Length && made.Zip(wanted).All(d => !d.Second.IsKnown || d.Second.Size == d.First);
+        return fits ? sounds with { MinSamples = Definition.MinSamples } : throw new InvalidDataException(
+            $"{PreprocessorFile} of '{Name}' makes [{string.Join(", ", made)}] of a sound, "
+            + $"but config.json wants [{string.Join<Dim>(", ", wanted)}].");
     }
 
     /// <summary>Lets go of the sessions and the weights; they are closed when no other model of the same folder has them. No other

@@ -111,11 +111,11 @@ public sealed class AudioDecoder
         string name = "the encoded sound", CancellationToken cancellation = default) =>
         ReadAll(Open(encoded, name, cancellation), sampleRateHz, channels);
 
-    static Waveform ReadAll(AudioReader reader, int? sampleRateHz, int? channels)
+    internal static Waveform ReadAll(AudioReader reader, int? sampleRateHz, int? channels, long? atMost = null)
     {
         using (reader)
         {
-            Waveform sound = reader.Convert(sampleRateHz, channels).ReadWaveform();
+            Waveform sound = reader.Convert(sampleRateHz, channels).ReadWaveform(atMost);
             return sound.Length > 0 ? sound
                 : throw new InvalidDataException($"'{reader.Name}' holds no sound: it has no samples.");
         }

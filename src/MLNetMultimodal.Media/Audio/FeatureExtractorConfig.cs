@@ -7,31 +7,79 @@ namespace MLNetMultimodal.Media.Audio;
 // it.
 static class FeatureExtractorConfig
 {
-    const string Nested = "feature_extractor";
+    public const string FileName = "preprocessor_config.json";
+    const string ProcessorFileName = "processor_config.json", Nested = "feature_extractor",
+        Wav2Vec2Type = "Wav2Vec2FeatureExtractor";
     const long MaxInputSamples = 1 << 27;
 
-    public static bool IsNested(JsonElement root) => root.ValueKind == JsonValueKind.Object
+    // Where a model's files have it; null where they do not.
+    public static T? TryLoad<T>(Func<string, ReadOnlyMemory<byte>?> tryRead, Func<JsonElement, T> read) where T : class
+    {
+        ArgumentNullException.ThrowIfNull(tryRead);
+        if (tryRead(ProcessorFileName) is { } processor && Parse(processor.Span, ProcessorFileName, IsNested))
+            return Parse(processor.Span, ProcessorFileName, read);
+        return tryRead(FileName) is { } own ? Parse(own.Span, FileName, read) : null;
+    }
+
+    public static T Parse<T>(ReadOnlySpan<byte> utf8Json, string file, Func<JsonElement, T> read)
+    {
+        try
+        {
+            if (utf8Json.StartsWith((ReadOnlySpan<byte>)[0xEF, 0xBB, 0xBF]))
+                utf8Json = utf8Json[3..];
+            var reader = new Utf8JsonReader(utf8Json);
+            using JsonDocument document = JsonDocument.ParseValue(ref reader);
+            return read(document.RootElement);
+        }
+        catch (Exception e) when (e is JsonException or ArgumentException or InvalidOperationException or FormatException)
+        {
+            throw new InvalidDataException($"{file} cannot be used: {e.Message}", e);
+        }
+    }
+
+    static bool IsNested(JsonElement root) => root.ValueKind == JsonValueKind.Object
         && root.TryGetProperty(Nested, out JsonElement nested) && nested.ValueKind == JsonValueKind.Object;
+
+    public static AudioPreprocessing ReadAny(JsonElement root)
+    {
+        if (TypeOf(ref root) != Wav2Vec2Type)
+            return AudioPreprocessing.FromSpectrogram(Read(root));
+        RefuseOther(root, "feature_size", 1);
+        RefuseOther(root, "padding_value", 0);
+        RefuseOther(root, "padding_side", "right");
+        return AudioPreprocessing.FromSamples(Integer(root, "sampling_rate", 16_000),
+            Find(root, "do_normalize")?.GetBoolean() ?? true);
+    }
 
     public static SpectrogramPreprocessing Read(JsonElement root)
     {
-        if (root.ValueKind != JsonValueKind.Object)
-            throw new FormatException($"it must be an object, but is {root.ValueKind}.");
-        if (IsNested(root))
-            root = root.GetProperty(Nested);
-        string? type = Find(root, "feature_extractor_type")?.GetString();
+        string? type = TypeOf(ref root);
         SpectrogramPreprocessing read = type switch
         {
             "ASTFeatureExtractor" => ReadAst(root),
             "WhisperFeatureExtractor" => ReadWhisper(root),
             "ClapFeatureExtractor" => ReadClap(root),
             null => throw new FormatException("it has no feature_extractor_type."),
+            Wav2Vec2Type => throw new FormatException($"{type} makes no spectrogram."),
             _ => throw new FormatException($"feature_extractor_type '{type}' is not supported; ASTFeatureExtractor, "
-                + "WhisperFeatureExtractor and ClapFeatureExtractor are."),
+                + $"WhisperFeatureExtractor, ClapFeatureExtractor and {Wav2Vec2Type} are."),
         };
         RefuseOther(root, "padding_side", "right");
         return read;
     }
+
+    // The root becomes the object that says the type.
+    static string? TypeOf(ref JsonElement root)
+    {
+        if (root.ValueKind != JsonValueKind.Object)
+            throw new FormatException($"it must be an object, but is {root.ValueKind}.");
+        if (IsNested(root))
+            root = root.GetProperty(Nested);
+        return Find(root, "feature_extractor_type")?.GetString();
+    }
+
+    public static string Wav2Vec2(int sampleRateHz, bool normalizes) =>
+        Text(Fields(sampleRateHz, Wav2Vec2Type, 1, ("do_normalize", normalizes)));
 
     // Null where no class has these settings: what is written must be read as the same again.
     public static string? Write(SpectrogramPreprocessing p)
@@ -39,9 +87,9 @@ static class FeatureExtractorConfig
         foreach (JsonObject fields in (ReadOnlySpan<JsonObject>)[Ast(p), Whisper(p), Clap(p)])
             try
             {
-                string json = fields.ToJsonString(new() { WriteIndented = true, NewLine = "\n" });
+                string json = Text(fields);
                 if (Read(JsonElement.Parse(json)) == p)
-                    return json + "\n";
+                    return json;
             }
             catch (Exception e) when (e is FormatException or ArgumentException)
             {
@@ -50,27 +98,29 @@ static class FeatureExtractorConfig
         return null;
     }
 
-    static JsonObject Ast(SpectrogramPreprocessing p) => Fields(p, "ASTFeatureExtractor", 1, ("num_mel_bins", p.LogMel.MelBins),
+    static string Text(JsonObject fields) => fields.ToJsonString(new() { WriteIndented = true, NewLine = "\n" }) + "\n";
+
+    static JsonObject Ast(SpectrogramPreprocessing p) => Fields(p.LogMel.SampleRateHz, "ASTFeatureExtractor", 1, ("num_mel_bins", p.LogMel.MelBins),
         ("max_length", p.Frames), ("do_normalize", true), ("mean", p.Mean), ("std", p.Std / 2));
 
-    static JsonObject Whisper(SpectrogramPreprocessing p) => Fields(p, "WhisperFeatureExtractor", p.LogMel.MelBins,
+    static JsonObject Whisper(SpectrogramPreprocessing p) => Fields(p.LogMel.SampleRateHz, "WhisperFeatureExtractor", p.LogMel.MelBins,
         ("n_fft", p.LogMel.FftSamples), ("hop_length", p.LogMel.HopSamples), ("nb_max_frames", p.Frames),
         ("chunk_length", p.MaxSamples / p.LogMel.SampleRateHz), ("n_samples", p.MaxSamples));
 
-    static JsonObject Clap(SpectrogramPreprocessing p) => Fields(p, "ClapFeatureExtractor", p.LogMel.MelBins,
+    static JsonObject Clap(SpectrogramPreprocessing p) => Fields(p.LogMel.SampleRateHz, "ClapFeatureExtractor", p.LogMel.MelBins,
         ("fft_window_size", p.LogMel.FftSamples), ("hop_length", p.LogMel.HopSamples), ("nb_max_frames", p.Frames - 1),
         ("max_length_s", p.MaxSamples / p.LogMel.SampleRateHz), ("nb_max_samples", p.MaxSamples),
         ("frequency_min", p.LogMel.MinHz), ("frequency_max", p.LogMel.HighestHz), ("truncation", "rand_trunc"),
         ("padding", p.Padding == SpectrogramPadding.Repeats ? "repeatpad" : "pad"), ("top_db", null));
 
-    static JsonObject Fields(SpectrogramPreprocessing p, string type, int size,
+    static JsonObject Fields(int sampleRateHz, string type, int size,
         params ReadOnlySpan<(string Name, JsonNode? Value)> more)
     {
         JsonObject fields = new()
         {
             ["feature_extractor_type"] = type,
             ["feature_size"] = size,
-            ["sampling_rate"] = p.LogMel.SampleRateHz,
+            ["sampling_rate"] = sampleRateHz,
             ["padding_side"] = "right",
             ["padding_value"] = 0.0,
             ["return_attention_mask"] = false,

@@ -1,5 +1,4 @@
 using System.Numerics.Tensors;
-using System.Text.Json;
 
 namespace MLNetMultimodal.Media.Audio;
 
@@ -9,9 +8,6 @@ namespace MLNetMultimodal.Media.Audio;
 /// </summary>
 public sealed record SpectrogramPreprocessing
 {
-    const string FileName = "preprocessor_config.json";
-    const string ProcessorFileName = "processor_config.json";
-
     readonly LogMelSpectrogram _spectrogram = null!;
 
     /// <summary>The spectrogram's settings.</summary>
@@ -146,14 +142,8 @@ public sealed record SpectrogramPreprocessing
     /// <param name="tryRead">The bytes of a file of the model, null where it has none of that name.</param>
     /// <returns>The preprocessing; null where the model has neither.</returns>
     /// <exception cref="InvalidDataException">A file is not sound, or asks for what is not supported here.</exception>
-    public static SpectrogramPreprocessing? TryLoad(Func<string, ReadOnlyMemory<byte>?> tryRead)
-    {
-        ArgumentNullException.ThrowIfNull(tryRead);
-        if (tryRead(ProcessorFileName) is { } processor
-            && Parse(processor.Span, ProcessorFileName, FeatureExtractorConfig.IsNested))
-            return FromJson(processor.Span);
-        return tryRead(FileName) is { } own ? FromJson(own.Span) : null;
-    }
+    public static SpectrogramPreprocessing? TryLoad(Func<string, ReadOnlyMemory<byte>?> tryRead) =>
+        FeatureExtractorConfig.TryLoad(tryRead, FeatureExtractorConfig.Read);
 
     /// <summary>
     /// Reads <c>preprocessor_config.json</c>, or the <c>feature_extractor</c> of a <c>processor_config.json</c>, of AST,
@@ -164,7 +154,7 @@ public sealed record SpectrogramPreprocessing
     /// <exception cref="InvalidDataException">The bytes are no such file, or ask for what is not supported here; the message
     /// names the field.</exception>
     public static SpectrogramPreprocessing FromJson(ReadOnlySpan<byte> utf8Json) =>
-        Parse(utf8Json, FileName, FeatureExtractorConfig.Read);
+        FeatureExtractorConfig.Parse(utf8Json, FeatureExtractorConfig.FileName, FeatureExtractorConfig.Read);
 
     /// <summary>Writes <c>preprocessor_config.json</c>, as Hugging Face's feature extractor of AST, Whisper or CLAP reads
     /// it.</summary>
@@ -172,22 +162,6 @@ public sealed record SpectrogramPreprocessing
     /// <exception cref="InvalidOperationException">None of the three classes has these settings.</exception>
     public string ToJson() => FeatureExtractorConfig.Write(this) ?? throw new InvalidOperationException(
         "No feature extractor of AST, Whisper or CLAP has these settings, so preprocessor_config.json cannot say them.");
-
-    static T Parse<T>(ReadOnlySpan<byte> utf8Json, string file, Func<JsonElement, T> read)
-    {
-        try
-        {
-            if (utf8Json.StartsWith((ReadOnlySpan<byte>)[0xEF, 0xBB, 0xBF]))
-                utf8Json = utf8Json[3..];
-            var reader = new Utf8JsonReader(utf8Json);
-            using JsonDocument document = JsonDocument.ParseValue(ref reader);
-            return read(document.RootElement);
-        }
-        catch (Exception e) when (e is JsonException or ArgumentException or InvalidOperationException or FormatException)
-        {
-            throw new InvalidDataException($"{file} cannot be used: {e.Message}", e);
-        }
-    }
 
     // One channel, cut or filled up.
     float[] Samples(Waveform sound)

@@ -36,6 +36,10 @@ public sealed record Data2VecAudioConfig
     /// <summary>Sizes of the blocks.</summary>
     public TransformerConfig Blocks { get; init; } = new(12, 768, 3072, 12, Activation.Gelu) { Names = BlockNames.Wav2Vec2, PostNorm = true };
 
+    /// <summary>The fewest samples of a sound: those of one token.</summary>
+    public int MinSamples => (int)ConvKernels.Zip(ConvStrides).Reverse()
+        .Aggregate(1L, (steps, layer) => Math.Min(int.MaxValue, (steps - 1) * layer.Second + layer.First));
+
     /// <summary>Reads a config.json.</summary>
     /// <param name="json">Its root.</param>
     /// <exception cref="InvalidDataException">A field is of the wrong type or makes no sense.</exception>
@@ -165,6 +169,9 @@ public sealed class Data2VecAudioModel(Data2VecAudioConfig config) : IModelDefin
 
     /// <summary>Takes <c>input_values</c> [B, T]; gives <c>last_hidden_state</c> [B, L, D] and <c>audio_embeds</c> [B, D].</summary>
     public IProgram Full { get; } = new Program(config, isFull: true);
+
+    /// <inheritdoc/>
+    public int MinSamples => config.MinSamples;
 
     /// <inheritdoc/>
     public string? LogitScale => null;

@@ -22,6 +22,9 @@ sealed class TextPart(int rows, int width, string column) : EmbedPart(rows, widt
     /// <summary>Slots of texts to embed, by length.</summary>
     public List<int> Order { get; } = new(rows);
 
+    /// <summary>Their tokens, in that order.</summary>
+    public List<int> Lengths { get; } = new(rows);
+
     /// <summary>[B, L], the token ids of the texts that run together.</summary>
     public long[] Ids { get; set; } = [];
 
@@ -87,8 +90,9 @@ sealed class TextInput(MultimodalModel model, string column, int batchSize)
         for (int slot = 0; slot < count; slot++)
             if (part.Owns[slot] && part.Texts[slot]!.Unreadable is null) part.Order.Add(slot);
         part.Order.Sort((a, b) => Length(a) is var x && Length(b) is var y && x != y ? x.CompareTo(y) : a.CompareTo(b));
-        for (int start = 0; start < part.Order.Count; start += batchSize)
-            Embed(part, start, Math.Min(batchSize, part.Order.Count - start));
+        part.Lengths.Clear();
+        foreach (int slot in part.Order) part.Lengths.Add(Length(slot));
+        foreach (var (first, batch) in model.Definition.TextBatches(part.Lengths, batchSize)) Embed(part, first, batch);
 
         int Length(int slot) => part.Texts[slot]!.Tokens.Count;
     }
