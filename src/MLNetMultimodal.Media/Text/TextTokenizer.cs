@@ -31,7 +31,9 @@ public sealed class TextTokenizer
     {
         Files = files;
         _model = model;
-        _tokens = definition.Vocabulary.GroupBy(t => t.Value).ToDictionary(t => t.Key, t => t.First().Key);
+        _tokens = new(definition.Vocabulary.Count);
+        foreach (var (token, id) in definition.Vocabulary)
+            _tokens.TryAdd(id, token);
         VocabularySize = _tokens.Keys.Max() + 1;
         ContextLength = definition.ContextLength ?? (definition.Kind == TokenizerKind.ClipBpe ? TokenizerDefinition.DefaultContextLength : 512);
         BeginId = definition.Begin is { } begin ? definition.Vocabulary[begin] : null;
