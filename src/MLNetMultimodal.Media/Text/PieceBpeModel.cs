@@ -8,7 +8,7 @@ namespace MLNetMultimodal.Media.Text;
 sealed class PieceBpeModel : IPieceModel
 {
     readonly PieceLookup _lookup;
-    readonly Dictionary<long, (int Rank, int Id)> _merges;
+    readonly Dictionary<(int Left, int Right), (int Rank, int Id)> _merges;
     readonly HashSet<int> _seams = [];                        // pairs of characters at which some merge joins its two parts
     readonly bool[] _isToken = new bool[char.MaxValue + 1];   // characters that are a token
     readonly bool _fusesUnknown, _ignoresMerges;
@@ -22,14 +22,12 @@ sealed class PieceBpeModel : IPieceModel
         int rank = 0;
         foreach (var (left, right) in merges)
         {
-            _merges[Pair(IdOf(left), IdOf(right))] = (rank++, IdOf(left + right));
+            _merges[(IdOf(left), IdOf(right))] = (rank++, IdOf(left + right));
             _seams.Add(Seam(left[^1], right[0]));
         }
         for (int c = 0; c < _isToken.Length; c++)
             _isToken[c] = lookup.TryFind([(char)c], out _);
     }
-
-    static long Pair(int left, int right) => ((long)left << 32) | (uint)right;
 
     static int Seam(char left, char right) => (left << 16) | right;
 
@@ -64,7 +62,7 @@ sealed class PieceBpeModel : IPieceModel
     {
         int[] symbols = [.. Symbols(part)];
         int[] next = new int[symbols.Length], before = new int[symbols.Length];
-        var queue = new PriorityQueue<(int Place, long Pair, int Id), long>(); // by rank, then by place
+        var queue = new PriorityQueue<(int Place, int Left, int Right, int Id), long>(); // by rank, then by place
         for (int i = 0; i < symbols.Length; i++)
         {
             (next[i], before[i]) = (i + 1, i - 1);
@@ -73,7 +71,7 @@ sealed class PieceBpeModel : IPieceModel
         while (queue.TryDequeue(out var merge, out _))
         {
             int left = merge.Place, right = next[left];
-            if (symbols[left] < 0 || right >= symbols.Length || Pair(symbols[left], symbols[right]) != merge.Pair)
+            if (symbols[left] != merge.Left || right >= symbols.Length || symbols[right] != merge.Right)
                 continue; // one of the two has become part of another
             (symbols[left], symbols[right]) = (merge.Id, -1);
             next[left] = next[right];
@@ -88,9 +86,8 @@ sealed class PieceBpeModel : IPieceModel
 
         void Offer(int left, int right)
         {
-            if (left >= 0 && right < symbols.Length && Pair(symbols[left], symbols[right]) is var pair
-                && _merges.TryGetValue(pair, out var merge))
-                queue.Enqueue((left, pair, merge.Id), Pair(merge.Rank, left));
+            if (left >= 0 && right < symbols.Length && _merges.TryGetValue((symbols[left], symbols[right]), out var merge))
+                queue.Enqueue((left, symbols[left], symbols[right], merge.Id), ((long)merge.Rank << 32) | (uint)left);
         }
     }
 

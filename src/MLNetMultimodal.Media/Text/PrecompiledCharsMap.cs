@@ -32,7 +32,8 @@ sealed class PrecompiledCharsMap
             if ((end = _replacements.AsSpan(start).IndexOf((byte)0) + start) - start > MaxReplacementBytes)
                 throw new FormatException(
                     $"its precompiled_charsmap has a replacement of {end - start} bytes; {MaxReplacementBytes} are allowed.");
-        _plain = SearchValues.Create([.. Enumerable.Range(0, 128).Where(c => c != '\r' && Find([(byte)c]) is null).Select(c => (char)c)]);
+        _plain = SearchValues.Create(
+            [.. Enumerable.Range(0, 128).Where(c => c != '\r' && Find([(byte)c]) is null).Select(c => (char)c)]);
     }
 
     public string Normalize(string text)

@@ -60,7 +60,8 @@ sealed class SteppedModel : ITokenModel
             ?? throw new FormatException("its model has no unk_id.");
         if (unknown < 0 || unknown >= pieces.Count)
             throw new FormatException($"unk_id is {unknown}, but there are {pieces.Count} pieces.");
-        return new(pieces, unknown, new(new(definition.Vocabulary, StringComparer.Ordinal), pieces[unknown].Piece, IsOn(model, "byte_fallback")));
+        var vocabulary = new Dictionary<string, int>(definition.Vocabulary, StringComparer.Ordinal);
+        return new(pieces, unknown, new(vocabulary, pieces[unknown].Piece, IsOn(model, "byte_fallback")));
     }
 
     static PieceBpeModel ReadBpe(JsonElement model, TokenizerDefinition definition)
@@ -78,10 +79,16 @@ sealed class SteppedModel : ITokenModel
 
     static (string, string) ReadMerge(JsonElement merge)
     {
-        string[] parts = merge.ValueKind == JsonValueKind.Array ? [.. merge.EnumerateArray().Select(p => p.GetString()!)]
-            : merge.GetString()!.Split(' ');
-        return parts is [{ Length: > 0 } left, { Length: > 0 } right] ? (left, right)
-            : throw new FormatException($"a merge must have two parts, but '{merge}' has {parts.Count(p => p.Length > 0)}.");
+        (string Left, string Right) parts = ("", "");
+        if (merge.ValueKind == JsonValueKind.Array)
+        {
+            if (merge.GetArrayLength() == 2)
+                parts = (merge[0].GetString()!, merge[1].GetString()!);
+        }
+        else if (merge.GetString()!.Split(' ') is [string left, string right])
+            parts = (left, right);
+        return parts is ({ Length: > 0 }, { Length: > 0 }) ? parts
+            : throw new FormatException($"a merge must have two parts, but one is '{merge}'.");
     }
 
     public IReadOnlyList<int> Encode(string text, int max) => _raw.Encode(WellFormed(text), max, (part, at, rest) =>

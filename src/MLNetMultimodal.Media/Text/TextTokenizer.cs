@@ -244,7 +244,12 @@ public sealed class TextTokenizer
         int room = Math.Max(0, length - _before.Length - _after.Length);
         // One token more than fits would do.
         IReadOnlyList<int> body = _model.Encode(Prompt + text, _truncatesLeft ? int.MaxValue : room + 1);
-        List<int> ids = [.. _before, .. _truncatesLeft ? body.TakeLast(room) : body.Take(room), .. _after];
+        int count = Math.Min(room, body.Count), first = _truncatesLeft ? body.Count - count : 0;
+        var ids = new List<int>(_before.Length + count + _after.Length);
+        ids.AddRange(_before);
+        for (int i = 0; i < count; i++)
+            ids.Add(body[first + i]);
+        ids.AddRange(_after);
         return ids.Count <= length ? ids : ids[..length];
     }
 

@@ -5,7 +5,8 @@ namespace MLNetMultimodal.Media.Text;
 // The ids of words met before, since few words make up most of a text. Begins anew when full. Thread-safe.
 sealed class WordCache
 {
-    const int MaxWords = 1 << 15, MaxChars = 48;
+    public const int MaxWords = 1 << 15;
+    const int MaxChars = 48;
 
     readonly ConcurrentDictionary<string, int[]> _words = new(StringComparer.Ordinal);
     readonly ConcurrentDictionary<string, int[]>.AlternateLookup<ReadOnlySpan<char>> _bySpan;
