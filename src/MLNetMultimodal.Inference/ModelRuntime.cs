@@ -46,11 +46,8 @@ sealed class ModelRuntime : IDisposable
             IReadOnlyDictionary<string, TensorData> weights = CheckpointWeights.For(definition, file, files.Name);
             if (options.Adapter is { } adapter) weights = adapter.Merge(weights);
             float scale = definition.LogitScale is null ? 1 : MathF.Exp(weights[definition.LogitScale].ToSingles()[0]);
-            OnnxModel Record(IProgram program) => dtype == OnnxDtype.Fp32 ? OnnxRecorder.Record(program, weights)
-                : OnnxRecorder.Record(program.Name, program, outputs: null, weights, dtype);
-            Lazy<OnnxSession> Session(IProgram program) => new(() => new(Record(program), options.Threads));
-            Dictionary<Modality, Lazy<OnnxSession>> encoders =
-                definition.Encoders.ToDictionary(e => e.Key, e => Session(e.Value));
+            Lazy<OnnxSession> Session(IProgram program) => new(() => OnnxSession.Open(program, weights, options));
+            Dictionary<Modality, Lazy<OnnxSession>> encoders = definition.Encoders.ToDictionary(e => e.Key, e => Session(e.Value));
             Lazy<OnnxSession> full = Session(definition.Full);
             return new()
             {

@@ -1,3 +1,4 @@
+using System.Buffers;
 using MLNetMultimodal.Inference.Onnx;
 using MLNetMultimodal.Media.Audio;
 using MLNetMultimodal.Media.Images;
@@ -11,8 +12,10 @@ namespace MLNetMultimodal.Inference;
 /// <summary>How a model is loaded.</summary>
 public sealed record InferenceOptions
 {
-    /// <summary>Threads that one run of the model uses, 0 for one per core; default 0. Callers that run it from several threads
-    /// do best with 1.</summary>
+    /// <summary>What runs are arranged for; default <see cref="InferenceMode.Latency"/>.</summary>
+    public InferenceMode Mode { get; init; }
+
+    /// <summary>Threads that one run of the model uses; default 0, as <see cref="Mode"/> says.</summary>
     /// <exception cref="ArgumentOutOfRangeException">Less than 0.</exception>
     public int Threads
     {
@@ -23,6 +26,12 @@ public sealed record InferenceOptions
             field = value;
         }
     }
+
+    internal int RunThreads => Threads > 0 ? Threads : Mode == InferenceMode.Throughput ? 1 : 0;
+
+    /// <summary>True leaves 32-bit weights in the pages of their file, which all processes of the machine share. Default false:
+    /// each process lays them out anew, for its own use; runs are then faster, the more so the smaller the batch.</summary>
+    public bool ShareWeights { get; init; }
 
     /// <summary>Families that <c>model_type</c> is looked up in; default <see cref="ModelFamilies.BuiltIn"/>. One's own is put
     /// beside them.</summary>
@@ -38,15 +47,28 @@ public sealed record InferenceOptions
     public LoraAdapter? Adapter { get; init; }
 }
 
-/// <summary>A model folder, loaded: pictures, texts and sounds become embeddings. Encoders are built when first used, so that a
-/// program that embeds only texts never builds the image encoder. Thread-safe, but for <see cref="Dispose"/>.</summary>
+/// <summary>What the runs of a model are arranged for.</summary>
+public enum InferenceMode
+{
+    /// <summary>The single result comes soonest: a run uses all cores. For one caller at a time.</summary>
+    Latency,
+
+    /// <summary>The most results per second: a run uses one core, and callers run side by side, as the transforms do. However many
+    /// models and callers a process has, no more runs are under way than there are cores; others wait.</summary>
+    Throughput,
+}
+
+/// <summary>A model folder, loaded: pictures, texts and sounds become embeddings. Encoders are built when first used, so that a program
+/// that embeds only texts never builds the image encoder. A folder that is loaded twice, with equal options and unchanged, shares
+/// weights and sessions. Thread-safe, but for <see cref="Dispose"/>.</summary>
 public sealed class MultimodalModel : IDisposable
 {
     const int MediaBatch = 8; // larger batches gain nothing on a CPU
     const int TextBatch = 32;
     const string PreprocessorFile = "preprocessor_config.json";
 
-    readonly ModelRuntime _runtime;
+    readonly LoadedModels.Lease _lease;
+    readonly int _sideBySide; // batches that run at once
     readonly Lazy<ImagePreprocessing> _images;
     readonly Lazy<TextTokenizer> _texts;
     readonly Lazy<AudioPreprocessing> _sounds;
@@ -54,12 +76,15 @@ public sealed class MultimodalModel : IDisposable
     MultimodalModel(ModelFiles files, InferenceOptions options)
     {
         (Files, Dtype, Adapter) = (files, options.Dtype, options.Adapter);
+        _sideBySide = options.Mode == InferenceMode.Throughput ? Environment.ProcessorCount : 1;
         _images = new(ReadImagePreprocessing);
         _texts = new(ReadTokenizer);
         _sounds = new(ReadAudioPreprocessing);
-        _runtime = GraphFolder.Matches(files) ? GraphFolder.Open(files, options, () => Texts)
-            : ModelRuntime.FromWeights(files, options);
+        _lease = LoadedModels.Rent(files, options, () => GraphFolder.Matches(files)
+            ? GraphFolder.Open(files, options, () => Texts) : ModelRuntime.FromWeights(files, options));
     }
+
+    ModelRuntime Runtime => _lease.Runtime;
 
     /// <summary>Loads a model folder in the Hugging Face layout: <c>config.json</c> and <c>model.safetensors</c>, and
     /// <c>preprocessor_config.json</c> and a tokenizer where pictures, sounds and texts are embedded. The weights stay mapped to
@@ -93,11 +118,11 @@ public sealed class MultimodalModel : IDisposable
     public ModelFiles Files { get; }
 
     /// <summary>Its programs and sizes.</summary>
-    public IModelDefinition Definition => _runtime.Definition;
+    public IModelDefinition Definition => Runtime.Definition;
 
     /// <summary>The files of the folder that it runs: graphs, and weights that lie beside them, such as
     /// <c>onnx/text_model_quantized.onnx</c>, in ordinal order; none where the folder has weights of its own.</summary>
-    public IReadOnlyList<string> GraphFiles => _runtime.GraphFiles.Value;
+    public IReadOnlyList<string> GraphFiles => Runtime.GraphFiles.Value;
 
     /// <summary>E, the width of embeddings.</summary>
     public int EmbeddingWidth => Definition.EmbeddingWidth;
@@ -119,15 +144,15 @@ public sealed class MultimodalModel : IDisposable
             new Dictionary<string, string> { ["format"] = "pt" });
     }
 
-    internal IReadOnlyDictionary<string, TensorData> Weights => _runtime.Weights?.Values ?? throw GraphModel.NoProgram(Name);
+    internal IReadOnlyDictionary<string, TensorData> Weights => Runtime.Weights?.Values ?? throw GraphModel.NoProgram(Name);
 
     /// <summary>The senses it has encoders for.</summary>
-    public IReadOnlyList<Modality> Modalities => [.. _runtime.Encoders.Keys.Order()];
+    public IReadOnlyList<Modality> Modalities => [.. Runtime.Encoders.Keys.Order()];
 
     /// <summary>What cosine similarities are multiplied with before a softmax, more than 0; 1 for a family that has no such
     /// scale. Recorded graphs hold it in <c>model.onnx</c>, which is run once to find it; two towers alone do not, and have
     /// 1.</summary>
-    public float LogitScale => _runtime.LogitScale.Value;
+    public float LogitScale => Runtime.LogitScale.Value;
 
     /// <summary>How pictures become <c>pixel_values</c>; read from the model's files when first used
     /// (<see cref="ImagePreprocessing.TryLoad"/>).</summary>
@@ -194,7 +219,7 @@ public sealed class MultimodalModel : IDisposable
         encoder.Run(values, [count, .. sound.Select(d => d.IsKnown ? d.Size : (long)values.Length / count)], embeds);
     }
 
-    /// <summary>Embeds pictures, in batches, preprocessed on all cores.</summary>
+    /// <summary>Embeds pictures, in batches, on all cores.</summary>
     /// <param name="images">The pictures, of any size.</param>
     /// <param name="cancellation">Ends the work between two batches.</param>
     /// <returns>One row of E values and length 1 per picture, in order.</returns>
@@ -212,7 +237,7 @@ public sealed class MultimodalModel : IDisposable
     public float[][] EmbedImages(IReadOnlyList<string> paths, CancellationToken cancellation = default) =>
         EmbedImages(paths.Count, (i, pixels) => Images.ApplyToFile(paths[i], pixels), cancellation);
 
-    /// <summary>Embeds sounds, in batches, preprocessed on all cores.</summary>
+    /// <summary>Embeds sounds, in batches, on all cores.</summary>
     /// <param name="sounds">The sounds, at any rate, of any number of channels; of a long one the first
     /// <see cref="AudioPreprocessing.MaxSamples"/> are heard.</param>
     /// <param name="cancellation">Ends the work between two batches.</param>
@@ -237,10 +262,10 @@ public sealed class MultimodalModel : IDisposable
     float[][] EmbedAudio(int count, Func<int, float[]> preprocess, CancellationToken cancellation)
     {
         Require(Modality.Audio);
-        return InBatches(count, (first, batch) =>
+        return InBatches(count, Even(count), (first, batch) =>
         {
             var values = new float[batch][];
-            Apply(batch, i => values[i] = preprocess(first + i), cancellation);
+            Prepare(batch, i => values[i] = preprocess(first + i), cancellation);
             return EmbedAudioValues(values);
         }, cancellation);
     }
@@ -270,33 +295,51 @@ public sealed class MultimodalModel : IDisposable
     {
         Require(Modality.Image);
         int size = 3 * Images.Height * Images.Width;
-        var pixels = new float[Math.Min(count, MediaBatch) * size];
-        return InBatches(count, (first, batch) =>
+        return InBatches(count, Even(count), (first, batch) =>
         {
-            Apply(batch, i => fill(first + i, pixels.AsSpan(i * size, size)), cancellation);
+            float[] pixels = ArrayPool<float>.Shared.Rent(batch * size);
+            Prepare(batch, i => fill(first + i, pixels.AsSpan(i * size, size)), cancellation);
             var embeds = new float[batch * EmbeddingWidth];
             EmbedPixels(pixels.AsMemory(0, batch * size), batch, embeds);
+            ArrayPool<float>.Shared.Return(pixels);
             return embeds.Chunk(EmbeddingWidth).ToArray();
         }, cancellation);
     }
 
-    static float[][] InBatches(int count, Func<int, int, float[][]> embed, CancellationToken cancellation)
+    /// <summary>Batches of equal size: as many as keep all cores busy where they run side by side.</summary>
+    (int First, int Count)[] Even(int count)
+    {
+        int size = Math.Clamp((count + _sideBySide - 1) / _sideBySide, 1, MediaBatch);
+        return [.. Enumerable.Range(0, (count + size - 1) / size).Select(b => (b * size, Math.Min(size, count - b * size)))];
+    }
+
+    /// <summary>Embeds batch after batch, or for throughput side by side.</summary>
+    float[][] InBatches(int count, IReadOnlyList<(int First, int Count)> batches, Func<int, int, float[][]> embed, CancellationToken cancellation)
     {
         var result = new float[count][];
-        for (int start = 0; start < count; start += MediaBatch)
-        {
-            cancellation.ThrowIfCancellationRequested();
-            embed(start, Math.Min(MediaBatch, count - start)).CopyTo(result, start);
-        }
+        Apply(batches.Count, _sideBySide, b => embed(batches[b].First, batches[b].Count).CopyTo(result, batches[b].First), cancellation);
         return result;
     }
 
-    /// <summary>A loop on all cores whose first error comes out as it is.</summary>
-    static void Apply(int count, Action<int> body, CancellationToken cancellation)
+    /// <summary>Prepares the items of a batch: on all cores, or where batches run side by side on the batch's own.</summary>
+    void Prepare(int count, Action<int> body, CancellationToken cancellation) =>
+        Apply(count, _sideBySide > 1 ? 1 : Environment.ProcessorCount, body, cancellation);
+
+    /// <summary>A loop on so many cores whose first error comes out as it is.</summary>
+    static void Apply(int count, int cores, Action<int> body, CancellationToken cancellation)
     {
+        if (cores == 1)
+        {
+            for (int i = 0; i < count; i++)
+            {
+                cancellation.ThrowIfCancellationRequested();
+                body(i);
+            }
+            return;
+        }
         try
         {
-            Parallel.For(0, count, new() { CancellationToken = cancellation }, body);
+            Parallel.For(0, count, new() { CancellationToken = cancellation, MaxDegreeOfParallelism = cores }, body);
         }
         catch (AggregateException e)
         {
@@ -312,21 +355,20 @@ public sealed class MultimodalModel : IDisposable
     public float[][] EmbedTexts(IReadOnlyList<string> texts, CancellationToken cancellation = default)
     {
         Require(Modality.Text);
-        var rows = new Dictionary<string, float[]>(StringComparer.Ordinal);
         string[] distinct = [.. texts.Distinct(StringComparer.Ordinal)];
-        int[] lengths = [.. distinct.Select(text => Texts.Encode(text).Count)];
-        // Texts of one length run together, so that no family computes more padding than it must see.
-        foreach (IGrouping<int, int> group in Enumerable.Range(0, lengths.Length).GroupBy(i => Definition.PaddedLength(lengths[i])))
-            foreach (int[] batch in group.Chunk(TextBatch))
-            {
-                cancellation.ThrowIfCancellationRequested();
-                var ids = new long[batch.Length * group.Key];
-                Texts.EncodeBatch([.. batch.Select(i => distinct[i])], group.Key, ids, []);
-                var embeds = new float[batch.Length * EmbeddingWidth];
-                EmbedIds(ids, batch.Length, group.Key, embeds);
-                for (int i = 0; i < batch.Length; i++)
-                    rows.Add(distinct[batch[i]], embeds[(i * EmbeddingWidth)..((i + 1) * EmbeddingWidth)]);
-            }
+        int[] lengths = [.. distinct.Select(text => Texts.Encode(text).Count)], order = [.. Enumerable.Range(0, lengths.Length).OrderBy(i => lengths[i])];
+        int most = Math.Clamp((order.Length + _sideBySide - 1) / _sideBySide, 1, TextBatch);
+        IReadOnlyList<(int First, int Count)> batches = Definition.TextBatches([.. order.Select(i => lengths[i])], most);
+        float[][] sorted = InBatches(order.Length, batches, (first, count) =>
+        {
+            int length = Definition.PaddedLength(lengths[order[first + count - 1]]);
+            var ids = new long[count * length];
+            Texts.EncodeBatch([.. order.AsSpan(first, count).ToArray().Select(i => distinct[i])], length, ids, []);
+            var embeds = new float[count * EmbeddingWidth];
+            EmbedIds(ids, count, length, embeds);
+            return embeds.Chunk(EmbeddingWidth).ToArray();
+        }, cancellation);
+        Dictionary<string, float[]> rows = order.Zip(sorted).ToDictionary(r => distinct[r.First], r => r.Second, StringComparer.Ordinal);
         var handedOut = new HashSet<string>(StringComparer.Ordinal);
         return [.. texts.Select(text => handedOut.Add(text) ? rows[text] : [.. rows[text]])];
     }
@@ -339,7 +381,8 @@ public sealed class MultimodalModel : IDisposable
     public IReadOnlyDictionary<string, TensorData> Run(IReadOnlyDictionary<string, TensorData> inputs)
     {
         bool Given(IProgram program) => program.Inputs.All(i => inputs.ContainsKey(i.Name));
-        if (Given(Definition.Full)) return _runtime.RunFull(inputs);
+        ObjectDisposedException.ThrowIf(_lease.IsReleased, this);
+        if (Given(Definition.Full)) return Runtime.RunFull(inputs);
         Modality[] given = [.. Modalities.Where(m => Given(Definition.Encoders[m]))];
         return given.Length > 0
             ? given.SelectMany(m => Encoder(m).Run(inputs)).ToDictionary(StringComparer.Ordinal)
@@ -348,15 +391,16 @@ public sealed class MultimodalModel : IDisposable
                 nameof(inputs));
     }
 
-    IEncoder Encoder(Modality modality)
+    internal IEncoder Encoder(Modality modality)
     {
         Require(modality);
-        return _runtime.Encoders[modality]();
+        ObjectDisposedException.ThrowIf(_lease.IsReleased, this);
+        return Runtime.Encoders[modality]();
     }
 
     void Require(Modality modality)
     {
-        if (!_runtime.Encoders.ContainsKey(modality))
+        if (!Runtime.Encoders.ContainsKey(modality))
             throw new NotSupportedException($"'{Name}' has no {modality} encoder; it has {string.Join(", ", Modalities)}.");
     }
 
@@ -392,6 +436,7 @@ public sealed class MultimodalModel : IDisposable
             + $"but config.json wants [{string.Join<Dim>(", ", wanted)}].");
     }
 
-    /// <summary>Closes the sessions and the weights. No other call may be under way.</summary>
-    public void Dispose() => _runtime.Dispose();
+    /// <summary>Lets go of the sessions and the weights; they are closed when no other model of the same folder has them. No other
+    /// call on this model may be under way.</summary>
+    public void Dispose() => _lease.Dispose();
 }

@@ -9,7 +9,7 @@ var root = new RootCommand("Trains, evaluates, runs and inspects multimodal mode
 {
     RunCommand.Create(), EmbedCommand.Create(), ClassifyCommand.Create(), TokenizeCommand.Create(), PreprocessCommand.Create(),
     SummaryCommand.Create(), TrainCommand.Create(tunes: false), TrainCommand.Create(tunes: true), EvaluateCommand.Create(),
-    ExportCommand.Create(), verbose,
+    ExportCommand.Create(), QuantizeCommand.Create(), verbose,
 };
 
 // A text such as "@home" is a text, and no file of more arguments.

@@ -31,13 +31,14 @@ static class ToolOptions
     public static OnnxDtype Parse(string dtype) => Enum.Parse<OnnxDtype>(dtype, ignoreCase: true);
 
     /// <summary>The model that a verb is given; where graphs of its folder are run, standard error says which.</summary>
-    public static MultimodalModel Load(string folder, string? adapter, string? dtype = null, int threads = 0)
+    public static MultimodalModel Load(string folder, string? adapter, string? dtype = null,
+        InferenceMode mode = InferenceMode.Latency)
     {
         MultimodalModel model = MultimodalModel.Load(folder, new()
         {
             Adapter = adapter is null ? null : LoraAdapter.Load(adapter),
             Dtype = dtype is null ? null : Parse(dtype),
-            Threads = threads,
+            Mode = mode,
         });
         if (model.GraphFiles.Count > 0) Console.Error.WriteLine($"graphs: {string.Join(", ", model.GraphFiles)}");
         return model;

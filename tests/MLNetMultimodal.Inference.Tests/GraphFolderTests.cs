@@ -202,7 +202,7 @@ public sealed class GraphFolderTests
         float[] text = exact.EmbedTexts(["a cat"])[0], rounded = small.EmbedTexts(["a cat"])[0];
         Assert.NotEqual(text, rounded);
         Assert.InRange(text.Zip(rounded, (a, b) => a * b).Sum(), 0.98f, 1.0001f);
-        Assert.Contains("Q4", Assert.Throws<NotSupportedException>(() => Tiny.Load(files, new() { Dtype = OnnxDtype.Q4 })).Message);
+        Assert.Contains("Bnb4", Assert.Throws<NotSupportedException>(() => Tiny.Load(files, new() { Dtype = OnnxDtype.Bnb4 })).Message);
     }
 
     [Fact]

@@ -195,6 +195,33 @@ public sealed class MultimodalModelTests
         Assert.Throws<NotSupportedException>(() => model.EmbedImages([Tiny.Picture(1)]));
     }
 
+    [Theory, InlineData(1), InlineData(2), InlineData(19)]
+    public void Batches_side_by_side_give_what_batches_in_turn_give(int count)
+    {
+        using MultimodalModel inTurn = Tiny.Load(), sideBySide = Tiny.Load(options: new() { Mode = InferenceMode.Throughput });
+        RgbImage[] pictures = [.. Enumerable.Range(0, count).Select(i => Tiny.Picture(i, 9 + i))];
+        string[] texts = [.. Enumerable.Range(0, count).Select(i => string.Join(' ', Enumerable.Repeat("a cat", 1 + i % 4)) + i)];
+        float[][] images = inTurn.EmbedImages(pictures), words = inTurn.EmbedTexts(texts);
+        float[][] imagesBeside = sideBySide.EmbedImages(pictures), wordsBeside = sideBySide.EmbedTexts(texts);
+        for (int i = 0; i < count; i++)
+        {
+            Difference.Small(images[i], imagesBeside[i], Rounding);
+            Difference.Small(words[i], wordsBeside[i], Rounding);
+            Difference.Small(inTurn.EmbedTexts([texts[i]])[0], words[i], Rounding);
+        }
+    }
+
+    [Fact]
+    public void Texts_run_together_where_filling_them_up_costs_little_or_nothing()
+    {
+        int[] lengths = [4, 5, 5, 6, 12, 13, 30, 30, 30];
+        Assert.Equal([(0, 4), (4, 2), (6, 3)], Tiny.Clip.TextBatches(lengths, 32));
+        Assert.Equal([(0, 2), (2, 2), (4, 2), (6, 2), (8, 1)], Tiny.Clip.TextBatches(lengths, 2));
+        var stranger = new Bags(Tiny.Tokenizer.VocabularySize, width: 4); // says nothing of padding
+        Assert.Equal([(0, 1), (1, 2), (3, 1), (4, 1), (5, 1), (6, 3)], stranger.TextBatches(lengths, 32));
+        Assert.Empty(stranger.TextBatches([], 32));
+    }
+
     [Fact]
     public void A_model_that_pools_all_tokens_sees_no_padding()
     {

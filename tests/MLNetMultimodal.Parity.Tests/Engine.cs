@@ -15,7 +15,12 @@ public interface IEngine
 /// <summary>The engines that every theory of this project runs over.</summary>
 public static class Engines
 {
-    static readonly Dictionary<string, IEngine> ByName = new() { ["onnx"] = new OnnxEngine(), ["torch"] = new TorchEngine() };
+    static readonly Dictionary<string, IEngine> ByName = new()
+    {
+        ["onnx"] = new OnnxEngine(),
+        ["onnx-portable"] = new PortableEngine(),
+        ["torch"] = new TorchEngine(),
+    };
 
     public static IReadOnlyCollection<string> All => ByName.Keys;
 
@@ -24,6 +29,17 @@ public static class Engines
     public static IEngine Get(string name) => ByName[name];
 
     sealed class OnnxEngine : IEngine
+    {
+        public IReadOnlyDictionary<string, TensorData> Run(
+            IProgram program, IReadOnlyDictionary<string, TensorData> weights, IReadOnlyDictionary<string, TensorData> inputs)
+        {
+            using var session = OnnxSession.Open(program, weights, new() { Threads = 1 });
+            return session.Run(inputs);
+        }
+    }
+
+    /// <summary>The graph that is exported.</summary>
+    sealed class PortableEngine : IEngine
     {
         public IReadOnlyDictionary<string, TensorData> Run(
             IProgram program, IReadOnlyDictionary<string, TensorData> weights, IReadOnlyDictionary<string, TensorData> inputs)

@@ -3,17 +3,11 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
-cache=${MULTIMODAL_INTEROP_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mlnet-multimodal-interop}
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 export DOTNET_CLI_TELEMETRY_OPTOUT=1 DOTNET_NOLOGO=1
 
-mkdir -p "$cache"
-if ! cmp -s "$here/package-lock.json" "$cache/installed.json"; then
-  cp "$here/package.json" "$here/package-lock.json" "$here/.npmrc" "$cache/"
-  (cd "$cache" && npm ci --ignore-scripts --no-progress --loglevel=error) # the packages hold their binaries
-  cp "$here/package-lock.json" "$cache/installed.json"
-fi
+cache=$("$here/install.sh")
 cp "$here"/*.mjs "$cache/"
 
 dotnet build "$root/src/MLNetMultimodal.ModelBuilder" -v q -clp:ErrorsOnly > "$scratch/build.log" || { cat "$scratch/build.log"; exit 1; }

@@ -42,7 +42,7 @@ sealed class GraphFolder
         _graphs = Choose(files, options.Dtype).ToDictionary(g => g.Key, g =>
         {
             var file = new Lazy<OnnxFile>(() => OnnxFile.Read(files, g.Value));
-            return new Graph(file, new(() => file.Value.Open(options.Threads)));
+            return new Graph(file, new(() => file.Value.Open(options)));
         }, StringComparer.Ordinal);
     }
 

@@ -11,8 +11,9 @@ public static class OnnxExport
 {
     const string Graphs = "onnx/", Preprocessor = "preprocessor_config.json", ModelCard = "README.md";
 
-    /// <summary>What is written: 32-bit floats, 16-bit floats, 8-bit integers under two names.</summary>
-    public static IReadOnlyList<OnnxDtype> Dtypes { get; } = [OnnxDtype.Fp32, OnnxDtype.Fp16, OnnxDtype.Q8, OnnxDtype.Int8];
+    /// <summary>What is written: 32-bit floats, 16-bit floats, 8-bit integers under two names, 4-bit integers.</summary>
+    public static IReadOnlyList<OnnxDtype> Dtypes { get; } =
+        [OnnxDtype.Fp32, OnnxDtype.Fp16, OnnxDtype.Q8, OnnxDtype.Int8, OnnxDtype.Q4];
 
     /// <summary>Exports a model. The folder appears whole or not at all.</summary>
     /// <param name="model">The model.</param>

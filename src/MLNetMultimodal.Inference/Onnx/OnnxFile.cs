@@ -68,13 +68,13 @@ sealed class OnnxFile
     }
 
     /// <summary>Opens a session.</summary>
-    /// <param name="threads">Threads that one run uses; 0 for one per core.</param>
+    /// <param name="options">Mode and threads.</param>
     /// <exception cref="InvalidDataException">ONNX Runtime refuses the graph.</exception>
-    public OnnxSession Open(int threads)
+    public OnnxSession Open(InferenceOptions options)
     {
         try
         {
-            return new(this, _files, threads);
+            return new(this, _files, options);
         }
         catch (OnnxRuntimeException e)
         {

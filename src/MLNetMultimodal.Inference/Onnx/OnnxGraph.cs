@@ -1,4 +1,4 @@
-using System.Numerics.Tensors;
+using System.Globalization;
 using System.Runtime.InteropServices;
 using Google.Protobuf;
 using MLNetMultimodal.Models.Checkpoints;
@@ -32,22 +32,34 @@ sealed class OnnxGraph
     /// <summary>The format version that belongs to <see cref="OpsetVersion"/>.</summary>
     internal const int IrVersion = 8;
 
-    const int Int8Type = 3, Float16Type = 10; // TensorProto.DataType
+    internal const int Uint8Type = 2, Int8Type = 3; // TensorProto.DataType
+    const int Float16Type = 10;
+    const string FusedDomain = "com.microsoft";
+    const int MinMappedBytes = 1024; // smaller weights are copied into the graph
 
     readonly IReadOnlyDictionary<string, TensorData> _weights;
     readonly GraphProto _graph;
-    readonly OnnxDtype _dtype;
+    readonly bool _halves, _maps;
+    readonly List<NodeProto> _casts = [];
+    readonly Dictionary<string, TensorData> _mapped = new(StringComparer.Ordinal);
     readonly Dictionary<string, OnnxValue> _stored = new(StringComparer.Ordinal);
-    readonly Dictionary<string, string> _quantized = new(StringComparer.Ordinal);
     readonly Dictionary<string, OnnxValue> _constants = new(StringComparer.Ordinal);
     readonly Dictionary<string, OnnxValue> _sizes = new(StringComparer.Ordinal);
     readonly Dictionary<string, TensorProto> _initializers = new(StringComparer.Ordinal);
 
-    public OnnxGraph(string name, IReadOnlyDictionary<string, TensorData> weights, OnnxDtype dtype) =>
-        (_graph, _weights, _dtype) = (new() { Name = name }, weights, dtype);
+    /// <param name="name">Name of the graph.</param>
+    /// <param name="weights">Weights by name.</param>
+    /// <param name="target">Who is to run it.</param>
+    /// <param name="halves">True stores weights as 16-bit floats.</param>
+    /// <param name="maps">True leaves weights in the files in which they lie.</param>
+    public OnnxGraph(string name, IReadOnlyDictionary<string, TensorData> weights, GraphTarget target, bool halves, bool maps) =>
+        (_graph, _weights, Target, _halves, _maps) = (new() { Name = name }, weights, target, halves, maps);
 
-    /// <summary>True where linear layers run on 8-bit integers.</summary>
-    public bool Quantizes => _dtype is OnnxDtype.Q8 or OnnxDtype.Int8;
+    /// <summary>Who is to run it.</summary>
+    public GraphTarget Target { get; }
+
+    /// <summary>Weights that stand in the graph as a place in a file, by path; a tensor of each file.</summary>
+    public IReadOnlyDictionary<string, TensorData> Mapped => _mapped;
 
     public OnnxValue Input(TensorSpec spec)
     {
@@ -72,6 +84,27 @@ sealed class OnnxGraph
         node.Output.Add(node.Name);
         _graph.Node.Add(node);
         return new(node.Name, type, shape);
+    }
+
+    /// <summary>A node of an operator that ONNX Runtime has beyond the standard. Inputs that are left out are
+    /// <see cref="Nothing"/>.</summary>
+    public OnnxValue Fused(
+        string op, ReadOnlySpan<OnnxValue> inputs, ElementType type, Dim[] shape, params ReadOnlySpan<AttributeProto> attributes)
+    {
+        OnnxValue value = Node(op, inputs, type, shape, attributes);
+        _graph.Node[^1].Domain = FusedDomain;
+        return value;
+    }
+
+    /// <summary>An input that is left out.</summary>
+    public static OnnxValue Nothing { get; } = new("", ElementType.Float32, []);
+
+    /// <summary>A node of several outputs; the first is named as the node, the others behind a slash.</summary>
+    public OnnxValue Node(string op, OnnxValue input, ElementType type, params ReadOnlySpan<string> others)
+    {
+        OnnxValue value = Node(op, [input], type, input.Shape);
+        foreach (string other in others) _graph.Node[^1].Output.Add($"{value.Name}/{other}");
+        return value;
     }
 
     public static AttributeProto Attribute(string name, long value) =>
@@ -118,15 +151,78 @@ sealed class OnnxGraph
             WeightLayout.Channels => [wanted[0], 1, 1],
             _ => wanted,
         });
-        ReadOnlyMemory<byte> bytes = layout == WeightLayout.Transposed ? Transpose(data) : Singles(data);
-        if (_dtype != OnnxDtype.Fp16) AddInitializer(value, UnsafeByteOperations.UnsafeWrap(bytes));
-        else
-        {
-            AddInitializer(value, UnsafeByteOperations.UnsafeWrap(Halves(name, bytes.Span)), Float16Type);
-            value = Node("Cast", [value], ElementType.Float32, value.Shape, Attribute("to", OnnxType(ElementType.Float32)));
-        }
-        return _stored[key] = value;
+        return _stored[key] = Store(name, value, data, transposed: layout == WeightLayout.Transposed);
     }
+
+    OnnxValue Store(string name, OnnxValue value, TensorData data, bool transposed)
+    {
+        if (_halves)
+        {
+            ReadOnlyMemory<byte> singles = transposed ? Transpose(data) : Singles(data);
+            AddInitializer(value, UnsafeByteOperations.UnsafeWrap(Halves(name, singles.Span)), Float16Type);
+            return CastWeight(value);
+        }
+        if (Target == GraphTarget.Portable)
+        {
+            AddInitializer(value, UnsafeByteOperations.UnsafeWrap(transposed ? Transpose(data) : Singles(data)));
+            return value;
+        }
+        if (!TryMap(value, data)) AddInitializer(value, UnsafeByteOperations.UnsafeWrap(data.Bytes), OnnxType(data.Type));
+        return data.Type == DType.F32 ? value : CastWeight(value); // cast once, when a session is opened
+    }
+
+    /// <summary>Says where the weight lies in its file, from which ONNX Runtime maps it. One session reads from one
+    /// folder.</summary>
+    bool TryMap(OnnxValue value, TensorData data)
+    {
+        if (!_maps || data.Bytes.Length < MinMappedBytes || !data.TryGetFile(out string? path, out long offset)) return false;
+        if (_mapped.Count > 0 && Path.GetDirectoryName(_mapped.First().Key) != Path.GetDirectoryName(path)) return false;
+        _mapped.TryAdd(path, data);
+        AddInitializer(value, ByteString.Empty, OnnxType(data.Type));
+        TensorProto tensor = _initializers[value.Name];
+        tensor.DataLocation = TensorProto.Types.DataLocation.External;
+        tensor.ExternalData.Add(ExternalData(Path.GetFileName(path), offset, data.Bytes.Length));
+        return true;
+    }
+
+    /// <summary>The entries of a tensor whose elements lie in a file beside the graph.</summary>
+    internal static IEnumerable<StringStringEntryProto> ExternalData(string location, long offset, long length) =>
+    [
+        new() { Key = "location", Value = location },
+        new() { Key = "offset", Value = offset.ToString(CultureInfo.InvariantCulture) },
+        new() { Key = "length", Value = length.ToString(CultureInfo.InvariantCulture) },
+    ];
+
+    OnnxValue CastWeight(OnnxValue value)
+    {
+        var cast = value with { Name = $"{value.Name}/Float32" };
+        _casts.Add(new()
+        {
+            OpType = "Cast",
+            Name = cast.Name,
+            Input = { value.Name },
+            Output = { cast.Name },
+            Attribute = { Attribute("to", OnnxType(ElementType.Float32)) },
+        });
+        return cast;
+    }
+
+    /// <summary>A weight in another form than the checkpoint's, made once.</summary>
+    /// <param name="name">Name in the graph.</param>
+    /// <param name="shape">Its shape.</param>
+    /// <param name="onnxType">Its element type.</param>
+    /// <param name="make">Gives its bytes.</param>
+    public OnnxValue Weight(string name, int[] shape, int onnxType, Func<byte[]> make)
+    {
+        if (_stored.TryGetValue(name, out OnnxValue? known)) return known;
+        var value = new OnnxValue(name, ElementType.Float32, [.. shape.Select(d => (Dim)d)]);
+        AddInitializer(value, UnsafeByteOperations.UnsafeWrap(make()), onnxType);
+        return _stored[name] = value;
+    }
+
+    /// <summary>The values of a weight of the checkpoint.</summary>
+    /// <exception cref="InvalidDataException">The checkpoint lacks it, or has it in another shape.</exception>
+    public ReadOnlyMemory<byte> Values(string name, params ReadOnlySpan<int> shape) => Singles(Find(name, shape));
 
     TensorData Find(string name, ReadOnlySpan<int> shape)
     {
@@ -151,54 +247,6 @@ sealed class OnnxGraph
         return bytes;
     }
 
-    /// <summary>x W^T on 8-bit integers, as ONNX Runtime's dynamic quantisation lays it out.</summary>
-    /// <param name="x">[.., in].</param>
-    /// <param name="name">The weight, [out, in] in the checkpoint.</param>
-    /// <param name="inWidth">in.</param>
-    /// <param name="outWidth">out.</param>
-    /// <returns>[.., out].</returns>
-    public OnnxValue QuantizedMatMul(OnnxValue x, string name, int inWidth, int outWidth)
-    {
-        if (!_quantized.TryGetValue(x.Name, out string? q))
-        {
-            _quantized[x.Name] = q = $"DynamicQuantizeLinear_{_graph.Node.Count}";
-            string[] outputs = [q, $"{q}/scale", $"{q}/zero"];
-            _graph.Node.Add(new NodeProto { OpType = "DynamicQuantizeLinear", Name = q, Input = { x.Name }, Output = { outputs } });
-        }
-        var weight = new OnnxValue($"{name}/int8", ElementType.Float32, [inWidth, outWidth]);
-        var scale = new OnnxValue($"{name}/scale", ElementType.Float32, [outWidth]);
-        if (!_initializers.ContainsKey(weight.Name))
-        {
-            var (values, scales) = Quantize(Find(name, [outWidth, inWidth]));
-            AddInitializer(weight, UnsafeByteOperations.UnsafeWrap(values), Int8Type);
-            AddInitializer(scale, ByteString.CopyFrom(MemoryMarshal.AsBytes<float>(scales)));
-        }
-        Dim[] shape = [.. x.Shape[..^1], outWidth];
-        var input = new OnnxValue(q, ElementType.Float32, x.Shape);
-        OnnxValue sums = Node("MatMulInteger", [input, weight, input with { Name = $"{q}/zero" }], ElementType.Int64, shape);
-        OnnxValue product = Node("Mul", [new($"{q}/scale", ElementType.Float32, []), scale], ElementType.Float32, scale.Shape);
-        sums = Node("Cast", [sums], ElementType.Float32, shape, Attribute("to", OnnxType(ElementType.Float32)));
-        return Node("Mul", [sums, product], ElementType.Float32, shape);
-    }
-
-    /// <summary>[out, in] -> signed bytes [in, out] and one scale per output, so that the largest weight of each is 127.</summary>
-    static (byte[] Values, float[] Scales) Quantize(TensorData data)
-    {
-        int rows = (int)data.Shape[0], columns = (int)data.Shape[1];
-        ReadOnlySpan<float> from = MemoryMarshal.Cast<byte, float>(Singles(data).Span);
-        var values = new byte[data.Count];
-        var scales = new float[rows];
-        for (int r = 0; r < rows; r++)
-        {
-            ReadOnlySpan<float> row = from.Slice(r * columns, columns);
-            float largest = TensorPrimitives.MaxMagnitude(row);
-            scales[r] = largest == 0 ? 1 : MathF.Abs(largest) / sbyte.MaxValue;
-            for (int c = 0; c < columns; c++)
-                values[c * rows + r] = unchecked((byte)(sbyte)MathF.Round(Math.Clamp(row[c] / scales[r], -127, 127)));
-        }
-        return (values, scales);
-    }
-
     static ReadOnlyMemory<byte> Singles(TensorData data)
     {
         if (data.Type == DType.F32) return data.Bytes;
@@ -209,16 +257,21 @@ sealed class OnnxGraph
 
     static byte[] Transpose(TensorData data)
     {
-        const int tile = 32; // both sides of a tile stay in the first-level cache
-        int rows = (int)data.Shape[0], columns = (int)data.Shape[1];
         var bytes = new byte[data.Count * sizeof(float)];
         ReadOnlySpan<float> from = MemoryMarshal.Cast<byte, float>(Singles(data).Span);
-        Span<float> to = MemoryMarshal.Cast<byte, float>(bytes.AsSpan());
+        Transpose(from, MemoryMarshal.Cast<byte, float>(bytes.AsSpan()), (int)data.Shape[0]);
+        return bytes;
+    }
+
+    /// <summary>[rows, columns] -> [columns, rows].</summary>
+    internal static void Transpose<T>(ReadOnlySpan<T> from, Span<T> to, int rows)
+    {
+        const int tile = 32; // both sides of a tile stay in the first-level cache
+        int columns = rows == 0 ? 0 : from.Length / rows;
         for (int top = 0; top < rows; top += tile)
             for (int left = 0; left < columns; left += tile)
                 for (int r = top; r < Math.Min(top + tile, rows); r++)
                     for (int c = left; c < Math.Min(left + tile, columns); c++) to[c * rows + r] = from[r * columns + c];
-        return bytes;
     }
 
     void AddInitializer(OnnxValue value, ByteString content, int? onnxType = null) => _initializers.Add(value.Name, new()
@@ -243,6 +296,7 @@ sealed class OnnxGraph
     /// <param name="onlyUsedInputs">True leaves out the inputs that no output needs.</param>
     public ModelProto Build(bool onlyUsedInputs = false)
     {
+        for (int i = 0; i < _casts.Count; i++) _graph.Node.Insert(i, _casts[i]);
         HashSet<string> used = [.. _graph.Output.Select(o => o.Name)];
         for (int i = _graph.Node.Count - 1; i >= 0; i--) // nodes stand after those they take from
         {
@@ -252,7 +306,7 @@ sealed class OnnxGraph
         for (int i = _graph.Input.Count - 1; onlyUsedInputs && i >= 0; i--)
             if (!used.Contains(_graph.Input[i].Name)) _graph.Input.RemoveAt(i);
         _graph.Initializer.AddRange(_initializers.Values.Where(i => used.Contains(i.Name)));
-        return new()
+        var model = new ModelProto
         {
             IrVersion = IrVersion,
             ProducerName = "MLNetMultimodal",
@@ -260,6 +314,9 @@ sealed class OnnxGraph
             OpsetImport = { new OperatorSetIdProto { Version = OpsetVersion } },
             Graph = _graph,
         };
+        if (_graph.Node.Any(n => n.Domain == FusedDomain))
+            model.OpsetImport.Add(new OperatorSetIdProto { Domain = FusedDomain, Version = 1 });
+        return model;
     }
 
     static ValueInfoProto ValueInfo(string name, ElementType type, Dim[] shape)
@@ -269,6 +326,16 @@ sealed class OnnxGraph
         var tensor = new TypeProto.Types.Tensor { ElemType = OnnxType(type), Shape = new() { Dim = { dims } } };
         return new() { Name = name, Type = new() { TensorType = tensor } };
     }
+
+    static int OnnxType(DType type) => type switch
+    {
+        DType.F32 => 1,
+        DType.I8 => Int8Type,
+        DType.F16 => Float16Type,
+        DType.F64 => 11,
+        DType.BF16 => 16,
+        _ => throw new NotSupportedException($"a weight of {type} is not a float tensor."),
+    };
 
     internal static int OnnxType(ElementType type) => type switch
     {

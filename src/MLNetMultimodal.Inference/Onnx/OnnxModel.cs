@@ -1,4 +1,3 @@
-using System.Globalization;
 using Google.Protobuf;
 using MLNetMultimodal.Models.Checkpoints;
 using MLNetMultimodal.Models.Ops;
@@ -32,6 +31,10 @@ public sealed class OnnxModel
 
     internal ModelProto Proto { get; }
 
+    /// <summary>Files that <see cref="Proto"/> takes weights from, and a tensor of each; none in a model that can be
+    /// saved.</summary>
+    internal IReadOnlyDictionary<string, TensorData> Mapped { get; init; } = new Dictionary<string, TensorData>();
+
     /// <summary>Writes the model; readers never see half of it.</summary>
     /// <param name="path">The file, for example <c>onnx/vision_model.onnx</c>; replaced where it exists.</param>
     /// <param name="maxEmbeddedBytes">With more weights than this many bytes, they go into <c>path_data</c> beside it, as ONNX's
@@ -58,12 +61,7 @@ public sealed class OnnxModel
             offset += padding;
             stream.Write(tensor.RawData.Span);
             tensor.DataLocation = TensorProto.Types.DataLocation.External;
-            tensor.ExternalData.Add(
-            [
-                new() { Key = "location", Value = fileName },
-                new() { Key = "offset", Value = offset.ToString(CultureInfo.InvariantCulture) },
-                new() { Key = "length", Value = tensor.RawData.Length.ToString(CultureInfo.InvariantCulture) },
-            ]);
+            tensor.ExternalData.Add(OnnxGraph.ExternalData(fileName, offset, tensor.RawData.Length));
             offset += tensor.RawData.Length;
             tensor.RawData = ByteString.Empty;
         }

@@ -3,9 +3,10 @@ using static MLNetMultimodal.Inference.Onnx.OnnxGraph;
 
 namespace MLNetMultimodal.Inference.Onnx;
 
-/// <summary>The engine that records: each operation becomes a few nodes of a graph of standard ONNX operators.</summary>
-sealed class OnnxOps(OnnxGraph graph) : ITensorOps<OnnxValue>
+/// <summary>The engine that records: each operation becomes a few nodes of a graph.</summary>
+sealed class OnnxOps(OnnxGraph graph, OnnxDtype dtype) : ITensorOps<OnnxValue>
 {
+    readonly OnnxLinear _linear = new(graph, dtype);
     readonly Dictionary<string, OnnxValue> _masks = new(StringComparer.Ordinal);
 
     OnnxValue Same(string op, OnnxValue x, params ReadOnlySpan<AttributeProto> attributes) =>
@@ -21,15 +22,13 @@ sealed class OnnxOps(OnnxGraph graph) : ITensorOps<OnnxValue>
     public OnnxValue Linear(OnnxValue x, Name name, int inWidth, int outWidth, bool bias = true, Init init = default)
     {
         Shapes.RequireWidth(x.Shape, inWidth, name);
-        string weight = (name / "weight").ToString();
-        OnnxValue y = graph.Quantizes ? graph.QuantizedMatMul(x, weight, inWidth, outWidth)             // [.., in] -> [.., out]
-            : graph.Node("MatMul", [x, graph.Weight(weight, WeightLayout.Transposed, outWidth, inWidth)], x.Type,
-                [.. x.Shape[..^1], outWidth]);
-        return bias ? Add(y, Parameter(name / "bias", default, outWidth)) : y;
+        OnnxValue? b = bias ? Parameter(name / "bias", default, outWidth) : null;
+        return _linear.Apply(x, (name / "weight").ToString(), inWidth, outWidth, b);                    // [.., in] -> [.., out]
     }
 
     public OnnxValue Linear(OnnxValue x, OnnxValue weight, OnnxValue? bias)
     {
+        if (graph.Target == GraphTarget.Fastest) return _linear.Product(x, weight, bias);
         OnnxValue y = MatMul(x, Permute(weight, [1, 0]));                                               // [.., in] -> [.., out]
         return bias is null ? y : Add(y, bias);
     }
@@ -44,8 +43,10 @@ sealed class OnnxOps(OnnxGraph graph) : ITensorOps<OnnxValue>
     {
         int width = x.Shape[^1].Size;
         OnnxValue weight = Parameter(name / "weight", default, width), bias = Parameter(name / "bias", default, width);
-        return graph.Node("LayerNormalization", [x, weight, bias], x.Type, x.Shape,
+        OnnxValue y = graph.Node("LayerNormalization", [x, weight, bias], x.Type, x.Shape,
             Attribute("axis", -1), Attribute("epsilon", epsilon));
+        _linear.Normed(y, (name / "weight").ToString(), (name / "bias").ToString());
+        return y;
     }
 
     public OnnxValue LayerNorm(OnnxValue x, float epsilon)

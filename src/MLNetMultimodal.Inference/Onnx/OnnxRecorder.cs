@@ -16,8 +16,22 @@ public static class OnnxRecorder
     /// <exception cref="ArgumentException">Shapes of the program do not fit together.</exception>
     public static OnnxModel Record(IProgram program, IReadOnlyDictionary<string, TensorData> weights)
     {
-        var (graph, values) = Interpret(program, weights, OnnxDtype.Fp32);
+        var (graph, values) = Interpret(program, weights, OnnxDtype.Fp32, GraphTarget.Portable);
         return new(program.Name, program.Inputs, [.. values.Select(v => graph.Output(v.Key, v.Value))], graph.Build());
+    }
+
+    /// <summary>Records a program for a session of this process: what ONNX Runtime runs fastest, and weights that stay in their
+    /// file.</summary>
+    /// <param name="program">The program.</param>
+    /// <param name="weights">Floating-point weights by name; they must stay readable until the session is opened.</param>
+    /// <param name="dtype">How weights are stored.</param>
+    /// <param name="maps">False copies weights into the graph even where they lie in a file.</param>
+    internal static OnnxModel RecordFastest(
+        IProgram program, IReadOnlyDictionary<string, TensorData> weights, OnnxDtype dtype, bool maps)
+    {
+        var (graph, values) = Interpret(program, weights, dtype, GraphTarget.Fastest, maps);
+        TensorSpec[] outputs = [.. values.Select(v => graph.Output(v.Key, v.Value))];
+        return new(program.Name, program.Inputs, outputs, graph.Build()) { Mapped = graph.Mapped };
     }
 
     /// <summary>Records a part of a program under other names: some of its outputs, and the inputs that these need.</summary>
@@ -29,7 +43,7 @@ public static class OnnxRecorder
     internal static OnnxModel Record(string name, IProgram program, IReadOnlyDictionary<string, string>? outputs,
         IReadOnlyDictionary<string, TensorData> weights, OnnxDtype dtype)
     {
-        var (graph, values) = Interpret(program, weights, dtype);
+        var (graph, values) = Interpret(program, weights, dtype, GraphTarget.Portable);
         outputs ??= values.Keys.ToDictionary(name => name, StringComparer.Ordinal);
         TensorSpec[] specs = [.. outputs.Select(o => graph.Output(o.Key, values[o.Value]))];
         ModelProto proto = graph.Build(onlyUsedInputs: true);
@@ -38,11 +52,12 @@ public static class OnnxRecorder
     }
 
     static (OnnxGraph Graph, Dictionary<string, OnnxValue> Outputs) Interpret(
-        IProgram program, IReadOnlyDictionary<string, TensorData> weights, OnnxDtype dtype)
+        IProgram program, IReadOnlyDictionary<string, TensorData> weights, OnnxDtype dtype, GraphTarget target,
+        bool maps = false)
     {
-        var graph = new OnnxGraph(program.Name, weights, dtype);
+        var graph = new OnnxGraph(program.Name, weights, target, halves: dtype == OnnxDtype.Fp16, maps);
         Dictionary<string, OnnxValue> inputs = program.Inputs.ToDictionary(i => i.Name, graph.Input, StringComparer.Ordinal);
-        var outputs = program.Run(new OnnxOps(graph), inputs);
+        var outputs = program.Run(new OnnxOps(graph, dtype), inputs);
         return (graph, outputs.ToDictionary(o => o.Item1, o => o.Item2, StringComparer.Ordinal));
     }
 }

@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Runtime.Intrinsics.X86;
 using Google.Protobuf;
 using Microsoft.ML.OnnxRuntime;
 using Microsoft.ML.OnnxRuntime.Tensors;
@@ -15,18 +16,63 @@ public sealed class OnnxSession : IEncoder, IDisposable
     readonly string _name;
     readonly string? _folder;
 
+    /// <summary>Runs that may be under way at once where each has one thread.</summary>
+    static readonly SemaphoreSlim Cores = new(Environment.ProcessorCount);
+
+    readonly bool _gated;
+
+    /// <summary>Records a program for this process and opens it: ONNX Runtime's fastest operators, and weights that it maps from
+    /// their file where they lie in one, without a copy before.</summary>
+    /// <param name="program">The program.</param>
+    /// <param name="weights">Floating-point weights by name; they must stay readable until this returns.</param>
+    /// <param name="options">Mode, threads, dtype; null for the defaults.</param>
+    /// <exception cref="InvalidDataException">A weight is missing or of another shape.</exception>
+    /// <exception cref="NotSupportedException">The dtype is for folders of graphs only.</exception>
+    /// <exception cref="OnnxRuntimeException">ONNX Runtime refuses the graph.</exception>
+    public static OnnxSession Open(
+        IProgram program, IReadOnlyDictionary<string, TensorData> weights, InferenceOptions? options = null)
+    {
+        options ??= new();
+        OnnxDtype dtype = options.Dtype ?? OnnxDtype.Fp32;
+        OnnxModel model = OnnxRecorder.RecordFastest(program, weights, dtype, maps: true);
+        if (model.Mapped.Count > 0 && model.WeightBytes <= OnnxModel.MaxEmbeddedBytes && TryOpen(model, options) is { } session)
+            return session;
+        if (model.Mapped.Count > 0) model = OnnxRecorder.RecordFastest(program, weights, dtype, maps: false);
+        return new(model, options, OnnxModel.MaxEmbeddedBytes);
+    }
+
+    /// <summary>Null where a file of weights was replaced since it was opened: the weights that belong to the model are still in
+    /// the map, but no longer under the file's name.</summary>
+    static OnnxSession? TryOpen(OnnxModel model, InferenceOptions options)
+    {
+        bool Unchanged() => model.Mapped.All(file => file.Value.TryGetFile(out string? path, out _) && path == file.Key);
+        try
+        {
+            var session = new OnnxSession(model, options, OnnxModel.MaxEmbeddedBytes);
+            if (Unchanged()) return session;
+            session.Dispose();
+            return null;
+        }
+        catch (OnnxRuntimeException) when (!Unchanged())
+        {
+            return null;
+        }
+    }
+
     /// <summary>Opens a session; weights are copied into it.</summary>
     /// <param name="model">The recorded model.</param>
     /// <param name="threads">Threads that one run uses; 0 for one per core.</param>
     /// <exception cref="ArgumentOutOfRangeException"><paramref name="threads"/> is negative.</exception>
     /// <exception cref="OnnxRuntimeException">ONNX Runtime refuses the graph.</exception>
-    public OnnxSession(OnnxModel model, int threads = 0) : this(model, threads, OnnxModel.MaxEmbeddedBytes) { }
+    public OnnxSession(OnnxModel model, int threads = 0) : this(model, new() { Threads = threads }, OnnxModel.MaxEmbeddedBytes) { }
 
-    internal OnnxSession(OnnxModel model, int threads, long maxEmbeddedBytes)
+    internal OnnxSession(OnnxModel model, InferenceOptions settings, long maxEmbeddedBytes)
     {
-        ArgumentOutOfRangeException.ThrowIfNegative(threads);
-        (_name, Inputs, Outputs) = (model.Name, model.Inputs, model.Outputs);
-        using SessionOptions options = Options(threads);
+        (_name, Inputs, Outputs, _gated) = (model.Name, model.Inputs, model.Outputs, settings.Mode == InferenceMode.Throughput);
+        using SessionOptions options = Options(settings);
+        if (model.Mapped.Count > 0)
+            options.AddSessionConfigEntry(
+                "session.model_external_initializers_file_folder_path", Path.GetDirectoryName(model.Mapped.First().Key)!);
         if (model.WeightBytes <= maxEmbeddedBytes)
         {
             _session = new(model.Proto.ToByteArray(), options);
@@ -49,10 +95,10 @@ public sealed class OnnxSession : IEncoder, IDisposable
 
     /// <summary>Opens a graph that lies in a model folder; from files in memory by way of a temporary folder where its weights
     /// lie beside it.</summary>
-    internal OnnxSession(OnnxFile file, ModelFiles files, int threads)
+    internal OnnxSession(OnnxFile file, ModelFiles files, InferenceOptions settings)
     {
-        (_name, Inputs, Outputs) = (file.FullName, file.Inputs, file.Outputs);
-        using SessionOptions options = Options(threads);
+        (_name, Inputs, Outputs, _gated) = (file.FullName, file.Inputs, file.Outputs, settings.Mode == InferenceMode.Throughput);
+        using SessionOptions options = Options(settings);
         if (files.Folder is { } folder) _session = new(Path.Combine(folder, file.Path), options);
         else if (file.External.Count == 0) _session = new(files.Read(file.Path).ToArray(), options);
         else
@@ -72,12 +118,24 @@ public sealed class OnnxSession : IEncoder, IDisposable
         }
     }
 
-    static SessionOptions Options(int threads) => new()
+    static SessionOptions Options(InferenceOptions settings)
     {
-        IntraOpNumThreads = threads,
-        GraphOptimizationLevel = GraphOptimizationLevel.ORT_ENABLE_ALL,
-        LogSeverityLevel = OrtLoggingLevel.ORT_LOGGING_LEVEL_ERROR,
-    };
+        var options = new SessionOptions
+        {
+            IntraOpNumThreads = settings.RunThreads,
+            GraphOptimizationLevel = GraphOptimizationLevel.ORT_ENABLE_ALL,
+            LogSeverityLevel = OrtLoggingLevel.ORT_LOGGING_LEVEL_ERROR,
+        };
+        // Threads wait for each other within a run by spinning; between runs they leave the cores to others.
+        options.AddSessionConfigEntry("session.force_spinning_stop", "1");
+        // Without VNNI, sums of products of unsigned and signed bytes would saturate; the way around it is slow.
+        if (X86Base.IsSupported && !HasVnni) options.AddSessionConfigEntry("session.x64quantprecision", "1");
+        if (settings.ShareWeights) options.AddSessionConfigEntry("session.disable_prepacking", "1");
+        return options;
+    }
+
+    /// <summary>AVX512_VNNI or AVX_VNNI.</summary>
+    static bool HasVnni => (X86Base.CpuId(7, 0).Ecx & (1 << 11)) != 0 || (X86Base.CpuId(7, 1).Eax & (1 << 4)) != 0;
 
     /// <summary>What it takes.</summary>
     public IReadOnlyList<TensorSpec> Inputs { get; }
@@ -155,6 +213,7 @@ public sealed class OnnxSession : IEncoder, IDisposable
     {
         // Errors are thrown, not printed.
         using var options = new RunOptions { LogSeverityLevel = OrtLoggingLevel.ORT_LOGGING_LEVEL_FATAL };
+        if (_gated) Cores.Wait();
         try
         {
             return run(options);
@@ -163,6 +222,10 @@ public sealed class OnnxSession : IEncoder, IDisposable
         {
             string inputs = string.Join(", ", Inputs.Select((spec, i) => $"{spec.Name} [{string.Join(", ", shapes[i])}]"));
             throw new InvalidOperationException($"the model '{_name}' failed on {inputs}: {e.Message}", e);
+        }
+        finally
+        {
+            if (_gated) Cores.Release();
         }
     }
 

@@ -15,8 +15,8 @@ public sealed class AudioDecoder
     /// library is plugged in by deriving a reader of its samples from <see cref="AudioReader"/>:
     /// <c>new AudioDecoder { Openers = [MyReader.TryOpen, FFmpegProgram.Default.OpenAudio] }</c>.
     /// </summary>
-    /// <value>Default: <see cref="FFmpegProgram.OpenAudio"/> of <see cref="FFmpegProgram.Default"/>, which throws where it does
-    /// not know the format, and so belongs at the end.</value>
+    /// <value>Default: <see cref="FFmpegProgram.OpenAudio(string, string, CancellationToken)"/> of
+    /// <see cref="FFmpegProgram.Default"/>, which throws where it does not know the format, and so belongs at the end.</value>
     public IReadOnlyList<AudioOpener> Openers { get; init; } = [FFmpegProgram.Default.OpenAudio];
 
     /// <summary>Opens a sound file to be read piece by piece.</summary>
@@ -93,7 +93,7 @@ public sealed class AudioDecoder
     /// <returns>The sound, of at least one sample.</returns>
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
     /// <exception cref="InvalidDataException">As for <see cref="Open(string, CancellationToken)"/>; or the file holds no
-    /// samples, or more than fit an array.</exception>
+    /// samples, or more than <see cref="AudioReader.MaxSamples"/>.</exception>
     public Waveform Decode(string path, int? sampleRateHz = null, int? channels = null,
         CancellationToken cancellation = default) =>
         ReadAll(Open(path, cancellation), sampleRateHz, channels);

@@ -12,6 +12,10 @@ public abstract class AudioReader : IDisposable
     /// <summary>The most channels that are taken for true, 256.</summary>
     public const int MaxChannels = 256;
 
+    /// <summary>The most samples, of all channels together, that are read into memory at once, 536,870,912 (2 GiB): beyond it, a
+    /// small file that claims to last for ever could fill the memory.</summary>
+    public const int MaxSamples = 1 << 29;
+
     const int BlockMoments = 1 << 14;
 
     /// <summary>Says what the reader will give.</summary>
@@ -79,7 +83,7 @@ public abstract class AudioReader : IDisposable
     /// <summary>Reads the rest, or the beginning of the rest, into memory.</summary>
     /// <param name="atMost">The most samples per channel that are read; null for all.</param>
     /// <returns>The sound; of no length at the end.</returns>
-    /// <exception cref="InvalidDataException">The sound is damaged, or too long for an array.</exception>
+    /// <exception cref="InvalidDataException">The sound is damaged, or has more than <see cref="MaxSamples"/>.</exception>
     public Waveform ReadWaveform(long? atMost = null)
     {
         if (atMost is { } most)
@@ -91,8 +95,8 @@ public abstract class AudioReader : IDisposable
         {
             blocks.Add(block[..got]);
             (left, moments) = (left - got / Channels, moments + got / Channels);
-            if (moments * Channels > Array.MaxLength)
-                throw new InvalidDataException($"'{Name}' has more samples than fit an array; " +
+            if (moments * Channels > MaxSamples)
+                throw new InvalidDataException($"'{Name}' has more than {MaxSamples} samples; " +
                     "read it in parts, or at a lower rate.");
         }
         float[] planar = new float[moments * Channels]; // [Channels, T]

@@ -6,19 +6,20 @@ namespace MLNetMultimodal.Media.Audio;
 // Mixes channels, then resamples; owns the reader that it reads.
 sealed class ConvertedAudioReader : AudioReader
 {
-    const int BlockMoments = 4096;
+    const int BlockMoments = 4096; // about as many go out at a time, however the rates differ
 
     readonly AudioReader _source;
     readonly SincResampler[] _resamplers; // one per channel; none where the rate stays
     readonly ArrayBufferWriter<float>[] _ready; // per channel
-    readonly float[] _block, _channel = new float[BlockMoments];
+    readonly float[] _block, _channel;
     int _given; // of what is ready
     bool _isOver;
 
     public ConvertedAudioReader(AudioReader source, int sampleRateHz, int channels) : base(source.Name, sampleRateHz, channels)
     {
         _source = source;
-        _block = new float[BlockMoments * source.Channels];
+        int moments = (int)Math.Clamp((long)BlockMoments * source.SampleRateHz / sampleRateHz, 1, BlockMoments);
+        (_block, _channel) = (new float[moments * source.Channels], new float[moments]);
         _ready = [.. Enumerable.Range(0, channels).Select(_ => new ArrayBufferWriter<float>())];
         _resamplers = source.SampleRateHz == sampleRateHz ? []
             : [.. Enumerable.Range(0, channels).Select(_ => new SincResampler(source.SampleRateHz, sampleRateHz))];

@@ -37,12 +37,11 @@ public sealed record FFmpegProgram
     /// <exception cref="InvalidDataException">ffmpeg is missing, knows no such format, or finds no sound; the message names the
     /// file and the way out.</exception>
     public AudioReader OpenAudio(string path, string name, CancellationToken cancellation = default) =>
-        OpenFiltered(path, name, filter: null, cancellation);
+        OpenAudio(path, name, $"'{name}' holds neither plain WAV nor AIFF and needs ffmpeg", [], cancellation);
 
-    internal AudioReader OpenFiltered(string path, string name, string? filter, CancellationToken cancellation)
+    internal AudioReader OpenAudio(string path, string name, string what, string[] filters, CancellationToken cancellation)
     {
-        string[] filters = filter is null ? [] : ["-af", filter];
-        FFmpegRun run = Decode(path, name, $"'{name}' holds neither plain WAV nor AIFF; other formats need ffmpeg", [],
+        FFmpegRun run = Decode(path, what, [],
             ["-map", "0:a:0", .. filters, "-map_metadata", "-1", "-c:a", "pcm_f32le", "-f", "wav", "pipe:1"], cancellation);
         try
         {
@@ -63,20 +62,20 @@ public sealed record FFmpegProgram
     }
 
     // Runs ffmpeg over a file; its output comes through a pipe, as fast as it is read.
-    internal FFmpegRun Decode(string path, string name, string need, IEnumerable<string> input, IEnumerable<string> output,
+    internal FFmpegRun Decode(string path, string what, IEnumerable<string> input, IEnumerable<string> output,
         CancellationToken cancellation)
     {
         string[] strict = RefuseDamaged ? ["-xerror"] : [];
         string[] arguments =
             ["-nostdin", "-hide_banner", "-v", "error", .. strict, .. input, .. Input(path), .. output];
-        return new(Require("ffmpeg", need), arguments, name, cancellation);
+        return new(Require("ffmpeg", what), arguments, what, cancellation);
     }
 
     // What ffprobe says about a file, as JSON.
-    internal byte[] Probe(string path, string name, string need, IEnumerable<string> questions, CancellationToken cancellation)
+    internal byte[] Probe(string path, string what, IEnumerable<string> questions, CancellationToken cancellation)
     {
-        using var run = new FFmpegRun(Require("ffprobe", need),
-            ["-hide_banner", "-v", "error", .. questions, "-of", "json", .. Input(path)], name, cancellation);
+        using var run = new FFmpegRun(Require("ffprobe", what),
+            ["-hide_banner", "-v", "error", .. questions, "-of", "json", .. Input(path)], what, cancellation);
         var answer = new MemoryStream();
         run.Output.CopyTo(answer);
         run.Finish();
@@ -87,8 +86,8 @@ public sealed record FFmpegProgram
     static string[] Input(string path) =>
         ["-protocol_whitelist", "file", "-format_whitelist", Formats, "-i", "file:" + Path.GetFullPath(path)];
 
-    string Require(string program, string need) => Find(program) ?? throw new InvalidDataException(
-        $"{need}, but {program} was not found {(Folder is null ? "along PATH" : $"in '{Folder}'")}; install it " +
+    string Require(string program, string what) => Find(program) ?? throw new InvalidDataException(
+        $"{what}, but {program} was not found {(Folder is null ? "along PATH" : $"in '{Folder}'")}; install it " +
         "(Debian, Ubuntu: apt-get install ffmpeg; Windows: winget install Gyan.FFmpeg; macOS: brew install ffmpeg) " +
         "or set FFmpegProgram.Folder.");
 

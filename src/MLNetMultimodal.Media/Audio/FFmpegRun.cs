@@ -13,14 +13,15 @@ sealed class FFmpegRun : IDisposable
 
     readonly Process _process;
     readonly List<string> _complaints = [];
-    readonly string _name;
+    readonly string _what;
     readonly CancellationToken _cancellation;
     readonly CancellationTokenRegistration _registration;
 
-    public FFmpegRun(string program, IEnumerable<string> arguments, string name, CancellationToken cancellation)
+    // What it is that is decoded begins the messages, such as "'dog.mp4' is read as a video".
+    public FFmpegRun(string program, IEnumerable<string> arguments, string what, CancellationToken cancellation)
     {
         cancellation.ThrowIfCancellationRequested();
-        (_name, _cancellation) = (name, cancellation);
+        (_what, _cancellation) = (what, cancellation);
         var start = new ProcessStartInfo(program, arguments)
         {
             RedirectStandardInput = true,
@@ -34,7 +35,7 @@ sealed class FFmpegRun : IDisposable
         }
         catch (Win32Exception e)
         {
-            throw new InvalidDataException($"'{name}' cannot be decoded: '{program}' does not start ({e.Message}).", e);
+            throw new InvalidDataException($"{what}, but '{program}' does not start: {e.Message}", e);
         }
         _process.StandardInput.Close();
         _process.ErrorDataReceived += (_, line) => Complain(line.Data);
@@ -52,7 +53,7 @@ sealed class FFmpegRun : IDisposable
         if (_process.ExitCode == 0)
             return;
         lock (_complaints)
-            throw new InvalidDataException($"'{_name}' cannot be decoded by ffmpeg: "
+            throw new InvalidDataException($"{_what}, but ffmpeg cannot decode it: "
                 + (_complaints.Count == 0 ? $"it ended with code {_process.ExitCode}." : string.Join("; ", _complaints)));
     }
 
@@ -67,11 +68,21 @@ sealed class FFmpegRun : IDisposable
     // "[flac @ 0x55d6] invalid header" and "file:/tmp/x: Invalid data" without what says nothing, and each only once.
     void Complain(string? line)
     {
-        string text = Prefixes.Replace(line ?? "", "").Trim();
+        string text = Plain(Prefixes.Replace(line ?? "", "").Trim());
         lock (_complaints)
             if (text.Length > 0 && _complaints.Count < MaxComplaints && !_complaints.Contains(text))
                 _complaints.Add(text.Length > 500 ? text[..500] : text);
     }
+
+    static string Plain(string complaint) => complaint switch
+    {
+        _ when complaint.StartsWith("Stream map '0:a:0' matches no", StringComparison.Ordinal) => "there is no sound in it",
+        _ when complaint.StartsWith("Stream map '0:V:0' matches no", StringComparison.Ordinal) => "there is no video in it",
+        _ when complaint.StartsWith("To ignore this", StringComparison.Ordinal) => "",
+        _ when complaint.StartsWith("Format not on whitelist", StringComparison.Ordinal) =>
+            "its format is none of sound or video, or it may point to other files",
+        _ => complaint,
+    };
 
     void End()
     {

@@ -42,7 +42,7 @@ sealed class WavFormat
         {
             if (id == "fmt ")
                 format = _chunks.ReadWhole(id, size, atLeast: 16);
-            else if (id == "ds64")
+            else if (id == "ds64" && _is64)
                 _dataBytes64 = BinaryPrimitives.ReadInt64LittleEndian(_chunks.ReadWhole(id, size, atLeast: 16).AsSpan(8));
             else if (id == "data")
                 return format is null

@@ -85,7 +85,8 @@ public static class ImageDecoder
     /// <param name="size">The picture's own width and height.</param>
     /// <returns>[H, W, 4], alpha last.</returns>
     internal static unsafe PixelBuffer DecodeRgba(
-        ReadOnlySpan<byte> encoded, string name, Func<int, int, (long Width, long Height)>? enough, out (int Width, int Height) size)
+        ReadOnlySpan<byte> encoded, string name, Func<int, int, (long Width, long Height)>? enough,
+        out (int Width, int Height) size)
     {
         if (encoded.IsEmpty)
             throw new InvalidDataException($"'{name}' is empty: it has no bytes.");

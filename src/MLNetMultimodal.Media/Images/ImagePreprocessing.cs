@@ -190,7 +190,8 @@ public sealed record ImagePreprocessing
     {
         (long width, long height) = ResizedSize(size.Width, size.Height);
         // A JPEG of 641 columns at a quarter has 161, of which the last stands for one column only.
-        var extent = (size.Width / Math.Round((double)size.Width / image.Width), size.Height / Math.Round((double)size.Height / image.Height));
+        var extent = (size.Width / Math.Round((double)size.Width / image.Width),
+            size.Height / Math.Round((double)size.Height / image.Height));
         using PixelBuffer inner = PillowResampler.ResizeWindow(image, extent, width, height, Inside(width, height), Filter);
         Normalize(inner.View, blueFirst, destination);
     }
@@ -213,7 +214,8 @@ public sealed record ImagePreprocessing
             green[value] = (scaled - mean.G) / std.G;
             blue[value] = (scaled - mean.B) / std.B;
         }
-        Span<float> reds = destination[..plane], greens = destination.Slice(plane, plane), blues = destination.Slice(2 * plane, plane);
+        Span<float> reds = destination[..plane], greens = destination.Slice(plane, plane),
+            blues = destination.Slice(2 * plane, plane);
         if (image.Height < height || image.Width < width)
         {
             reds.Fill(red[0]);
@@ -226,7 +228,8 @@ public sealed record ImagePreprocessing
         {
             ReadOnlySpan<byte> row = image.Bytes.Slice(3 * y * image.Width, 3 * image.Width);
             int start = (top + y) * width + left;
-            Span<float> toRed = reds.Slice(start, image.Width), toGreen = greens.Slice(start, image.Width), toBlue = blues.Slice(start, image.Width);
+            Span<float> toRed = reds.Slice(start, image.Width), toGreen = greens.Slice(start, image.Width),
+                toBlue = blues.Slice(start, image.Width);
             for (int x = 0, i = 0; x < toRed.Length && i + 2 < row.Length; x++, i += 3)
             {
                 toRed[x] = red[row[i + r]];

@@ -87,7 +87,8 @@ public static class PillowResampler
     // [H, W, channels] -> [lastRow - firstRow, Wout, 3], two rows at a time in the halves of a vector.
     static PixelBuffer Across(PixelView image, Taps taps, int firstRow, int lastRow)
     {
-        int outWidth = taps.Count, rows = lastRow - firstRow, channels = image.Channels, from = taps.First, count = taps.End - from;
+        int outWidth = taps.Count, rows = lastRow - firstRow, channels = image.Channels;
+        int from = taps.First, count = taps.End - from;
         var result = new PixelBuffer(outWidth, rows, 3);
         byte[] memory = ArrayPool<byte>.Shared.Rent(count * Vector256<byte>.Count);
         Span<Vector256<int>> row = MemoryMarshal.Cast<byte, Vector256<int>>(memory.AsSpan())[..count];
@@ -112,7 +113,8 @@ public static class PillowResampler
         for (; channels * x + 4 <= upper.Length; x++) // the fourth byte is alpha or the next pixel's, and does not count
             row[x] = Vector256.Create(Load(upper[(channels * x)..]), Load(lower[(channels * x)..]));
         if (x < row.Length)
-            row[x] = Vector256.Create(upper[3 * x], upper[3 * x + 1], upper[3 * x + 2], 0, lower[3 * x], lower[3 * x + 1], lower[3 * x + 2], 0);
+            row[x] = Vector256.Create(
+                upper[3 * x], upper[3 * x + 1], upper[3 * x + 2], 0, lower[3 * x], lower[3 * x + 1], lower[3 * x + 2], 0);
     }
 
     static Vector128<int> Load(ReadOnlySpan<byte> pixel) => Vector128.WidenLower(
@@ -136,7 +138,8 @@ public static class PillowResampler
     // Four bytes where there is room: the next pixel overwrites the fourth.
     static void Store(Vector128<int> pixel, Span<byte> target)
     {
-        uint bytes = Vector128.Shuffle(pixel.AsByte(), Vector128.Create((byte)0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)).AsUInt32()[0];
+        var lowest = Vector128.Create((byte)0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+        uint bytes = Vector128.Shuffle(pixel.AsByte(), lowest).AsUInt32()[0];
         if (target.Length >= 4) BinaryPrimitives.WriteUInt32LittleEndian(target, bytes);
         else (target[0], target[1], target[2]) = ((byte)bytes, (byte)(bytes >> 8), (byte)(bytes >> 16));
     }

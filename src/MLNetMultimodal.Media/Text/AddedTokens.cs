@@ -1,15 +1,21 @@
+using System.Buffers;
+
 namespace MLNetMultimodal.Media.Text;
 
 // A token that is recognised as it stands in a text, with the white space that it takes in on either side.
 readonly record struct AddedToken(string Content, bool StripsLeft = false, bool StripsRight = false, bool IsNormalized = false);
 
 // Takes the added tokens out of a text before anything else is done to it.
-sealed class AddedTokens(IEnumerable<(AddedToken Token, int Id)> tokens)
+sealed class AddedTokens
 {
-    readonly (AddedToken Token, int Id)[] _tokens =
-    [
-        .. tokens.Where(t => t.Token.Content.Length > 0).OrderByDescending(t => t.Token.Content.Length),
-    ];
+    readonly (AddedToken Token, int Id)[] _tokens; // the longest first
+    readonly SearchValues<string> _contents;
+
+    public AddedTokens(IEnumerable<(AddedToken Token, int Id)> tokens)
+    {
+        _tokens = [.. tokens.Where(t => t.Token.Content.Length > 0).OrderByDescending(t => t.Token.Content.Length)];
+        _contents = SearchValues.Create([.. _tokens.Select(t => t.Token.Content)], StringComparison.Ordinal);
+    }
 
     public AddedTokens(TokenizerDefinition definition)
         : this(definition.SpecialTokens.Select(t => (t, definition.Vocabulary[t.Content])))
@@ -38,12 +44,14 @@ sealed class AddedTokens(IEnumerable<(AddedToken Token, int Id)> tokens)
         return ids;
     }
 
+    // The first one, and of those at one place the longest.
     (int At, AddedToken Token, int Id) Next(string text, int start)
     {
-        (int At, AddedToken Token, int Id) next = (text.Length, default, 0);
-        foreach ((AddedToken token, int id) in _tokens) // the longest of those at one place is first
-            if (text.AsSpan(start, next.At - start).IndexOf(token.Content, StringComparison.Ordinal) is >= 0 and int found)
-                next = (start + found, token, id);
-        return next;
+        int found = text.AsSpan(start).IndexOfAny(_contents);
+        if (found < 0)
+            return (text.Length, default, 0);
+        int at = start + found;
+        var (token, id) = _tokens.First(t => text.AsSpan(at).StartsWith(t.Token.Content, StringComparison.Ordinal));
+        return (at, token, id);
     }
 }

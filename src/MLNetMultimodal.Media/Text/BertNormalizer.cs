@@ -12,6 +12,8 @@ sealed class BertNormalizer(bool lowercases, bool stripsAccents, bool splitsChin
 
     public override string Normalize(string original)
     {
+        if (!original.AsSpan().ContainsAnyExceptInRange(' ', '~'))
+            return lowercases ? original.ToLowerInvariant() : original;
         var text = new StringBuilder(original.Length);
         Span<char> chars = stackalloc char[2];
         foreach (Rune rune in original.EnumerateRunes())

@@ -12,12 +12,12 @@ sealed class ClipNormalizer(bool composes, bool lowercases) : Normalizer
     const char CapitalSigma = '\u03A3', SmallSigma = '\u03C3', FinalSigma = '\u03C2';
 
     static readonly SearchValues<char> Plain =
-        SearchValues.Create(" !\"#$%&'()*+,-./0123456789:;<=>?@[\\]^_`abcdefghijklmnopqrstuvwxyz{|}~");
+        SearchValues.Create([.. Enumerable.Range(' ', '~' - ' ' + 1).Select(c => (char)c)]);
 
     public override string Normalize(string original)
     {
         if (!original.AsSpan().ContainsAnyExcept(Plain) && !original.Contains("  ", StringComparison.Ordinal))
-            return original.Trim(' ');
+            return lowercases ? original.Trim(' ').ToLowerInvariant() : original.Trim(' ');
         string text = CollapseWhiteSpace(composes ? CanonicalComposition.Compose(original) : original);
         return lowercases ? Lower(text) : text;
     }

@@ -6,18 +6,18 @@ namespace MLNetMultimodal.Media.Text;
 // What cuts one normalised word into pieces of the vocabulary.
 interface IPieceModel
 {
-    void Encode(string word, List<int> ids);
+    void Encode(ReadOnlySpan<char> word, List<int> ids);
 }
 
 // From a piece to its id, or to the ids of its bytes, or to that of the unknown piece.
 sealed class PieceLookup
 {
-    readonly Dictionary<string, int> _vocabulary;
+    readonly Dictionary<string, int>.AlternateLookup<ReadOnlySpan<char>> _vocabulary;
     readonly int[]? _bytes;
 
     public PieceLookup(Dictionary<string, int> vocabulary, string? unknown, bool fallsBackToBytes)
     {
-        _vocabulary = vocabulary;
+        _vocabulary = vocabulary.GetAlternateLookup<ReadOnlySpan<char>>();
         int id;
         if (unknown is not null)
             Unknown = vocabulary.TryGetValue(unknown, out id) ? id
@@ -31,9 +31,9 @@ sealed class PieceLookup
 
     public int? Unknown { get; }
 
-    public bool TryFind(string piece, out int id) => _vocabulary.TryGetValue(piece, out id);
+    public bool TryFind(ReadOnlySpan<char> piece, out int id) => _vocabulary.TryGetValue(piece, out id);
 
-    public void Append(string piece, List<int> ids)
+    public void Append(ReadOnlySpan<char> piece, List<int> ids)
     {
         if (_vocabulary.TryGetValue(piece, out int id))
             ids.Add(id);
@@ -42,19 +42,21 @@ sealed class PieceLookup
     }
 
     // Nothing is appended where a single byte has no token.
-    public bool TryAppendBytes(string piece, List<int> ids)
+    public bool TryAppendBytes(ReadOnlySpan<char> piece, List<int> ids)
     {
         if (_bytes is null)
             return false;
         int count = ids.Count;
-        foreach (byte b in Encoding.UTF8.GetBytes(piece))
-            if (_bytes[b] >= 0)
-                ids.Add(_bytes[b]);
-            else
-            {
-                ids.RemoveRange(count, ids.Count - count);
-                return false;
-            }
+        Span<byte> utf8 = stackalloc byte[4];
+        foreach (Rune rune in piece.EnumerateRunes())
+            foreach (byte b in utf8[..rune.EncodeToUtf8(utf8)])
+                if (_bytes[b] >= 0)
+                    ids.Add(_bytes[b]);
+                else
+                {
+                    ids.RemoveRange(count, ids.Count - count);
+                    return false;
+                }
         return true;
     }
 

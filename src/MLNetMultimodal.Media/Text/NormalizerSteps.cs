@@ -1,7 +1,6 @@
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
-using System.Text.RegularExpressions;
 
 namespace MLNetMultimodal.Media.Text;
 
@@ -51,10 +50,10 @@ static class NormalizerSteps
             case "Lowercase": return new(BertNormalizer.Lower);
             case "StripAccents": return new(StripMarks, text => IsMark(Rune.GetRuneAt(text, 0)));
             case "Replace":
-                Regex pattern = TextPattern.Read(step);
+                TextPattern pattern = TextPattern.Read(step);
                 bool removes = step.GetProperty("content").GetString()!.Length == 0;
                 return new(TextPattern.ReadReplacement(step),
-                    text => removes && pattern.Match(text) is { Success: true, Index: 0, Length: > 0 });
+                    text => removes && pattern.TryFind(text, 0, out int index, out _) && index == 0);
             case "Strip":
                 bool left = step.GetProperty("strip_left").GetBoolean(), right = step.GetProperty("strip_right").GetBoolean();
                 return new(text => (left ? text.TrimStart() : text) is var rest && right ? rest.TrimEnd() : rest,

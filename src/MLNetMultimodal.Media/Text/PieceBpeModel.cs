@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using System.Text;
 
 namespace MLNetMultimodal.Media.Text;
@@ -7,31 +8,61 @@ namespace MLNetMultimodal.Media.Text;
 sealed class PieceBpeModel : IPieceModel
 {
     readonly PieceLookup _lookup;
-    readonly Dictionary<(int Left, int Right), (int Rank, int Id)> _merges = [];
+    readonly Dictionary<(int Left, int Right), (int Rank, int Id)> _merges;
+    readonly HashSet<int> _seams = [];                        // pairs of characters at which some merge joins its two parts
+    readonly bool[] _isToken = new bool[char.MaxValue + 1];   // characters that are a token
     readonly bool _fusesUnknown, _ignoresMerges;
+    readonly WordCache _known = new();
 
     public PieceBpeModel(
-        IEnumerable<(string Left, string Right)> merges, PieceLookup lookup, bool fusesUnknown, bool ignoresMerges)
+        IReadOnlyCollection<(string Left, string Right)> merges, PieceLookup lookup, bool fusesUnknown, bool ignoresMerges)
     {
         (_lookup, _fusesUnknown, _ignoresMerges) = (lookup, fusesUnknown, ignoresMerges);
+        _merges = new(merges.Count);
         int rank = 0;
         foreach (var (left, right) in merges)
+        {
             _merges[(IdOf(left), IdOf(right))] = (rank++, IdOf(left + right));
+            _seams.Add(Seam(left[^1], right[0]));
+        }
+        for (int c = 0; c < _isToken.Length; c++)
+            _isToken[c] = lookup.TryFind([(char)c], out _);
     }
+
+    static int Seam(char left, char right) => (left << 16) | right;
 
     int IdOf(string piece) => _lookup.TryFind(piece, out int id) ? id
         : throw new FormatException($"its merges name '{piece}', which its vocabulary does not have.");
 
-    public void Encode(string word, List<int> ids)
+    // Between two characters with tokens of their own that no merge joins, the word is cut first: nothing merges across.
+    public void Encode(ReadOnlySpan<char> word, List<int> ids)
     {
         if (_ignoresMerges && _lookup.TryFind(word, out int whole))
         {
             ids.Add(whole);
             return;
         }
-        int[] symbols = [.. Symbols(word)];
+        int start = 0;
+        for (int i = 1; i <= word.Length; i++)
+            if (i == word.Length
+                || (_isToken[word[i - 1]] && _isToken[word[i]] && !_seams.Contains(Seam(word[i - 1], word[i]))))
+            {
+                ReadOnlySpan<char> part = word[start..i];
+                if (!_known.TryAppend(part, ids))
+                {
+                    int first = ids.Count;
+                    Merge(part, ids);
+                    _known.Remember(part, CollectionsMarshal.AsSpan(ids)[first..]);
+                }
+                start = i;
+            }
+    }
+
+    void Merge(ReadOnlySpan<char> part, List<int> ids)
+    {
+        int[] symbols = [.. Symbols(part)];
         int[] next = new int[symbols.Length], before = new int[symbols.Length];
-        var queue = new PriorityQueue<(int Place, int Left, int Right, int Id), (int Rank, int Place)>();
+        var queue = new PriorityQueue<(int Place, int Left, int Right, int Id), long>(); // by rank, then by place
         for (int i = 0; i < symbols.Length; i++)
         {
             (next[i], before[i]) = (i + 1, i - 1);
@@ -56,17 +87,19 @@ sealed class PieceBpeModel : IPieceModel
         void Offer(int left, int right)
         {
             if (left >= 0 && right < symbols.Length && _merges.TryGetValue((symbols[left], symbols[right]), out var merge))
-                queue.Enqueue((left, symbols[left], symbols[right], merge.Id), (merge.Rank, left));
+                queue.Enqueue((left, symbols[left], symbols[right], merge.Id), ((long)merge.Rank << 32) | (uint)left);
         }
     }
 
-    List<int> Symbols(string word)
+    List<int> Symbols(ReadOnlySpan<char> part)
     {
-        var symbols = new List<int>(word.Length);
+        var symbols = new List<int>(part.Length);
         bool lastIsUnknown = false;
-        foreach (Rune rune in word.EnumerateRunes())
+        int length;
+        for (int i = 0; i < part.Length; i += length)
         {
-            string character = rune.ToString();
+            Rune.DecodeFromUtf16(part[i..], out _, out length);
+            ReadOnlySpan<char> character = part.Slice(i, length);
             bool isKnown = _lookup.TryFind(character, out int id);
             if (isKnown)
                 symbols.Add(id);

@@ -1,37 +1,45 @@
 using System.Text.Json;
-using System.Text.RegularExpressions;
 
 namespace MLNetMultimodal.Media.Text;
 
 // A part of a text that is cut by itself.
-readonly record struct TextPart(string Text, bool BeginsText);
+readonly record struct TextPart(ReadOnlyMemory<char> Text, bool BeginsText);
 
 // The pre_tokenizer of a tokenizer.json: steps that cut a normalised text into words.
 static class PreTokenizerSteps
 {
     enum Behavior { Removed, Isolated, Contiguous, MergedWithPrevious, MergedWithNext }
 
-    public static Func<TextPart, IEnumerable<TextPart>> Read(JsonElement? preTokenizer)
+    public static Func<TextPart, List<TextPart>> Read(JsonElement? preTokenizer)
     {
-        Func<TextPart, IEnumerable<TextPart>>[] steps =
-            [.. TokenizerDefinition.Steps(preTokenizer, "pretokenizers").Select(ReadStep)];
-        return text => steps.Aggregate((IEnumerable<TextPart>)[text],
-            (parts, step) => parts.SelectMany(step).Where(p => p.Text.Length > 0));
+        Action<TextPart, List<TextPart>>[] steps = [.. TokenizerDefinition.Steps(preTokenizer, "pretokenizers").Select(ReadStep)];
+        return text =>
+        {
+            List<TextPart> parts = [text];
+            foreach (var step in steps)
+            {
+                List<TextPart> finer = [];
+                foreach (TextPart part in parts)
+                    step(part, finer);
+                parts = finer;
+            }
+            return parts;
+        };
     }
 
-    static Func<TextPart, IEnumerable<TextPart>> ReadStep(JsonElement step)
+    // A step adds the parts of a part, none of them empty, to a list.
+    static Action<TextPart, List<TextPart>> ReadStep(JsonElement step)
     {
         switch (step.GetProperty("type").GetString())
         {
             case "Metaspace": return ReadMetaspace(step);
             case "WhitespaceSplit":
-                var spaces = new Regex(@"\s", RegexOptions.NonBacktracking | RegexOptions.CultureInvariant);
-                return part => Split(part, spaces, Behavior.Removed, inverts: false);
+                return (part, parts) => Split(part, TextPattern.WhiteSpace, Behavior.Removed, inverts: false, parts);
             case "Split":
-                Regex pattern = TextPattern.Read(step);
+                TextPattern pattern = TextPattern.Read(step);
                 bool inverts = TokenizerDefinition.Find(step, "invert")?.GetBoolean() ?? false;
                 return Enum.TryParse(step.GetProperty("behavior").GetString(), out Behavior behavior) && Enum.IsDefined(behavior)
-                    ? part => Split(part, pattern, behavior, inverts)
+                    ? (part, parts) => Split(part, pattern, behavior, inverts, parts)
                     : throw new FormatException($"the behavior {step.GetProperty("behavior")} of a Split is not supported.");
             default:
                 throw new FormatException($"its pre_tokenizer {step.GetProperty("type")} is not supported; Metaspace, "
@@ -40,19 +48,24 @@ static class PreTokenizerSteps
     }
 
     // SentencePiece's visible space, one put before a word too; older files say add_prefix_space.
-    static Func<TextPart, IEnumerable<TextPart>> ReadMetaspace(JsonElement step)
+    static Action<TextPart, List<TextPart>> ReadMetaspace(JsonElement step)
     {
         (string mark, string scheme) = MetaspaceOptions(step);
         bool splits = TokenizerDefinition.Find(step, "split")?.GetBoolean() ?? true;
-        var pattern = new Regex(Regex.Escape(mark), RegexOptions.NonBacktracking | RegexOptions.CultureInvariant);
-        return part =>
+        TextPattern pattern = TextPattern.Of(mark);
+        return (part, parts) =>
         {
-            string text = part.Text.Replace(" ", mark, StringComparison.Ordinal);
+            ReadOnlyMemory<char> text = part.Text;
+            if (text.Span.Contains(' '))
+                text = text.ToString().Replace(" ", mark, StringComparison.Ordinal).AsMemory();
             bool prepends = scheme == "always" || (scheme == "first" && part.BeginsText);
-            if (prepends && !text.StartsWith(mark, StringComparison.Ordinal))
-                text = mark + text;
+            if (prepends && !text.Span.StartsWith(mark, StringComparison.Ordinal))
+                text = string.Concat(mark, text.Span).AsMemory();
             part = part with { Text = text };
-            return splits ? Split(part, pattern, Behavior.MergedWithNext, inverts: false) : [part];
+            if (splits)
+                Split(part, pattern, Behavior.MergedWithNext, inverts: false, parts);
+            else
+                parts.Add(part);
         };
     }
 
@@ -66,47 +79,38 @@ static class PreTokenizerSteps
         return (mark, scheme);
     }
 
-    static IEnumerable<TextPart> Split(TextPart part, Regex pattern, Behavior behavior, bool inverts)
+    static void Split(TextPart part, TextPattern pattern, Behavior behavior, bool inverts, List<TextPart> parts)
     {
-        var cuts = new List<(int Start, int End)>();
+        ReadOnlyMemory<char> text = part.Text;
+        int first = parts.Count, last = 0, partStart = 0;
         bool lastMatched = false;
-        List<(int Start, int End, bool IsMatch)> found = Find(part.Text, pattern, inverts);
-        if (behavior == Behavior.MergedWithNext)
-            found.Reverse();
-        foreach (var (start, end, isMatch) in found)
+        while (last < text.Length)
         {
-            bool joins = cuts.Count > 0 && behavior switch
+            bool isFound = pattern.TryFind(text.Span, last, out int index, out int length);
+            int start = isFound ? index : text.Length;
+            if (start > last)
+                Take(last, start, isMatch: inverts);
+            if (isFound)
+                Take(start, start + length, isMatch: !inverts);
+            last = start + (isFound ? length : 0);
+        }
+
+        void Take(int start, int end, bool isMatch)
+        {
+            bool joins = parts.Count > first && behavior switch
             {
-                Behavior.MergedWithPrevious or Behavior.MergedWithNext => isMatch && !lastMatched,
+                Behavior.MergedWithPrevious => isMatch && !lastMatched,
+                Behavior.MergedWithNext => !isMatch && lastMatched,
                 Behavior.Contiguous => isMatch == lastMatched,
                 _ => false,
             };
+            partStart = joins ? partStart : start;
+            var taken = new TextPart(text[partStart..end], part.BeginsText && partStart == 0);
             if (joins)
-                cuts[^1] = (Math.Min(cuts[^1].Start, start), Math.Max(cuts[^1].End, end));
+                parts[^1] = taken;
             else if (!(isMatch && behavior == Behavior.Removed))
-                cuts.Add((start, end));
+                parts.Add(taken);
             lastMatched = isMatch;
         }
-        if (behavior == Behavior.MergedWithNext)
-            cuts.Reverse();
-        return cuts.Select(c => new TextPart(part.Text[c.Start..c.End], part.BeginsText && c.Start == 0));
-    }
-
-    // The matches and what stands between them.
-    static List<(int Start, int End, bool IsMatch)> Find(string text, Regex pattern, bool inverts)
-    {
-        var found = new List<(int, int, bool)>();
-        int last = 0;
-        foreach (ValueMatch match in pattern.EnumerateMatches(text))
-        {
-            if (match.Length == 0)
-                continue;
-            if (match.Index > last)
-                found.Add((last, match.Index, inverts));
-            found.Add((match.Index, last = match.Index + match.Length, !inverts));
-        }
-        if (last < text.Length)
-            found.Add((last, text.Length, inverts));
-        return found;
     }
 }

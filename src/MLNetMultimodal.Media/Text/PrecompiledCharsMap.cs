@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Buffers.Binary;
 using System.Globalization;
 using System.Text;
@@ -13,6 +14,7 @@ sealed class PrecompiledCharsMap
 
     readonly uint[] _trie;
     readonly byte[] _replacements;
+    readonly SearchValues<char> _plain; // ASCII that stays as it is; a carriage return may be half a grapheme
 
     // A little-endian count of bytes, the trie of that size, the replacements.
     public PrecompiledCharsMap(ReadOnlySpan<byte> map)
@@ -30,14 +32,24 @@ sealed class PrecompiledCharsMap
             if ((end = _replacements.AsSpan(start).IndexOf((byte)0) + start) - start > MaxReplacementBytes)
                 throw new FormatException(
                     $"its precompiled_charsmap has a replacement of {end - start} bytes; {MaxReplacementBytes} are allowed.");
+        _plain = SearchValues.Create(
+            [.. Enumerable.Range(0, 128).Where(c => c != '\r' && Find([(byte)c]) is null).Select(c => (char)c)]);
     }
 
     public string Normalize(string text)
     {
+        if (!text.AsSpan().ContainsAnyExcept(_plain))
+            return text;
         var result = new StringBuilder(text.Length);
         Span<byte> utf8 = stackalloc byte[MaxGraphemeBytes];
         for (int start = 0, length; start < text.Length; start += length)
         {
+            length = PlainLength(text.AsSpan(start));
+            if (length > 0)
+            {
+                result.Append(text, start, length);
+                continue;
+            }
             length = StringInfo.GetNextTextElementLength(text, start);
             ReadOnlySpan<char> grapheme = text.AsSpan(start, length);
             if (Encoding.UTF8.TryGetBytes(grapheme, utf8, out int written) && Find(utf8[..written]) is { } whole)
@@ -50,6 +62,13 @@ sealed class PrecompiledCharsMap
                         result.Append(rune);
         }
         return result.ToString();
+    }
+
+    // The last of plain characters belongs to the grapheme of what follows it, unless that is ASCII too.
+    int PlainLength(ReadOnlySpan<char> text)
+    {
+        int length = text.IndexOfAnyExcept(_plain);
+        return length < 0 ? text.Length : length > 0 && !char.IsAscii(text[length]) ? length - 1 : length;
     }
 
     // A unit holds the byte that leads to it (or a value), whether a value follows, and how far away its children are; a place

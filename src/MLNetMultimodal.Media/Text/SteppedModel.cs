@@ -10,7 +10,7 @@ sealed class SteppedModel : ITokenModel
     readonly IPieceModel _pieces;
     readonly AddedTokens _raw, _normalized;   // recognised before and after a text is normalised
     readonly Func<string, NormalizedText> _normalize;
-    readonly Func<TextPart, IEnumerable<TextPart>> _split;
+    readonly Func<TextPart, List<TextPart>> _split;
     readonly Func<IReadOnlyList<string>, string> _decode;
 
     // Fills the definition's vocabulary and special tokens.
@@ -60,7 +60,8 @@ sealed class SteppedModel : ITokenModel
             ?? throw new FormatException("its model has no unk_id.");
         if (unknown < 0 || unknown >= pieces.Count)
             throw new FormatException($"unk_id is {unknown}, but there are {pieces.Count} pieces.");
-        return new(pieces, unknown, new(new(definition.Vocabulary), pieces[unknown].Piece, IsOn(model, "byte_fallback")));
+        var vocabulary = new Dictionary<string, int>(definition.Vocabulary, StringComparer.Ordinal);
+        return new(pieces, unknown, new(vocabulary, pieces[unknown].Piece, IsOn(model, "byte_fallback")));
     }
 
     static PieceBpeModel ReadBpe(JsonElement model, TokenizerDefinition definition)
@@ -71,24 +72,30 @@ sealed class SteppedModel : ITokenModel
                 throw new FormatException($"its model uses {option}, which is not supported beside byte_fallback and fuse_unk.");
         definition.ReadVocabulary(model.GetProperty("vocab"));
         string? unknown = TokenizerDefinition.Find(model, "unk_token")?.GetString();
-        var lookup = new PieceLookup(new(definition.Vocabulary), unknown, IsOn(model, "byte_fallback"));
-        return new(model.GetProperty("merges").EnumerateArray().Select(ReadMerge), lookup,
+        var lookup = new PieceLookup(new(definition.Vocabulary, StringComparer.Ordinal), unknown, IsOn(model, "byte_fallback"));
+        return new([.. model.GetProperty("merges").EnumerateArray().Select(ReadMerge)], lookup,
             IsOn(model, "fuse_unk"), IsOn(model, "ignore_merges"));
     }
 
     static (string, string) ReadMerge(JsonElement merge)
     {
-        string[] parts = merge.ValueKind == JsonValueKind.Array ? [.. merge.EnumerateArray().Select(p => p.GetString()!)]
-            : merge.GetString()!.Split(' ');
-        return parts.Length == 2 ? (parts[0], parts[1])
-            : throw new FormatException($"a merge must have two parts, but '{merge}' has {parts.Length}.");
+        (string Left, string Right) parts = ("", "");
+        if (merge.ValueKind == JsonValueKind.Array)
+        {
+            if (merge.GetArrayLength() == 2)
+                parts = (merge[0].GetString()!, merge[1].GetString()!);
+        }
+        else if (merge.GetString()!.Split(' ') is [string left, string right])
+            parts = (left, right);
+        return parts is ({ Length: > 0 }, { Length: > 0 }) ? parts
+            : throw new FormatException($"a merge must have two parts, but one is '{merge}'.");
     }
 
     public IReadOnlyList<int> Encode(string text, int max) => _raw.Encode(WellFormed(text), max, (part, at, rest) =>
     {
         (string normalized, bool keepsStart) = _normalize(part);
         return _normalized.Encode(normalized, rest,
-            (piece, pieceAt, wanted) => Cut(new(piece, keepsStart && at + pieceAt == 0), wanted));
+            (piece, pieceAt, wanted) => Cut(new(piece.AsMemory(), keepsStart && at + pieceAt == 0), wanted));
     });
 
     List<int> Cut(TextPart part, int max)
@@ -98,7 +105,7 @@ sealed class SteppedModel : ITokenModel
         {
             if (ids.Count >= max)
                 break;
-            _pieces.Encode(word.Text, ids);
+            _pieces.Encode(word.Text.Span, ids);
         }
         return ids;
     }
@@ -106,5 +113,6 @@ sealed class SteppedModel : ITokenModel
     public string Decode(IReadOnlyList<string> tokens) => _decode(tokens);
 
     // Half a surrogate pair becomes U+FFFD.
-    static string WellFormed(string text) => Encoding.UTF8.GetString(Encoding.UTF8.GetBytes(text));
+    static string WellFormed(string text) => !text.AsSpan().ContainsAnyInRange('\uD800', '\uDFFF') ? text
+        : Encoding.UTF8.GetString(Encoding.UTF8.GetBytes(text));
 }

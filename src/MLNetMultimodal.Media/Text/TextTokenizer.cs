@@ -31,7 +31,9 @@ public sealed class TextTokenizer
     {
         Files = files;
         _model = model;
-        _tokens = definition.Vocabulary.GroupBy(t => t.Value).ToDictionary(t => t.Key, t => t.First().Key);
+        _tokens = new(definition.Vocabulary.Count);
+        foreach (var (token, id) in definition.Vocabulary)
+            _tokens.TryAdd(id, token);
         VocabularySize = _tokens.Keys.Max() + 1;
         ContextLength = definition.ContextLength ?? (definition.Kind == TokenizerKind.ClipBpe ? TokenizerDefinition.DefaultContextLength : 512);
         BeginId = definition.Begin is { } begin ? definition.Vocabulary[begin] : null;
@@ -242,7 +244,12 @@ public sealed class TextTokenizer
         int room = Math.Max(0, length - _before.Length - _after.Length);
         // One token more than fits would do.
         IReadOnlyList<int> body = _model.Encode(Prompt + text, _truncatesLeft ? int.MaxValue : room + 1);
-        List<int> ids = [.. _before, .. _truncatesLeft ? body.TakeLast(room) : body.Take(room), .. _after];
+        int count = Math.Min(room, body.Count), first = _truncatesLeft ? body.Count - count : 0;
+        var ids = new List<int>(_before.Length + count + _after.Length);
+        ids.AddRange(_before);
+        for (int i = 0; i < count; i++)
+            ids.Add(body[first + i]);
+        ids.AddRange(_after);
         return ids.Count <= length ? ids : ids[..length];
     }
 

@@ -227,9 +227,8 @@ sealed class TokenizerDefinition
     {
         if (id is < 0 or > MaxId)
             throw new FormatException($"the id of '{token}' must be 0 to {MaxId}, but is {id}.");
-        if (Vocabulary.TryGetValue(token, out int other) && other != id)
-            throw new FormatException($"'{token}' has two ids, {other} and {id}.");
-        Vocabulary[token] = id;
+        if (!Vocabulary.TryAdd(token, id) && Vocabulary[token] != id)
+            throw new FormatException($"'{token}' has two ids, {Vocabulary[token]} and {id}.");
     }
 
     void ReadMerges(string text)
@@ -445,6 +444,11 @@ sealed class TokenizerDefinition
             foreach (string? token in new[] { Begin, End, Pad, Unknown, _mask ?? (Kind == TokenizerKind.WordPiece ? "[MASK]" : "<mask>") })
                 if (token is not null && Vocabulary.ContainsKey(token) && SpecialTokens.All(t => t.Content != token))
                     SpecialTokens.Add(new(token, StripsLeft: token == "<mask>")); // RoBERTa's mask takes in the space before it
+        CheckIds();
+    }
+
+    void CheckIds()
+    {
         if (Vocabulary.Values.Distinct().Count() != Vocabulary.Count)
             throw new FormatException("two tokens of its vocabulary share an id.");
     }
@@ -458,6 +462,7 @@ sealed class TokenizerDefinition
             if (!Vocabulary.ContainsKey(token))
                 throw new FormatException($"its vocabulary of {Vocabulary.Count} tokens has no '{token}', which its post_processor "
                     + $"or {Config} names.");
+        CheckIds();
     }
 
     public static JsonElement? Find(JsonElement parent, string name) =>

@@ -1,3 +1,5 @@
+using System.Buffers;
+using System.Runtime.InteropServices;
 using System.Text;
 
 namespace MLNetMultimodal.Media.Text;
@@ -7,91 +9,104 @@ namespace MLNetMultimodal.Media.Text;
 sealed class UnigramModel : IPieceModel
 {
     const double UnknownPenalty = 10;
+    const int NoPiece = -1, MaxNodes = 1 << 24;
 
-    readonly string[] _pieces;   // in ordinal order, so that those with one beginning stand together
+    // The best cut that ends at a place: where its last piece begins, and that piece's id; NoPiece is an unknown one.
+    readonly record struct Cut(int Start, double Score, int Id);
+
+    readonly Dictionary<long, int> _children = []; // the trie of the pieces: from a node and a character to the next node
+    readonly int[] _pieceAt;                       // by node, the piece that ends there
     readonly double[] _scores;
     readonly double _unknownScore;
-    readonly string _unknown;
+    readonly int _unknown;
     readonly PieceLookup _lookup;
+    readonly WordCache _known = new();
 
+    // A piece's id is its place.
     public UnigramModel(IReadOnlyList<(string Piece, double Score)> pieces, int unknown, PieceLookup lookup)
     {
-        _pieces = [.. pieces.Select(p => p.Piece)];
         _scores = [.. pieces.Select(p => p.Score)];
-        _unknown = _pieces[unknown];
-        _unknownScore = _scores.Min() - UnknownPenalty;
-        _lookup = lookup;
-        Array.Sort(_pieces, _scores, StringComparer.Ordinal);
+        (_unknown, _unknownScore, _lookup) = (unknown, _scores.Min() - UnknownPenalty, lookup);
+        _children.EnsureCapacity(pieces.Count * 2);
+        var pieceAt = new List<int>(pieces.Count * 2) { NoPiece };
+        for (int id = 0; id < pieces.Count; id++)
+        {
+            int node = 0;
+            foreach (char c in pieces[id].Piece)
+            {
+                ref int next = ref CollectionsMarshal.GetValueRefOrAddDefault(_children, Edge(node, c), out bool exists);
+                if (!exists)
+                {
+                    next = pieceAt.Count < MaxNodes ? pieceAt.Count
+                        : throw new FormatException($"its pieces have more than {MaxNodes} beginnings.");
+                    pieceAt.Add(NoPiece);
+                }
+                node = next;
+            }
+            pieceAt[node] = id;
+        }
+        _pieceAt = [.. pieceAt];
     }
 
-    public void Encode(string word, List<int> ids)
+    static long Edge(int node, char c) => ((long)node << 16) | c;
+
+    public void Encode(ReadOnlySpan<char> word, List<int> ids)
     {
-        // Where the best cut that ends at a place begins, and whether that piece is unknown.
-        var best = new (int Start, double Score, bool IsUnknown)[word.Length + 1];
-        Array.Fill(best, (-1, double.NegativeInfinity, false));
-        best[0] = (0, 0, false);
+        if (_known.TryAppend(word, ids))
+            return;
+        int first = ids.Count;
+        Cut[] rented = ArrayPool<Cut>.Shared.Rent(word.Length + 1);
+        Span<Cut> best = rented.AsSpan(0, word.Length + 1);
+        FindBest(word, best);
+        Collect(word, best, ids);
+        ArrayPool<Cut>.Shared.Return(rented);
+        _known.Remember(word, CollectionsMarshal.AsSpan(ids)[first..]);
+    }
+
+    void FindBest(ReadOnlySpan<char> word, Span<Cut> best)
+    {
+        best.Fill(new(-1, double.NegativeInfinity, NoPiece));
+        best[0] = new(0, 0, NoPiece);
         int runeLength;
         for (int start = 0; start < word.Length; start += runeLength)
         {
-            Rune.DecodeFromUtf16(word.AsSpan(start), out _, out runeLength);
+            Rune.DecodeFromUtf16(word[start..], out _, out runeLength);
             bool hasSingle = false;
-            int low = 0, high = _pieces.Length;
-            for (int end = start + 1; end <= word.Length && Narrow(word[end - 1], end - start - 1, ref low, ref high); end++)
-                if (_pieces[low].Length == end - start)
+            int node = 0;
+            for (int end = start + 1; end <= word.Length && _children.TryGetValue(Edge(node, word[end - 1]), out node); end++)
+                if (_pieceAt[node] is >= 0 and int id)
                 {
-                    Offer(end, start, best[start].Score + _scores[low], isUnknown: false);
+                    Offer(ref best[end], start, best[start].Score + _scores[id], id == _unknown ? NoPiece : id);
                     hasSingle |= end - start == runeLength;
                 }
             if (!hasSingle)
-                Offer(start + runeLength, start, best[start].Score + _unknownScore, isUnknown: true);
-        }
-        Collect(word, best, ids);
-
-        void Offer(int end, int start, double score, bool isUnknown)
-        {
-            if (best[end].Start < 0 || score > best[end].Score)
-                best[end] = (start, score, isUnknown);
+                Offer(ref best[start + runeLength], start, best[start].Score + _unknownScore, NoPiece);
         }
     }
 
-    // A run of unknown characters is one piece.
-    void Collect(string word, (int Start, double Score, bool IsUnknown)[] best, List<int> ids)
+    static void Offer(ref Cut best, int start, double score, int id)
     {
-        var cuts = new Stack<(int Start, int End)>();
+        if (best.Start < 0 || score > best.Score)
+            best = new(start, score, id);
+    }
+
+    // A run of unknown characters is one piece. Found from the last to the first, the pieces are kept at the span's end.
+    void Collect(ReadOnlySpan<char> word, Span<Cut> best, List<int> ids)
+    {
+        int kept = best.Length;
         for (int end = word.Length; end > 0;)
         {
-            int start = best[end].Start;
-            if (best[end].IsUnknown || IsUnknown(start, end))
-                while (start > 0 && (best[start].IsUnknown || IsUnknown(best[start].Start, start)))
-                    start = best[start].Start;
-            cuts.Push((start, end));
+            Cut piece = best[end];
+            int start = piece.Start;
+            while (piece.Id == NoPiece && start > 0 && best[start].Id == NoPiece)
+                start = best[start].Start;
+            best[--kept] = piece with { Start = start };
             end = start;
         }
-        foreach (var (start, end) in cuts)
-            _lookup.Append(word[start..end], ids);
-
-        bool IsUnknown(int start, int end) => word.AsSpan(start, end - start).SequenceEqual(_unknown);
-    }
-
-    // Of the pieces from low to high, which agree in their first `at` characters, those that have c next.
-    bool Narrow(char c, int at, ref int low, ref int high)
-    {
-        low = FirstAtLeast(c, at, low, high);
-        high = FirstAtLeast(c + 1, at, low, high);
-        return low < high;
-    }
-
-    int FirstAtLeast(int c, int at, int low, int high)
-    {
-        while (low < high)
-        {
-            int middle = (low + high) >>> 1;
-            string piece = _pieces[middle];
-            if (piece.Length <= at || piece[at] < c)
-                low = middle + 1;
+        for (int i = kept; i < best.Length; i++)
+            if (best[i].Id != NoPiece)
+                ids.Add(best[i].Id);
             else
-                high = middle;
-        }
-        return low;
+                _lookup.Append(word[best[i].Start..(i + 1 < best.Length ? best[i + 1].Start : word.Length)], ids);
     }
 }

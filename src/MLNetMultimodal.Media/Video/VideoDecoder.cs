@@ -34,8 +34,8 @@ public sealed class VideoDecoder
     public VideoInfo Inspect(string path, CancellationToken cancellation = default)
     {
         CheckExists(path);
-        using JsonDocument document = Probe(path, ["-show_entries", "stream=codec_type,width,height,avg_frame_rate,r_frame_rate," +
-            "nb_frames:stream_disposition=attached_pic"], cancellation);
+        using JsonDocument document = Probe(path, ["-show_entries", "stream=codec_type,width,height,avg_frame_rate," +
+            "r_frame_rate,nb_frames:stream_disposition=attached_pic"], cancellation);
         JsonElement[] streams = [.. document.RootElement.GetProperty("streams").EnumerateArray()];
         JsonElement video = streams.FirstOrDefault(s => Text(s, "codec_type") == "video"
             && !(s.TryGetProperty("disposition", out JsonElement d) && d.GetProperty("attached_pic").GetInt32() == 1));
@@ -46,7 +46,8 @@ public sealed class VideoDecoder
             ?? throw new InvalidDataException($"'{path}' is a video of unknown frame rate.");
         if (!long.TryParse(Text(video, "nb_frames"), CultureInfo.InvariantCulture, out long frames))
             frames = CountFrames(path, cancellation);
-        return new(width.GetInt32(), height.GetInt32(), framesPerSecond, frames, streams.Any(s => Text(s, "codec_type") == "audio"));
+        bool hasSound = streams.Any(s => Text(s, "codec_type") == "audio");
+        return new(width.GetInt32(), height.GetInt32(), framesPerSecond, frames, hasSound);
     }
 
     /// <summary>The pictures that are on the screen at the times start, start + 1 / rate, start + 2 / rate and so on.</summary>
@@ -99,8 +100,7 @@ public sealed class VideoDecoder
             return [];
         ArgumentOutOfRangeException.ThrowIfNegative(wanted[0], nameof(indices));
         ArgumentOutOfRangeException.ThrowIfGreaterThan(wanted.Length, MaxSelected, nameof(indices));
-        string select = string.Join('+', wanted.Select(n => $"eq(n,{n.ToString(CultureInfo.InvariantCulture)})"));
-        RgbImage[] got = [.. Pictures(path, [], $"select='{select}',{Renumber}", cancellation).Take(wanted.Length)];
+        RgbImage[] got = [.. Pictures(path, [], $"select='{AnyOf(wanted)}',{Renumber}", cancellation).Take(wanted.Length)];
         if (got.Length < wanted.Length)
             throw new InvalidDataException($"'{path}' has no frame {wanted[got.Length]}: it is shorter, or cut off.");
         return [.. indices.Select(n => got[Array.BinarySearch(wanted, n)])];
@@ -118,12 +118,12 @@ public sealed class VideoDecoder
     public AudioReader OpenSoundtrack(string path, CancellationToken cancellation = default)
     {
         CheckExists(path);
-        return FFmpeg.OpenFiltered(path, path, "aresample=async=1:first_pts=0", cancellation);
+        return FFmpeg.OpenAudio(path, path, What(path), ["-af", "aresample=async=1:first_pts=0"], cancellation);
     }
 
     IEnumerable<RgbImage> Pictures(string path, string[] input, string filter, CancellationToken cancellation)
     {
-        using FFmpegRun run = FFmpeg.Decode(path, path, Need(path), ["-max_pixels", Text(ImageDecoder.MaxPixels), .. input],
+        using FFmpegRun run = FFmpeg.Decode(path, What(path), ["-max_pixels", Text(ImageDecoder.MaxPixels), .. input],
             ["-map", "0:V:0", "-vf", $"{filter},scale=flags=accurate_rnd+full_chroma_int+bitexact,format=rgb24", "-r",
                 RenumberedRate, "-c:v", "ppm", "-f", "image2pipe", "pipe:1"], cancellation);
         var pictures = new PpmReader(run.Output, path);
@@ -135,6 +135,11 @@ public sealed class VideoDecoder
         run.Finish();
     }
 
+    // As a balanced tree, since ffmpeg nests a plain sum, and at most a hundred deep.
+    static string AnyOf(ReadOnlySpan<long> numbers) => numbers.Length == 1
+        ? $"eq(n,{numbers[0].ToString(CultureInfo.InvariantCulture)})"
+        : $"({AnyOf(numbers[..(numbers.Length / 2)])}+{AnyOf(numbers[(numbers.Length / 2)..])})";
+
     long CountFrames(string path, CancellationToken cancellation)
     {
         using JsonDocument document = Probe(path,
@@ -144,14 +149,14 @@ public sealed class VideoDecoder
     }
 
     JsonDocument Probe(string path, string[] questions, CancellationToken cancellation) =>
-        JsonDocument.Parse(FFmpeg.Probe(path, path, Need(path), questions, cancellation));
+        JsonDocument.Parse(FFmpeg.Probe(path, What(path), questions, cancellation));
 
     // Such as 30000/1001; null for 0/0.
     static double? Rate(string? ratio) => ratio?.Split('/') is [var frames, var seconds]
         && double.Parse(frames, CultureInfo.InvariantCulture) / double.Parse(seconds, CultureInfo.InvariantCulture) is var rate
         && rate is > 0 and < 100_000 ? rate : null;
 
-    static string Need(string path) => $"'{path}' is to be read as a video, which needs ffmpeg";
+    static string What(string path) => $"'{path}' is read as a video and needs ffmpeg";
 
     static void CheckExists(string path)
     {

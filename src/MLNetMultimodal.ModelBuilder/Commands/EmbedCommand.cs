@@ -42,7 +42,8 @@ static class EmbedCommand
             string[] recordings = MediaFiles.Sounds([.. parsed.GetValue(sounds) ?? [], .. Lines(parsed.GetValue(soundsFrom))]);
             // One thread a run: batches run side by side.
             using MultimodalModel loaded =
-                ToolOptions.Load(parsed.GetRequiredValue(model), parsed.GetValue(adapter), parsed.GetValue(dtype), threads: 1);
+                ToolOptions.Load(parsed.GetRequiredValue(model), parsed.GetValue(adapter), parsed.GetValue(dtype),
+                    InferenceMode.Throughput);
             var rows = new EmbeddedRows(loaded, pictures, sentences, recordings, parsed.GetValue(reduced));
             return Task.FromResult(ProgressDisplay.Run("embedding", report =>
             {
@@ -69,7 +70,7 @@ static class EmbedCommand
     static IEnumerable<string> Lines(string? file)
     {
         if (file is null) yield break;
-        using StreamReader reader = file == StandardInput ? new(Console.OpenStandardInput(), Encoding.UTF8) : new(file, Encoding.UTF8);
+        using var reader = new StreamReader(file == StandardInput ? Console.OpenStandardInput() : File.OpenRead(file), Encoding.UTF8);
         while (reader.ReadLine() is { } line)
             if (line.Length > 0) yield return line;
     }

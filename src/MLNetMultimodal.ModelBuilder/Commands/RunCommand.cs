@@ -117,7 +117,7 @@ static class RunCommand
     static IReadOnlyDictionary<string, TensorData> RunOnnx(
         IProgram program, IReadOnlyDictionary<string, TensorData> weights, IReadOnlyDictionary<string, TensorData> inputs)
     {
-        using var session = new OnnxSession(OnnxRecorder.Record(program, weights));
+        using var session = OnnxSession.Open(program, weights);
         return session.Run(inputs);
     }
 

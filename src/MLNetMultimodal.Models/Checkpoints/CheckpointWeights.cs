@@ -37,7 +37,7 @@ public static class CheckpointWeights
             if (!found.TryGetValue(spec.Name, out TensorData? tensor)) missing.Add(spec.ToString());
             else if (!tensor.Shape.SequenceEqual(spec.Shape.Select(d => (long)d)))
                 misshaped.Add($"{spec.Name} is [{string.Join(", ", tensor.Shape)}], wanted [{string.Join(", ", spec.Shape)}]");
-            else if (tensor.Type is not (DType.F32 or DType.F16 or DType.BF16 or DType.F64))
+            else if (tensor.Type is not (DType.F32 or DType.F16 or DType.BF16 or DType.F64 or DType.I8))
                 misshaped.Add($"{spec.Name} is {tensor.Type}, wanted floats");
         }
         var known = wanted.Select(s => s.Name).Concat(ignored).ToHashSet(StringComparer.Ordinal);

@@ -34,7 +34,7 @@ public sealed class Safetensors : IReadOnlyDictionary<string, TensorData>, IDisp
         if (info.ResolveLinkTarget(returnFinalTarget: true) is FileInfo target) info = target; // Length of a link is that of its path
         if (!info.Exists) throw new FileNotFoundException($"the weights '{path}' do not exist.", path);
         if (info.Length < 8) throw new InvalidDataException($"'{path}' is not a safetensors file: it has {info.Length} bytes, the header alone takes more.");
-        var map = new MappedFile(path, info.Length);
+        var map = new MappedFile(info);
         try
         {
             return Read(path, info.Length, map.Memory, map);
@@ -204,18 +204,27 @@ sealed unsafe class MappedFile : IDisposable
     readonly MemoryMappedFile _file;
     readonly MemoryMappedViewAccessor _view;
     readonly byte* _start;
+    readonly (long Length, DateTime Written) _identity;
     bool _disposed;
 
-    public MappedFile(string path, long length)
+    public MappedFile(FileInfo file)
     {
-        _file = MemoryMappedFile.CreateFromFile(path, FileMode.Open, null, 0, MemoryMappedFileAccess.Read);
-        _view = _file.CreateViewAccessor(0, length, MemoryMappedFileAccess.Read);
+        (Path, _identity) = (file.FullName, Identity(file));
+        _file = MemoryMappedFile.CreateFromFile(Path, FileMode.Open, null, 0, MemoryMappedFileAccess.Read);
+        _view = _file.CreateViewAccessor(0, _identity.Length, MemoryMappedFileAccess.Read);
         byte* start = null;
         _view.SafeMemoryMappedViewHandle.AcquirePointer(ref start);
         _start = start + _view.PointerOffset;
     }
 
-    public ReadOnlyMemory<byte> Memory(long offset, int count) => new Window(this, _start + offset, count).Memory;
+    public string Path { get; }
+
+    /// <summary>True while the file at <see cref="Path"/> is the one that was mapped.</summary>
+    public bool IsOnDisk => new FileInfo(Path) is { Exists: true } file && Identity(file) == _identity;
+
+    static (long, DateTime) Identity(FileInfo file) => (file.Length, file.LastWriteTimeUtc);
+
+    public ReadOnlyMemory<byte> Memory(long offset, int count) => new Window(this, offset, count).Memory;
 
     public void Dispose()
     {
@@ -226,12 +235,17 @@ sealed unsafe class MappedFile : IDisposable
         _file.Dispose();
     }
 
-    sealed class Window(MappedFile owner, byte* start, int count) : MemoryManager<byte>
+    internal sealed class Window(MappedFile file, long offset, int count) : MemoryManager<byte>
     {
-        public override Span<byte> GetSpan() =>
-            owner._disposed ? throw new ObjectDisposedException(nameof(Safetensors), "the weights file was closed.") : new(start, count);
+        public MappedFile File => file;
 
-        public override MemoryHandle Pin(int elementIndex = 0) => new(start + elementIndex);
+        public long Offset => offset;
+
+        byte* Start => file._disposed ? throw new ObjectDisposedException(nameof(Safetensors), "the weights file was closed.") : file._start + offset;
+
+        public override Span<byte> GetSpan() => new(Start, count);
+
+        public override MemoryHandle Pin(int elementIndex = 0) => new(Start + elementIndex);
 
         public override void Unpin() { }
 

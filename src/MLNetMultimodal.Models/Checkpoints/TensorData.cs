@@ -1,4 +1,5 @@
 using System.Numerics.Tensors;
+using System.Diagnostics.CodeAnalysis;
 using System.Runtime.InteropServices;
 
 namespace MLNetMultimodal.Models.Checkpoints;
@@ -61,6 +62,19 @@ public sealed class TensorData
     /// <summary>The elements, little-endian, row-major.</summary>
     public ReadOnlyMemory<byte> Bytes { get; }
 
+    /// <summary>Where the elements lie in a file on disk, for who maps the file himself. False for a tensor in memory, and for one
+    /// whose file was replaced or changed since it was opened.</summary>
+    /// <param name="path">The file, links followed.</param>
+    /// <param name="offset">The first byte of the elements in it.</param>
+    public bool TryGetFile([NotNullWhen(true)] out string? path, out long offset)
+    {
+        (path, offset) = (null, 0);
+        if (!MemoryMarshal.TryGetMemoryManager(Bytes, out MappedFile.Window? window, out int start, out _)) return false;
+        if (!window.File.IsOnDisk) return false;
+        (path, offset) = (window.File.Path, window.Offset + start);
+        return true;
+    }
+
     /// <summary>Number of elements.</summary>
     public long Count => Shape.Aggregate(1L, (n, d) => checked(n * d));
 
@@ -81,8 +95,8 @@ public sealed class TensorData
         _ => 1,
     };
 
-    /// <summary>The elements as 32-bit floats; floating types only.</summary>
-    /// <exception cref="NotSupportedException">The tensor holds integers or booleans.</exception>
+    /// <summary>The elements as 32-bit floats; floating types and I8 only.</summary>
+    /// <exception cref="NotSupportedException">The tensor holds wider integers or booleans.</exception>
     public float[] ToSingles()
     {
         var result = new float[Count];
@@ -90,9 +104,9 @@ public sealed class TensorData
         return result;
     }
 
-    /// <summary>Writes the elements as 32-bit floats; floating types only.</summary>
+    /// <summary>Writes the elements as 32-bit floats; floating types and I8 only.</summary>
     /// <param name="destination">At least <see cref="Count"/> floats.</param>
-    /// <exception cref="NotSupportedException">The tensor holds integers or booleans.</exception>
+    /// <exception cref="NotSupportedException">The tensor holds wider integers or booleans.</exception>
     public void CopyTo(Span<float> destination)
     {
         ReadOnlySpan<byte> bytes = Bytes.Span;
@@ -105,6 +119,7 @@ public sealed class TensorData
                 ReadOnlySpan<ushort> halves = MemoryMarshal.Cast<byte, ushort>(bytes);
                 for (int i = 0; i < halves.Length; i++) destination[i] = BitConverter.UInt32BitsToSingle((uint)halves[i] << 16);
                 break;
+            case DType.I8: TensorPrimitives.ConvertTruncating(MemoryMarshal.Cast<byte, sbyte>(bytes), destination); break;
             default: throw new NotSupportedException($"a tensor of {Type} is not a float tensor.");
         }
     }

@@ -178,6 +178,9 @@ public sealed class BertModel : IModelDefinition
     public int EmbeddingWidth => _head.Width(Config.Blocks.Width);
 
     /// <inheritdoc/>
+    public bool IgnoresPadding => true;
+
+    /// <inheritdoc/>
     public IReadOnlyDictionary<Modality, IProgram> Encoders { get; }
 
     /// <summary>Takes <c>input_ids</c> and <c>attention_mask</c>; gives <c>last_hidden_state</c> [B, L, D], the

@@ -199,6 +199,9 @@ public sealed class ClipModel(ClipConfig config) : IModelDefinition
     public int EmbeddingWidth => config.ProjectionWidth;
 
     /// <inheritdoc/>
+    public bool IgnoresPadding => true;
+
+    /// <inheritdoc/>
     public IReadOnlyDictionary<Modality, IProgram> Encoders { get; } = new Dictionary<Modality, IProgram>
     {
         [Modality.Image] = new VisionProgram(config),

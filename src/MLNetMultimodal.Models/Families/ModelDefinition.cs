@@ -67,6 +67,10 @@ public interface IModelDefinition
     /// <summary>What stands before every text that is embedded, for example <c>query: </c>; null for nothing.</summary>
     string? TextPrompt => null;
 
+    /// <summary>True where what a text is filled up with does not change its embedding, so that texts of different lengths may run
+    /// together; by default only those of one length do.</summary>
+    bool IgnoresPadding => false;
+
     /// <summary>False for a model that reads the prompt's tokens and leaves them out of the embedding: it is to be told their
     /// number by <see cref="WithPromptTokens"/>.</summary>
     bool PoolsPrompt => true;
@@ -98,6 +102,30 @@ public static class ModelDefinitionExtensions
         /// a model that wants every text filled up to it (SigLIP).</summary>
         /// <param name="longest">Tokens.</param>
         public int PaddedLength(int longest) => model.TextLength is { IsKnown: true } length ? length.Size : longest;
+
+        /// <summary>Which texts run together: neighbours of about one length, so that filling them up to the longest adds at most a
+        /// fourth; of just one length where the model does not ignore padding.</summary>
+        /// <param name="lengths">Tokens of each text, ascending.</param>
+        /// <param name="most">Texts of a batch, at least 1.</param>
+        /// <returns>The first text and the number of texts of each batch.</returns>
+        public IReadOnlyList<(int First, int Count)> TextBatches(IReadOnlyList<int> lengths, int most)
+        {
+            const double mostTokens = 1.25;
+            var batches = new List<(int First, int Count)>();
+            for (int first = 0, sum = 0, i = 0; i < lengths.Count; i++)
+            {
+                int count = i + 1 - first;
+                sum += model.PaddedLength(lengths[i]);
+                if (i + 1 < lengths.Count && count < most)
+                {
+                    int next = model.PaddedLength(lengths[i + 1]), limit = model.IgnoresPadding ? (int)(mostTokens * (sum + next)) : sum + next;
+                    if (next * (count + 1) <= limit) continue;
+                }
+                batches.Add((first, count));
+                (first, sum) = (i + 1, 0);
+            }
+            return batches;
+        }
 
         Dim? TextLength => model.Encoders.TryGetValue(Modality.Text, out IProgram? text) ? text.Inputs[0].Shape[1] : null;
     }

@@ -162,6 +162,9 @@ public sealed class SiglipModel(SiglipConfig config) : IModelDefinition
     public int EmbeddingWidth => config.Vision.Width;
 
     /// <inheritdoc/>
+    public bool IgnoresPadding => true;
+
+    /// <inheritdoc/>
     public IReadOnlyDictionary<Modality, IProgram> Encoders { get; } = new Dictionary<Modality, IProgram>
     {
         [Modality.Image] = new VisionProgram(config),

@@ -87,6 +87,9 @@ public sealed class VisionTextDualEncoderModel(VisionTextDualEncoderConfig confi
     public int EmbeddingWidth => config.ProjectionWidth;
 
     /// <inheritdoc/>
+    public bool IgnoresPadding => true;
+
+    /// <inheritdoc/>
     public IReadOnlyDictionary<Modality, IProgram> Encoders { get; } = new Dictionary<Modality, IProgram>
     {
         [Modality.Image] = new VisionProgram(config),

@@ -266,7 +266,7 @@ sealed class ContrastiveLoop : IDisposable
             using DisposeScope part = NewDisposeScope();
             int count = Math.Min(batch, set.Count - start);
             var pixels = new float[count * size];
-            Parallel.For(0, count, i => _images.Normalize(new(_images.Width, _images.Height, set.Pictures.Pixels(start + i).ToArray()), pixels.AsSpan(i * size, size)));
+            Parallel.For(0, count, i => _images.Normalize(set.Pictures.Picture(start + i), pixels.AsSpan(i * size, size)));
             Tensor embeds = Embed(ops, Modality.Image, tensor(pixels, [count, 3, _images.Height, _images.Width]).to(_model.Device));
             long[] picked = embeds.matmul(groups.t()).argmax(1).to(CPU).data<long>().ToArray();         // [B, G] -> [B]
             for (int i = 0; i < count; i++)

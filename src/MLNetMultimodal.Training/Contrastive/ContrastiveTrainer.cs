@@ -85,7 +85,7 @@ public sealed class ContrastiveTrainer : IEstimator<MultimodalTransformer>
             ContrastiveResult result = loop.Run();
             ModelFiles files = TrainedModel.ToFiles(_options, definition, images, texts, pairs.Count, result);
             if (_options.Output is { } folder) TrainedModel.Write(files, folder);
-            return new(_env, EmbedOptions(train.Schema[_options.Text].Type is TextDataViewType), MultimodalModel.Load(files));
+            return new(_env, EmbedOptions(train.Schema[_options.Text].Type is TextDataViewType), MultimodalModel.Load(files, new() { Mode = InferenceMode.Throughput }));
         }
     }
 

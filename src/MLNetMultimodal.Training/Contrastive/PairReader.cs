@@ -63,7 +63,7 @@ sealed class PairReader(ContrastiveOptions options)
                 errors[i] = e;
             }
         });
-        if (Array.Find(errors, e => e is not null) is { } first) ExceptionDispatchInfo.Throw(first); // of several, the first row's
+        if (Array.Find(errors, e => e is not null) is { } first) ExceptionDispatchInfo.Throw(first); // the first row's
         return pictures;
     }
 
@@ -94,8 +94,11 @@ sealed class PairReader(ContrastiveOptions options)
         }
     }
 
-    DataViewSchema.Column[] Columns(IDataView data) =>
-        [data.Schema[options.Image], data.Schema[options.Text], .. options.Group is { } group ? [data.Schema[group]] : Array.Empty<DataViewSchema.Column>()];
+    DataViewSchema.Column[] Columns(IDataView data)
+    {
+        (DataViewSchema.Column image, DataViewSchema.Column text) = (data.Schema[options.Image], data.Schema[options.Text]);
+        return options.Group is { } group ? [image, text, data.Schema[group]] : [image, text];
+    }
 
     Action<PairSet> PairGetter(DataViewRowCursor cursor)
     {

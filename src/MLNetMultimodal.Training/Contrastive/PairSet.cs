@@ -90,7 +90,8 @@ sealed class PairBatcher(PairSet set, IModelDefinition definition, ImagePreproce
         Parallel.For(0, rows.Length, new() { MaxDegreeOfParallelism = Math.Max(1, Environment.ProcessorCount / 2) }, i =>
         {
             int row = rows.Span[i];
-            augmentation.Apply(set.Pictures.Pixels(row), set.Pictures.Height, set.Pictures.Width, epoch, row, pixels.AsSpan(i * size, size));
+            PictureStore pictures = set.Pictures;
+            augmentation.Apply(pictures.Pixels(row), pictures.Height, pictures.Width, epoch, row, pixels.AsSpan(i * size, size));
         });
 
         var distinct = new Dictionary<string, int>(StringComparer.Ordinal);

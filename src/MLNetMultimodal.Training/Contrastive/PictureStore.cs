@@ -24,6 +24,9 @@ abstract class PictureStore : IDisposable
     /// <summary>[H, W, 3] of a row; valid until <see cref="Dispose"/>. Thread-safe.</summary>
     public abstract ReadOnlySpan<byte> Pixels(int row);
 
+    /// <summary>A row's picture, of its own.</summary>
+    public RgbImage Picture(int row) => new(Width, Height, Pixels(row).ToArray());
+
     public abstract void Dispose();
 
     /// <summary>Keeps pictures in memory.</summary>
@@ -80,7 +83,9 @@ abstract class PictureStore : IDisposable
         public override ReadOnlySpan<byte> Pixels(int row)
         {
             long at = (long)row * Size;
-            if (row < 0 || at + Size > _bytes) throw new InvalidDataException($"the cached pictures end before row {row}; delete the cache, and it will be made anew.");
+            if (row < 0 || at + Size > _bytes)
+                throw new InvalidDataException(
+                    $"the cached pictures end before row {row}; delete the cache, and it will be made anew.");
             return new(_start + at, Size);
         }
 

@@ -106,8 +106,13 @@ public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, 
             ? F.conv2d(Convolve(x, a, null), Compute(b))
             : throw new NotSupportedException($"{name} is a convolution of {c.Groups} groups, which takes no adapter; leave it out of Targets."));
 
-        Tensor Convolve(Tensor x, Tensor weight, Tensor? bias) => F.conv2d(Compute(x), Compute(weight),
-            bias is null ? null! : Compute(bias), [c.Stride, c.Stride], [c.Padding, c.Padding], [1, 1], c.Groups);
+        Tensor Convolve(Tensor x, Tensor weight, Tensor? bias)
+        {
+            // On a CPU bfloat16 convolutions with few channels are slower than those in float32.
+            bool full = x.device_type == DeviceType.CPU;
+            return full ? F.conv2d(Full(x), weight, bias!, [c.Stride, c.Stride], [c.Padding, c.Padding], [1, 1], c.Groups)
+                : F.conv2d(Compute(x), Compute(weight), bias is null ? null! : Compute(bias), [c.Stride, c.Stride], [c.Padding, c.Padding], [1, 1], c.Groups);
+        }
     }
 
     /// <inheritdoc/>

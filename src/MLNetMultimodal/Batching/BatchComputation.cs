@@ -51,7 +51,8 @@ abstract class BatchComputation<TBatch> where TBatch : RowBatch
     /// <summary>Computes the outputs of the first <paramref name="count"/> slots, on any thread.</summary>
     public abstract void Run(TBatch batch, int count);
 
-    /// <summary>Told that the first <paramref name="count"/> slots were read but will not be computed.</summary>
+    /// <summary>Told that the first <paramref name="count"/> slots were read but will not be computed, because nobody asks for
+    /// them or because preparing or running them failed.</summary>
     public virtual void Abandon(TBatch batch, int count) { }
 
     /// <summary>The getter of an output.</summary>

@@ -107,7 +107,8 @@ sealed class BatchWorkers<TBatch>(BatchComputation<TBatch> computation, Action<F
         _ => false,
     };
 
-    /// <summary>Claims the next piece of work: reading first, because only one thread can do it; then the earliest batch.</summary>
+    /// <summary>Claims the next piece of work: reading first, because only one thread can do it; then the earliest
+    /// batch.</summary>
     /// <param name="only">The batch that it must belong to; null for any.</param>
     Work Next(Flight<TBatch>? only)
     {
@@ -149,7 +150,11 @@ sealed class BatchWorkers<TBatch>(BatchComputation<TBatch> computation, Action<F
             if (flight.Stage == FlightStage.Preparing && flight.Prepared == flight.Count)
                 flight.Stage = flight.Error is null && flight.Count > 0 ? FlightStage.Ready : FlightStage.Done;
             if (work.Stage == FlightStage.Running) flight.Stage = FlightStage.Done;
-            if (flight.Stage == FlightStage.Done) _line.Remove(flight);
+            if (flight.Stage == FlightStage.Done)
+            {
+                _line.Remove(flight);
+                if (flight.Error is not null) computation.Abandon(flight.Work, flight.Count);
+            }
             Hire();
             Monitor.PulseAll(_lock);
         }

@@ -65,8 +65,16 @@ sealed class SingleRowMapper<TBatch>(BatchComputation<TBatch> computation, DataV
             _computed = -1;
             _batch!.FirstRow = Math.Max(0, _source.Position);
             _read!(_batch, 0);
-            _computation.Prepare(_batch, 0);
-            _computation.Run(_batch, 1);
+            try
+            {
+                _computation.Prepare(_batch, 0);
+                _computation.Run(_batch, 1);
+            }
+            catch
+            {
+                _computation.Abandon(_batch, 1);
+                throw;
+            }
             _failures += _computation.Failures(_batch, 1);
             _computed = _source.Position;
             return (_batch, 0);

@@ -53,7 +53,7 @@ sealed class AudioInput(MultimodalModel model, SoundColumn column) : EmbedInput
         }
     }
 
-    public override void Run(EmbedPart sounds, int count, long firstRow)
+    public override void Run(EmbedPart sounds, int count)
     {
         var part = (AudioPart)sounds;
         int[] readable = [.. Enumerable.Range(0, count).Where(slot => part.Errors[slot] is null)];

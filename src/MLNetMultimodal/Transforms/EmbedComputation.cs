@@ -76,10 +76,9 @@ sealed class EmbedComputation : BatchComputation<EmbedBatch>
     public override void Prepare(EmbedBatch batch, int slot) =>
         ForEach(batch, (input, part) => input.Prepare(part, slot, batch.FirstRow + slot));
 
-    public override void Run(EmbedBatch batch, int count) =>
-        ForEach(batch, (input, part) => input.Run(part, count, batch.FirstRow));
+    public override void Run(EmbedBatch batch, int count) => ForEach(batch, (input, part) => input.Run(part, count));
 
-    public override void Abandon(EmbedBatch batch, int count) => ForEach(batch, (input, part) => input.Abandon(part, count));
+    public override void Abandon(EmbedBatch batch, int count) => ForEach(batch, (_, part) => part.Abandon(count));
 
     public override Delegate Getter(int output, Func<(EmbedBatch Batch, int Slot)> current)
     {

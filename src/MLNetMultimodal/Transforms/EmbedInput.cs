@@ -17,8 +17,5 @@ abstract class EmbedInput
     public abstract void Prepare(EmbedPart part, int slot, long row);
 
     /// <summary>Embeds the first <paramref name="count"/> slots.</summary>
-    public abstract void Run(EmbedPart part, int count, long firstRow);
-
-    /// <summary>Told that the first <paramref name="count"/> slots were read but will not be embedded.</summary>
-    public virtual void Abandon(EmbedPart part, int count) { }
+    public abstract void Run(EmbedPart part, int count);
 }

@@ -14,6 +14,9 @@ abstract class EmbedPart(int rows, int width)
     /// <summary>What is wrong with a row's item; null where nothing is.</summary>
     public abstract Exception? Error(int slot);
 
+    /// <summary>Told that those of the first <paramref name="count"/> slots that are not embedded yet will not be.</summary>
+    public virtual void Abandon(int count) { }
+
     /// <summary>The embedding of an item that could be read, [E].</summary>
     protected abstract ReadOnlySpan<float> Values(int slot);
 

@@ -121,7 +121,8 @@ sealed class ImageColumn : IDisposable
     /// <exception cref="NotSupportedException">It has another number of bits a pixel than 32.</exception>
     public static ReadOnlySpan<byte> Pixels(MLImage image, out bool blueFirst)
     {
-        if (image.BitsPerPixel != 32) throw new NotSupportedException($"an MLImage of {image.BitsPerPixel} bits a pixel is not read; 32 are.");
+        if (image.BitsPerPixel != 32)
+            throw new NotSupportedException($"an MLImage of {image.BitsPerPixel} bits a pixel is not read; 32 are.");
         blueFirst = image.PixelFormat == MLPixelFormat.Bgra32;
         return image.Pixels;
     }

@@ -73,7 +73,7 @@ sealed class ImageInput(MultimodalModel model, string column, string? folder, bo
     }
 
     /// <summary>[B, 3, H, W] -> [B, E].</summary>
-    public override void Run(EmbedPart images, int count, long firstRow)
+    public override void Run(EmbedPart images, int count)
     {
         var part = (ImagePart)images;
         if (part.Failures(count) == count) return;

@@ -71,12 +71,11 @@ static class ModelContent
 
     /// <exception cref="InvalidDataException">The entry is cut off or its header is not sound.</exception>
     public static (MultimodalModel Model, TOptions Options) Load<TOptions>(ModelEntry entry, object context,
-        Func<TOptions, int> threads)
+        Func<TOptions, InferenceOptions> inference)
     {
         (TOptions options, ModelFiles files, OnnxDtype? dtype, ModelFiles? adapter) = Load<TOptions>(entry, context);
-        var model = MultimodalModel.Load(files, new()
+        var model = MultimodalModel.Load(files, inference(options) with
         {
-            Threads = threads(options),
             Dtype = dtype,
             Adapter = adapter is null ? null : LoraAdapter.Load(adapter),
         });

@@ -94,9 +94,13 @@ public sealed record MultimodalEmbedOptions
     /// little on a processor.</summary>
     public int BatchSize { get; init => field = Batch(value); } = 8;
 
-    /// <summary>Threads that one run of the model uses, 0 for one per core; default 0. Batches run side by side, so 1 may be
-    /// faster for long passes
-    /// and is slower for single predictions. Without effect on <see cref="LoadedModel"/>.</summary>
+    /// <summary>What runs of the model are arranged for; default <see cref="InferenceMode.Throughput"/>: batches run side by side, one
+    /// core each. <see cref="InferenceMode.Latency"/> gives single predictions sooner. Without effect on <see
+    /// cref="LoadedModel"/>.</summary>
+    public InferenceMode Mode { get; init; } = InferenceMode.Throughput;
+
+    /// <summary>Threads that one run of the model uses; default 0, as <see cref="Mode"/> says. Without effect on <see
+    /// cref="LoadedModel"/>.</summary>
     public int Threads
     {
         get;
@@ -111,6 +115,8 @@ public sealed record MultimodalEmbedOptions
     /// <summary>What happens where a picture, a text or a sound cannot be read; default <see
     /// cref="MLNetMultimodal.OnError.Throw"/>.</summary>
     public OnError OnError { get; init; }
+
+    internal InferenceOptions Inference => new() { Mode = Mode, Threads = Threads, Dtype = Dtype };
 
     /// <summary>The combination, and where there are several inputs one for each.</summary>
     internal string[] OutputColumns
@@ -177,7 +183,7 @@ public sealed class MultimodalEmbedEstimator : IEstimator<MultimodalTransformer>
         ArgumentNullException.ThrowIfNull(options);
         options.Validate();
         (_env, _options) = (env, options);
-        _model = SharedModel.From(options.Model, options.LoadedModel, options.Threads, options.Dtype);
+        _model = SharedModel.From(options.Model, options.LoadedModel, options.Inference);
     }
 
     /// <summary>Loads the model. No rows are read.</summary>
@@ -295,7 +301,7 @@ public sealed class MultimodalTransformer : ITransformer, IDisposable
 
     static MultimodalTransformer Create(IHostEnvironment env, object context)
     {
-        var (model, options) = ModelContent.Load<MultimodalEmbedOptions>(Entry, context, o => o.Threads);
+        var (model, options) = ModelContent.Load<MultimodalEmbedOptions>(Entry, context, o => o.Inference);
         return new(env, options, model);
     }
 

@@ -16,8 +16,8 @@ sealed class RecentText(int width)
     /// <summary>Why it cannot be tokenised; null where it can.</summary>
     public Exception? Unreadable { get; set; }
 
-    /// <summary>Why its batch could not be computed; null where it could.</summary>
-    public Exception? Failed { get; set; }
+    /// <summary>True once <see cref="Embedding"/> holds its values.</summary>
+    public bool Computed { get; set; }
 
     /// <summary>True where the batch that was to embed it never will.</summary>
     public bool Abandoned { get; set; }
@@ -54,13 +54,14 @@ sealed class RecentTexts(int width, int most = RecentTexts.Most)
             slot.Holders++;
             _byUse.Remove(slot.Place!);
             _byUse.AddFirst(slot.Place!);
-            bool again = slot.Abandoned || slot.Failed is not null;
+            bool again = slot.Abandoned;
             slot.Abandoned = false;
             return again;
         }
         if (_known.Count >= most) Forget(_byUse.Last!.Value);
         if (!_free.TryPop(out slot)) slot = new(width);
-        (slot.Text, slot.Tokens, slot.Unreadable, slot.Failed, slot.Abandoned, slot.Holders) = (text.ToString(), [], null, null, false, 1);
+        (slot.Text, slot.Tokens, slot.Unreadable) = (text.ToString(), [], null);
+        (slot.Computed, slot.Abandoned, slot.Holders) = (false, false, 1);
         _known.Add(slot.Text, slot);
         slot.Place = _byUse.AddFirst(slot);
         return true;

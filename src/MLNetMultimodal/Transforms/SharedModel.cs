@@ -1,5 +1,4 @@
 using MLNetMultimodal.Inference;
-using MLNetMultimodal.Inference.Onnx;
 
 namespace MLNetMultimodal.Transforms;
 
@@ -15,8 +14,8 @@ static class SharedModel
     /// <summary>The model that options name: one that was loaded, or a folder, which is read when the model is first
     /// needed.</summary>
     /// <exception cref="ArgumentException">Neither or both are set.</exception>
-    public static SharedModel<MultimodalModel> From(string? folder, MultimodalModel? loaded, int threads, OnnxDtype? dtype) =>
-        From(folder, loaded, path => MultimodalModel.Load(path, new() { Threads = threads, Dtype = dtype }), "LoadedModel");
+    public static SharedModel<MultimodalModel> From(string? folder, MultimodalModel? loaded, InferenceOptions options) =>
+        From(folder, loaded, path => MultimodalModel.Load(path, options), "LoadedModel");
 
     /// <summary>The same of any kind of model.</summary>
     /// <param name="folder">The folder; null for none.</param>

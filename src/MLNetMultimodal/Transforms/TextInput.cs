@@ -22,6 +22,9 @@ sealed class TextPart(int rows, int width, string column) : EmbedPart(rows, widt
     /// <summary>Slots of texts to embed, by length.</summary>
     public List<int> Order { get; } = new(rows);
 
+    /// <summary>Their tokens, in that order.</summary>
+    public List<int> Lengths { get; } = new(rows);
+
     /// <summary>[B, L], the token ids of the texts that run together.</summary>
     public long[] Ids { get; set; } = [];
 
@@ -29,12 +32,20 @@ sealed class TextPart(int rows, int width, string column) : EmbedPart(rows, widt
     public float[] Embeds { get; set; } = [];
 
     public override Exception? Error(int slot) => Texts[slot]!.Unreadable is { } reason
-        ? new InvalidDataException($"row {FirstRow + slot}, column '{column}': the text cannot be tokenised: {reason.Message}", reason)
+        ? new InvalidDataException(
+            $"row {FirstRow + slot}, column '{column}': the text cannot be tokenised: {reason.Message}", reason)
         : null;
 
-    protected override ReadOnlySpan<float> Values(int slot) => Texts[slot]! is { Failed: null } text ? text.Embedding
+    /// <summary>Says that this batch will not embed those of its texts that it has not.</summary>
+    public override void Abandon(int count)
+    {
+        for (int slot = 0; slot < count; slot++)
+            if (Owns[slot] && !Texts[slot]!.Computed) Texts[slot]!.Abandoned = true;
+    }
+
+    protected override ReadOnlySpan<float> Values(int slot) => Texts[slot]! is { Computed: true } text ? text.Embedding
         : throw new InvalidOperationException($"row {FirstRow + slot}, column '{column}': the text was to be embedded with an "
-            + $"earlier row, which failed: {Texts[slot]!.Failed!.Message}", Texts[slot]!.Failed);
+            + "earlier row, which failed; its error says why.");
 }
 
 /// <summary>From a column of texts to embeddings: tokenising on any thread, then the text tower for texts of like length
@@ -68,9 +79,10 @@ sealed class TextInput(MultimodalModel model, string column, int batchSize) : Em
     public override void Prepare(EmbedPart texts, int slot, long row)
     {
         var part = (TextPart)texts;
+        part.FirstRow = row - slot;
         if (!part.Owns[slot]) return;
         RecentText text = part.Texts[slot]!;
-        (text.Failed, text.Unreadable) = (null, null);
+        text.Unreadable = null;
         try
         {
             text.Tokens = model.Texts.Encode(text.Text);
@@ -82,25 +94,18 @@ sealed class TextInput(MultimodalModel model, string column, int batchSize) : Em
     }
 
     /// <summary>Embeds the texts that this batch owns, short ones first.</summary>
-    public override void Run(EmbedPart texts, int count, long firstRow)
+    public override void Run(EmbedPart texts, int count)
     {
         var part = (TextPart)texts;
-        part.FirstRow = firstRow;
         part.Order.Clear();
         for (int slot = 0; slot < count; slot++)
             if (part.Owns[slot] && part.Texts[slot]!.Unreadable is null) part.Order.Add(slot);
         part.Order.Sort((a, b) => Length(a) is var x && Length(b) is var y && x != y ? x.CompareTo(y) : a.CompareTo(b));
-        for (int start = 0; start < part.Order.Count; start += batchSize) Embed(part, start, Math.Min(batchSize, part.Order.Count - start));
+        part.Lengths.Clear();
+        foreach (int slot in part.Order) part.Lengths.Add(Length(slot));
+        foreach (var (first, batch) in model.Definition.TextBatches(part.Lengths, batchSize)) Embed(part, first, batch);
 
         int Length(int slot) => part.Texts[slot]!.Tokens.Count;
-    }
-
-    /// <summary>Says that no batch will embed the texts that this one owns.</summary>
-    public override void Abandon(EmbedPart texts, int count)
-    {
-        var part = (TextPart)texts;
-        for (int slot = 0; slot < count; slot++)
-            if (part.Owns[slot]) part.Texts[slot]!.Abandoned = true;
     }
 
     void Embed(TextPart part, int start, int count)
@@ -110,16 +115,12 @@ sealed class TextInput(MultimodalModel model, string column, int batchSize) : Em
         if (part.Embeds.Length < count * width) part.Embeds = new float[count * width];
         Span<long> ids = part.Ids.AsSpan(0, count * length);
         for (int row = 0; row < count; row++) model.Texts.Pad(Text(row).Tokens, ids.Slice(row * length, length));
-        try
+        model.EmbedIds(part.Ids.AsMemory(0, count * length), count, length, part.Embeds.AsSpan(0, count * width));
+        for (int row = 0; row < count; row++)
         {
-            model.EmbedIds(part.Ids.AsMemory(0, count * length), count, length, part.Embeds.AsSpan(0, count * width));
+            part.Embeds.AsSpan(row * width, width).CopyTo(Text(row).Embedding);
+            Text(row).Computed = true;
         }
-        catch (Exception e)
-        {
-            for (int row = 0; start + row < part.Order.Count; row++) Text(row).Failed = e;
-            throw;
-        }
-        for (int row = 0; row < count; row++) part.Embeds.AsSpan(row * width, width).CopyTo(Text(row).Embedding);
 
         RecentText Text(int row) => part.Texts[part.Order[start + row]]!;
     }

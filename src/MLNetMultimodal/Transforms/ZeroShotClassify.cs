@@ -90,7 +90,12 @@ public sealed record ZeroShotClassifyOptions
     /// <summary>B, rows that run through the model together, 1 to 1024; default 8.</summary>
     public int BatchSize { get; init => field = MultimodalEmbedOptions.Batch(value); } = 8;
 
-    /// <summary>Threads that one run of the model uses, 0 for one per core; default 0. Without effect on <see
+    /// <summary>What runs of the model are arranged for; default <see cref="InferenceMode.Throughput"/>: batches run side by side, one
+    /// core each. <see cref="InferenceMode.Latency"/> gives single predictions sooner. Without effect on <see
+    /// cref="LoadedModel"/>.</summary>
+    public InferenceMode Mode { get; init; } = InferenceMode.Throughput;
+
+    /// <summary>Threads that one run of the model uses; default 0, as <see cref="Mode"/> says. Without effect on <see
     /// cref="LoadedModel"/>.</summary>
     public int Threads
     {
@@ -105,6 +110,8 @@ public sealed record ZeroShotClassifyOptions
 
     /// <summary>What happens where a picture cannot be read; default <see cref="MLNetMultimodal.OnError.Throw"/>.</summary>
     public OnError OnError { get; init; }
+
+    internal InferenceOptions Inference => new() { Mode = Mode, Threads = Threads, Dtype = Dtype };
 
     internal string[] OutputColumns => TopK > 0 ? [PredictedLabel, Score, TopLabels, TopScores] : [PredictedLabel, Score];
 
@@ -161,7 +168,7 @@ public sealed class ZeroShotClassifyEstimator : IEstimator<ZeroShotTransformer>
         ArgumentNullException.ThrowIfNull(options);
         options.Validate();
         (_env, _options) = (env, options);
-        _model = SharedModel.From(options.Model, options.LoadedModel, options.Threads, options.Dtype);
+        _model = SharedModel.From(options.Model, options.LoadedModel, options.Inference);
     }
 
     /// <summary>Loads the model and embeds the prompts. No rows are read.</summary>
@@ -299,7 +306,7 @@ public sealed class ZeroShotTransformer : ITransformer, IDisposable
 
     static ZeroShotTransformer Create(IHostEnvironment env, object context)
     {
-        var (model, saved) = ModelContent.Load<Saved>(Entry, context, s => s.Options.Threads);
+        var (model, saved) = ModelContent.Load<Saved>(Entry, context, s => s.Options.Inference);
         return new(env, saved.Options, saved.PromptSource, SharedModel.Of(model, owned: true),
             [.. saved.ClassEmbeddings.Select(c => (ReadOnlyMemory<float>)c)]);
     }

@@ -72,7 +72,7 @@ sealed class ZeroShotComputation : BatchComputation<ZeroShotBatch>
 
     public override void Run(ZeroShotBatch batch, int count)
     {
-        _image.Run(batch.Image, count, batch.FirstRow);
+        _image.Run(batch.Image, count);
         for (int slot = 0; slot < count; slot++)
             batch.Scores[slot] = batch.Image.Error(slot) is null
                 ? _classifier.Probabilities(batch.Image.Embedding(slot, OnError.Throw)) : null;

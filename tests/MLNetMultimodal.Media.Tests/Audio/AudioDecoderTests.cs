@@ -196,7 +196,8 @@ public sealed class AudioDecoderTests : IDisposable
 
         NAudioReader(FileStream file, string name) : this(new WaveFileReader(file).ToSampleProvider(), file, name) { }
 
-        public override int Read(Span<float> interleaved) => samples.Read(interleaved[..(interleaved.Length / Channels * Channels)]);
+        public override int Read(Span<float> interleaved) =>
+            samples.Read(interleaved[..(interleaved.Length / Channels * Channels)]);
 
         protected override void Dispose(bool disposing)
         {
@@ -262,18 +263,23 @@ public sealed class AudioDecoderTests : IDisposable
         Assert.True(allocated < 1_000_000, $"{allocated} bytes were allocated");
     }
 
+    [Fact]
+    public void Sound_of_a_sample_a_second_does_not_fill_the_memory()
+    {
+        byte[] file = WavFiles.File(WavFiles.Chunk("fmt ", WavFiles.Format(1, 1, 8, rate: 1)), WavFiles.Chunk("data", new byte[2000]));
+        using AudioReader reader = AudioDecoder.Default.Open(file).Convert(16_000, 1);
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        Assert.Equal(32_000_000, reader.Skip(long.MaxValue));
+        long allocated = GC.GetAllocatedBytesForCurrentThread() - before;
+        Assert.True(allocated < 5_000_000, $"{allocated} bytes were allocated");
+    }
+
     // A streamed WAV file of 8 kHz stereo, 16 bits, that is nowhere as a whole.
-    sealed class EndlessWav(int seconds) : Stream
+    sealed class EndlessWav(int seconds) : ForwardStream
     {
         static readonly byte[] Header = WavFiles.File("RIFF", uint.MaxValue, WavFiles.Chunk("fmt ", WavFiles.Format(1, 2, 16)),
             WavFiles.Chunk("data", [], claimed: uint.MaxValue));
         long _at;
-
-        public override bool CanRead => true;
-        public override bool CanSeek => false;
-        public override bool CanWrite => false;
-        public override long Length => throw new NotSupportedException();
-        public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
 
         public override int Read(Span<byte> buffer)
         {
@@ -283,11 +289,5 @@ public sealed class AudioDecoderTests : IDisposable
                 buffer[i] = _at < Header.Length ? Header[_at] : (byte)((_at - Header.Length) % 4000 / 100);
             return count;
         }
-
-        public override int Read(byte[] buffer, int offset, int count) => Read(buffer.AsSpan(offset, count));
-        public override void Flush() { }
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-        public override void SetLength(long value) => throw new NotSupportedException();
-        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
     }
 }

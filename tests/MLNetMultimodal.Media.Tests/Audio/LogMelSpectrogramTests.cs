@@ -22,7 +22,8 @@ public sealed class LogMelSpectrogramTests
     [Theory, MemberData(nameof(Names))]
     public void Log_mel_equals_Whisper_s_golden(string name)
     {
-        float[] got = new LogMelSpectrogram(LogMelConfig.Whisper()).Compute(AudioGolden.At16000(name).ToMono().Samples); // [T, 80]
+        Waveform mono = AudioGolden.At16000(name).ToMono();
+        float[] got = new LogMelSpectrogram(LogMelConfig.Whisper()).Compute(mono.Samples); // [T, 80]
         float[] scaled = AudioGolden.Transposed([.. got.Select(x => (x + 4) / 4)], columns: 80);
         double max = Difference.Max(scaled, AudioGolden.Case.Floats($"out.{name}.whisper"));
         Assert.True(max <= AudioGolden.Tolerance("whisper"), $"max |got - expected| = {max:g3}");

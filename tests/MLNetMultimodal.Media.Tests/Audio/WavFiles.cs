@@ -56,27 +56,33 @@ static class WavFiles
     }
 }
 
-// A stream that goes one way and gives what it likes at a time.
-sealed class OneWayStream(byte[] bytes) : Stream
+// A stream that goes one way.
+abstract class ForwardStream : Stream
 {
-    int _at;
-
     public override bool CanRead => true;
     public override bool CanSeek => false;
     public override bool CanWrite => false;
     public override long Length => throw new NotSupportedException();
     public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
 
-    public override int Read(byte[] buffer, int offset, int count)
-    {
-        int got = Math.Min(Math.Min(count, 1 + _at % 7), bytes.Length - _at);
-        bytes.AsSpan(_at, got).CopyTo(buffer.AsSpan(offset));
-        _at += got;
-        return got;
-    }
-
+    public abstract override int Read(Span<byte> buffer);
+    public override int Read(byte[] buffer, int offset, int count) => Read(buffer.AsSpan(offset, count));
     public override void Flush() { }
     public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
     public override void SetLength(long value) => throw new NotSupportedException();
     public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+}
+
+// It gives as much as it likes at a time.
+sealed class OneWayStream(byte[] bytes) : ForwardStream
+{
+    int _at;
+
+    public override int Read(Span<byte> buffer)
+    {
+        int got = Math.Min(Math.Min(buffer.Length, 1 + _at % 7), bytes.Length - _at);
+        bytes.AsSpan(_at, got).CopyTo(buffer);
+        _at += got;
+        return got;
+    }
 }

@@ -65,6 +65,7 @@ public sealed class SteppedTokenizerTests
     // SentencePiece's nmt_nfkc, whose map is in the file.
     [Theory]
     [InlineData("\uFB01 \u2460 \u00BD", "fi 1 1\u20442"), InlineData("a\u200Bb\u0007", "a b"), InlineData("e\u0301", "\u00E9")]
+    [InlineData("plain \uFB01 text, e\u0301x\u0301", "plain fi text, \u00E9x\u0301"), InlineData("one\r\ntwo", "one two")]
     public void The_compiled_map_normalises(string text, string expected) =>
         Assert.Equal(expected, NormalizerSteps.Read(JsonSerializer.SerializeToElement(Read("unigram", "tokenizer.json")["normalizer"]))(text).Text);
 
@@ -199,6 +200,8 @@ public sealed class SteppedTokenizerTests
         { "model", """{"type":"BPE","byte_fallback":true,"vocab":{"a":0},"merges":["a"]}""", "two parts" },
         { "model", """{"type":"BPE","byte_fallback":true,"unk_token":"?","vocab":{"a":0},"merges":[]}""", "'?'" },
         { "model", """{"type":"BPE","byte_fallback":true,"dropout":0.1,"vocab":{"a":0},"merges":[]}""", "dropout" },
+        { "model", """{"type":"BPE","byte_fallback":true,"vocab":{"a":0},"merges":[["","a"]]}""", "two parts" },
+        { "model", """{"type":"BPE","byte_fallback":true,"vocab":{"a":9000,"b":9000},"merges":[]}""", "share an id" },
     };
 
     [Theory, MemberData(nameof(BadFields))]

@@ -168,6 +168,7 @@ public sealed class BatchingDataViewTests
         Assert.True(cursor.MoveNext());
         Assert.Throws<InvalidOperationException>(() => y(ref value));
         Assert.Throws<InvalidOperationException>(() => y(ref value));
+        Assert.Equal(Square.Rows, square.Abandoned);
     }
 
     [Theory]
@@ -202,7 +203,8 @@ public sealed class BatchingDataViewTests
         }
         int runs = square.Runs, active = square.Active;
         Assert.Equal(0, active);
-        Assert.True(runs <= rows / Square.Rows + 1 + BatchWorkers<Square.Batch>.Ahead, $"{runs} batches were computed for {rows} rows");
+        Assert.True(runs <= rows / Square.Rows + 1 + BatchWorkers<Square.Batch>.Ahead,
+            $"{runs} batches were computed for {rows} rows");
     }
 
     [Fact]
@@ -248,6 +250,7 @@ public sealed class BatchingDataViewTests
             else y(ref value);
         }
         Assert.Equal(23 * 23, value);
+        Assert.Equal(Square.Rows, square.Abandoned);
     }
 
     [Fact]
@@ -376,7 +379,8 @@ public sealed class BatchingDataViewTests
         void Work(Action action)
         {
             int active = Interlocked.Increment(ref _active);
-            for (int most = _mostActive; active > most; most = _mostActive) Interlocked.CompareExchange(ref _mostActive, active, most);
+            for (int most = _mostActive; active > most; most = _mostActive)
+                Interlocked.CompareExchange(ref _mostActive, active, most);
             int milliseconds = 0;
             if (Delay is { } random)
                 lock (random) milliseconds = random.Next(10) == 0 ? 3 : 0;

@@ -33,8 +33,10 @@ public sealed class MultimodalEmbedTests(TinyModel tiny) : IClassFixture<TinyMod
     {
         string[] words = ["a", "red", "cat", "green", "bird"];
         var random = new Random(2);
-        PairRow[] rows = [.. Enumerable.Range(0, 500).Select(i => new PairRow { Caption = string.Join(' ', random.GetItems(words, random.Next(6))), Number = i })];
-        Dictionary<string, float[]> alone = rows.Select(r => r.Caption).Distinct().ToDictionary(c => c, c => tiny.Model.EmbedTexts([c])[0]);
+        PairRow[] rows = [.. Enumerable.Range(0, 500)
+            .Select(_ => new PairRow { Caption = string.Join(' ', random.GetItems(words, random.Next(6))) })];
+        Dictionary<string, float[]> alone = rows.Select(r => r.Caption).Distinct()
+            .ToDictionary(c => c, c => tiny.Model.EmbedTexts([c])[0]);
         IDataView data = _ml.Data.LoadFromEnumerable(rows);
         IDataView view = Fit(new() { LoadedModel = tiny.Model, Text = "Caption", BatchSize = batchSize }, data).Transform(data);
         float[][] first = Embeddings(view);
@@ -128,6 +130,16 @@ public sealed class MultimodalEmbedTests(TinyModel tiny) : IClassFixture<TinyMod
         ITransformer model = Fit(new() { LoadedModel = tiny.Model, Image = "ImagePath", Text = "Caption" });
         using var engine = _ml.Model.CreatePredictionEngine<PairRow, EmbeddingRow>(model);
         Tolerance.Equal(Embeddings(model.Transform(Data)), [.. tiny.Rows.Select(r => engine.Predict(r).Embedding)]);
+    }
+
+    [Fact]
+    public void PredictionEngine_gives_a_repeated_text_its_own_embedding_again()
+    {
+        ITransformer model = Fit(new() { LoadedModel = tiny.Model, Text = "Caption" });
+        using var engine = _ml.Model.CreatePredictionEngine<PairRow, EmbeddingRow>(model);
+        string[] texts = ["a cat", "a cat", "a dog", "", "a cat", ""];
+        Tolerance.Equal([.. texts.Select(t => tiny.Model.EmbedTexts([t])[0])],
+            [.. texts.Select(t => engine.Predict(new() { Caption = t }).Embedding)]);
     }
 
     [Fact]

@@ -20,13 +20,28 @@ public sealed class RecentTextsTests
     public void Text_whose_batch_failed_or_was_skipped_is_embedded_again()
     {
         var recent = new RecentTexts(width: 2);
-        RecentText? a = null, b = null, c = null, d = null;
-        recent.Put(ref a, "cat");
-        a!.Abandoned = true;
-        Assert.True(recent.Put(ref b, "cat"));
-        Assert.False(recent.Put(ref c, "cat"));
-        b!.Failed = new IOException();
-        Assert.True(recent.Put(ref d, "cat"));
+        TextPart first = new(2, 2, "Caption"), second = new(2, 2, "Caption");
+        first.Owns[0] = recent.Put(ref first.Texts[0], "cat");
+        first.Owns[1] = recent.Put(ref first.Texts[1], "dog");
+        first.Texts[0]!.Computed = true;
+        second.Owns[0] = recent.Put(ref second.Texts[0], "dog");
+        Assert.False(second.Owns[0]);
+        first.Abandon(2);
+        Assert.False(recent.Put(ref second.Texts[1], "cat"));
+        Assert.True(recent.Put(ref second.Texts[1], "dog"));
+        Assert.False(recent.Put(ref second.Texts[0], "dog"));
+    }
+
+    [Fact]
+    public void Row_whose_text_was_not_embedded_has_no_value()
+    {
+        var recent = new RecentTexts(width: 2);
+        var part = new TextPart(1, 2, "Caption") { FirstRow = 7 };
+        recent.Put(ref part.Texts[0], "cat");
+        string message = Assert.Throws<InvalidOperationException>(() => part.Embedding(0, OnError.Missing).Length).Message;
+        Assert.Contains("row 7, column 'Caption'", message, StringComparison.Ordinal);
+        part.Texts[0]!.Computed = true;
+        Assert.Equal(2, part.Embedding(0, OnError.Throw).Length);
     }
 
     [Fact]

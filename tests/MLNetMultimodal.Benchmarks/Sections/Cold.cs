@@ -1,0 +1,100 @@
+using System.Diagnostics;
+using System.Text.Json;
+using Microsoft.ML;
+using MLNetMultimodal.Benchmarks.Material;
+using MLNetMultimodal.Benchmarks.Running;
+using MLNetMultimodal.Inference;
+using MLNetMultimodal.Starter;
+
+namespace MLNetMultimodal.Benchmarks.Sections;
+
+/// <summary>Time and memory of a new process up to its first embedding, the runtime's own start included.</summary>
+static class Cold
+{
+    const string Text = "a photo of a bag";
+    const float Tolerance = 1e-4f;
+
+    /// <summary>What a child process does: a job's name and what it answers.</summary>
+    public static Dictionary<string, Func<string[], object>> Jobs { get; } = new()
+    {
+        ["cold-model"] = arguments => FirstOf(arguments[0], arguments[1], arguments[2]),
+        ["cold-pipeline"] = arguments => FirstRow(arguments[0], arguments[1]),
+    };
+
+    public static void Measure(BenchmarkRun run)
+    {
+        string picture = Pictures.Real()[0];
+        foreach (Start start in Starts(run, "the starter", StarterModel.Folder, picture, rounds: 5))
+        {
+            run.Add(new($"{start.Name}, time", start.Seconds, Wanted: Bound.NotAbove(2)));
+            run.Add(new($"{start.Name}, peak memory", start.PeakMegabytes, Wanted: Bound.NotAbove(400)));
+        }
+
+        string folder = ModelFolders.ViTB32(run);
+        double file = new FileInfo(Path.Combine(folder, "model.safetensors")).Length / 1e6;
+        foreach (Start start in Starts(run, run.Quick ? "a tiny CLIP" : "CLIP ViT-B/32", folder, picture, rounds: 3))
+        {
+            Quantity peak = start.PeakMegabytes, weights = Quantity.Of(file, "MB");
+            Quantity ratio = new(peak.Value / file, peak.Low / file, peak.High / file, "");
+            run.Add(new($"{start.Name}, time", start.Seconds));
+            run.Add(new($"{start.Name}, peak memory", peak, weights, "the weights' file", ratio, Bound.NotAbove(1.3)));
+        }
+        run.Note("A process of its own for each number, from its start to its answer; files are in the system's cache. "
+            + "Memory is the most that was resident, mapped weights included.");
+    }
+
+    /// <summary>Starts of a process that all do the same.</summary>
+    sealed record Start(string Name, Quantity Seconds, Quantity PeakMegabytes);
+
+    static Start[] Starts(BenchmarkRun run, string name, string folder, string picture, int rounds)
+    {
+        (string Name, string Job, string[] Arguments)[] variants =
+        [
+            ($"{name}: first picture", "cold-model", [folder, picture, ""]),
+            ($"{name}: first text", "cold-model", [folder, "", Text]),
+            ($"{name}: first picture and first text", "cold-model", [folder, picture, Text]),
+            ($"{name}: first row of MultimodalEmbed", "cold-pipeline", [folder, picture]),
+        ];
+        using (MultimodalModel model = MultimodalModel.Load(folder))
+        {
+            float[][] here = [.. model.EmbedImages([picture]), .. model.EmbedTexts([Text])];
+            JsonElement answer = ChildProcess.Run(variants[2].Job, variants[2].Arguments).Answer;
+            float[][] there = answer.GetProperty("embeds").Deserialize<float[][]>()!;
+            Agreement.Require(run, $"{name}, embeddings of the new process and of this one", there, here, Tolerance);
+        }
+        var found = variants.Select(_ => (Seconds: new List<double>(), Peaks: new List<double>())).ToArray();
+        for (int round = 0; round < run.Size(rounds, 1); round++)
+            for (int i = 0; i < variants.Length; i++)
+            {
+                (JsonElement answer, double seconds) = ChildProcess.Run(variants[i].Job, variants[i].Arguments);
+                double peak = answer.GetProperty("peak").GetInt64() / 1e6;
+                found[i].Seconds.Add(seconds);
+                found[i].Peaks.Add(peak);
+                run.Say($"round {round + 1}, {variants[i].Name}: {seconds:f2} s, {peak:f0} MB");
+            }
+        return [.. variants.Zip(found, (variant, numbers) =>
+            new Start(variant.Name, Quantity.Of(numbers.Seconds, "s"), Quantity.Of(numbers.Peaks, "MB")))];
+    }
+
+    static object FirstOf(string folder, string picture, string text)
+    {
+        using MultimodalModel model = MultimodalModel.Load(folder);
+        float[][] images = picture.Length > 0 ? model.EmbedImages([picture]) : [];
+        float[][] texts = text.Length > 0 ? model.EmbedTexts([text]) : [];
+        return new { embeds = images.Concat(texts), peak = PeakBytes() };
+    }
+
+    static object FirstRow(string folder, string picture)
+    {
+        var ml = new MLContext(seed: 1);
+        using MultimodalTransformer embed = Rows.Embedder(ml, new() { Model = folder });
+        float[][] embeds = Rows.Read(embed.Transform(Rows.Pictures(ml, [picture])));
+        return new { embeds, peak = PeakBytes() };
+    }
+
+    static long PeakBytes()
+    {
+        using Process self = Process.GetCurrentProcess();
+        return self.PeakWorkingSet64;
+    }
+}

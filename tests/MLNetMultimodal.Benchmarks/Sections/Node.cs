@@ -1,0 +1,58 @@
+using System.Text.Json;
+using MLNetMultimodal.Benchmarks.Material;
+using MLNetMultimodal.Benchmarks.Running;
+using MLNetMultimodal.Inference;
+
+namespace MLNetMultimodal.Benchmarks.Sections;
+
+/// <summary>The same model folder in Transformers.js with onnxruntime-node, with as many threads.</summary>
+static class Node
+{
+    const float Tolerance = 1e-3f; // two versions of ONNX Runtime, two implementations of preprocessing
+    const string Ours = "MultimodalModel", Theirs = "Transformers.js";
+
+    public static void Measure(BenchmarkRun run)
+    {
+        int threads = Environment.ProcessorCount;
+        using Worker node = Programs.Node(run, threads);
+        string folder = ModelFolders.ViTB32(run);
+        node.Ask(new { op = "load", model = ModelFolders.Export(run, folder), threads, images = true });
+        using MultimodalModel model = MultimodalModel.Load(folder), manyAtOnce = MultimodalModel.Load(folder, new() { Mode = InferenceMode.Throughput });
+
+        string[] squares = Pictures.Squares(run, model.Images.Height, 16);
+        Agreement.Require(run, "pictures that need no resizing", model.EmbedImages(squares),
+            Embeds(node, new { op = "images", paths = squares, batch = 8 }), Tolerance);
+        string[] texts = Captions.Take(run.Size(64, 16));
+        Agreement.RequireEqual(run, "token ids", Captions.Ids(model.Texts, texts), Ids(node, texts, "tokens"));
+        Agreement.Require(run, "texts", model.EmbedTexts(texts),
+            Embeds(node, new { op = "texts", texts, batch = 16 }), Tolerance);
+
+        string[] jpegs = Pictures.Jpegs(run, run.Size(512, 16))[..run.Size(32, 16)];
+        foreach (int batch in new[] { 1, 16 })
+        {
+            MultimodalModel ours = batch == 1 ? model : manyAtOnce;
+            Compare(run, $"pictures of 640x480, batch {batch}", "pictures/s", jpegs, batch, b => ours.EmbedImages(b),
+                () => node.Rate(jpegs.Length, new { op = "images", paths = jpegs, batch, silent = true }));
+            Compare(run, $"texts, batch {batch}", "texts/s", texts, batch, b => ours.EmbedTexts(b),
+                () => node.Rate(texts.Length, new { op = "texts", texts, batch, silent = true }));
+        }
+        run.Note($"CLIP ViT-B/32 in fp32, {threads} threads on both sides, from files and texts to embeddings. "
+            + "Ours runs single items in the mode Latency, batches in the mode Throughput.");
+    }
+
+    static void Compare(
+        BenchmarkRun run, string what, string unit, string[] items, int batch, Action<string[]> ours, Func<double> theirs)
+    {
+        Alternation rates = Alternation.Run(run, 5, 40, unit, new(Ours, () => Alternation.Rate(items.Length, () =>
+        {
+            foreach (string[] part in items.Chunk(batch)) ours(part);
+        })), new(Theirs, theirs));
+        run.Add(rates.Compare(what, Ours, Theirs, Bound.AtLeast(1.2)));
+    }
+
+    public static float[][] Embeds(Worker node, object request) =>
+        Agreement.Unit(node.Ask(request).GetProperty("embeds").Deserialize<float[][]>()!);
+
+    public static long[][] Ids(Worker node, string[] texts, string op) =>
+        node.Ask(new { op, texts }).GetProperty("ids").Deserialize<long[][]>()!;
+}
