@@ -26,6 +26,8 @@ static class Node
         Agreement.RequireEqual(run, "token ids", Captions.Ids(model.Texts, texts), Ids(node, texts, "tokens"));
         Agreement.Require(run, "texts", model.EmbedTexts(texts),
             Embeds(node, new { op = "texts", texts, batch = 16 }), Tolerance);
+        Agreement.Require(run, "pictures, both modes", manyAtOnce.EmbedImages(squares), model.EmbedImages(squares), Tolerance);
+        Agreement.Require(run, "texts, both modes", manyAtOnce.EmbedTexts(texts), model.EmbedTexts(texts), Tolerance);
 
         string[] jpegs = Pictures.Jpegs(run, run.Size(512, 16))[..run.Size(32, 16)];
         foreach (int batch in new[] { 1, 16 })
