@@ -1,4 +1,5 @@
 using System.Text.Json;
+using MLNetMultimodal.Inference.Onnx;
 using MLNetMultimodal.Models.Hub;
 
 namespace MLNetMultimodal.Inference.Tests.Hub;
@@ -23,6 +24,20 @@ public sealed class ModelHubTests : HubFixture
         Assert.Equal(Needed.Length, Directory.GetFiles(Blobs).Length);
         using MultimodalModel model = MultimodalModel.Load(folder), expected = Tiny.Load();
         Assert.Equal(expected.EmbedTexts(["a cat"])[0], model.EmbedTexts(["a cat"])[0]);
+    }
+
+    [Fact]
+    public async Task A_repository_of_graphs_without_weights_is_downloaded_and_runs()
+    {
+        using var exported = new TemporaryFolder();
+        using MultimodalModel expected = Tiny.Load();
+        string[] files = [.. OnnxExport.Write(expected, exported.File("model"), OnnxDtype.Fp32, OnnxDtype.Q8)];
+        Server.Push("main", files.ToDictionary(f => f, f => File.ReadAllBytes(Path.Combine(exported.File("model"), f))));
+        string folder = await Download();
+        AssertSound(folder, [.. files.Where(f => !f.Contains("_quantized", StringComparison.Ordinal))]);
+        using MultimodalModel model = MultimodalModel.Load(folder);
+        Difference.Small(expected.EmbedTexts(["a cat"])[0], model.EmbedTexts(["a cat"])[0], 1e-5f);
+        Difference.Small(expected.EmbedImages([Tiny.Picture(1)])[0], model.EmbedImages([Tiny.Picture(1)])[0], 1e-5f);
     }
 
     [Fact]
