@@ -73,12 +73,22 @@ sealed class EmbedComputation : BatchComputation<EmbedBatch>
         };
     }
 
-    public override void Prepare(EmbedBatch batch, int slot) =>
-        ForEach(batch, (input, part) => input.Prepare(part, slot, batch.FirstRow + slot));
+    public override void Prepare(EmbedBatch batch, int slot)
+    {
+        for (int i = 0; i < _inputs.Count; i++)
+            if (batch.Parts[i] is { } part) _inputs[i].Prepare(part, slot, batch.FirstRow + slot);
+    }
 
-    public override void Run(EmbedBatch batch, int count) => ForEach(batch, (input, part) => input.Run(part, count));
+    public override void Run(EmbedBatch batch, int count)
+    {
+        for (int i = 0; i < _inputs.Count; i++)
+            if (batch.Parts[i] is { } part) _inputs[i].Run(part, count);
+    }
 
-    public override void Abandon(EmbedBatch batch, int count) => ForEach(batch, (_, part) => part.Abandon(count));
+    public override void Abandon(EmbedBatch batch, int count)
+    {
+        foreach (EmbedPart? part in batch.Parts) part?.Abandon(count);
+    }
 
     public override Delegate Getter(int output, Func<(EmbedBatch Batch, int Slot)> current)
     {
@@ -105,12 +115,6 @@ sealed class EmbedComputation : BatchComputation<EmbedBatch>
     /// <summary>The inputs that the outputs are made of: all for the first one, each for one of the others.</summary>
     IEnumerable<int> Needed(Func<int, bool> isActive) => Enumerable.Range(0, _inputs.Count)
         .Where(i => isActive(0) || (_inputs.Count > 1 && isActive(i + 1)));
-
-    void ForEach(EmbedBatch batch, Action<EmbedInput, EmbedPart> action)
-    {
-        for (int i = 0; i < _inputs.Count; i++)
-            if (batch.Parts[i] is { } part) action(_inputs[i], part);
-    }
 
     void Combine(EmbedBatch batch, int slot, Span<float> result)
     {
