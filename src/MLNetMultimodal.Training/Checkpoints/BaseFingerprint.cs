@@ -14,12 +14,12 @@ static class BaseFingerprint
     /// <summary>XXH128 of the model's config, preprocessing, tokenizer and weights, in hexadecimal. A weight is read once, where
     /// it is mapped.</summary>
     public static string Of(
-        IModelDefinition definition, ImagePreprocessing images, TextTokenizer texts, IReadOnlyDictionary<string, TensorData> weights)
+        IModelDefinition definition, ImagePreprocessing? images, TextTokenizer? texts, IReadOnlyDictionary<string, TensorData> weights)
     {
         var hash = new XxHash128();
         Append(hash, definition.ToConfigJson());
-        Append(hash, images.ToJson());
-        foreach (var (file, content) in texts.Files.OrderBy(f => f.Key, StringComparer.Ordinal))
+        if (images is not null) Append(hash, images.ToJson());
+        foreach (var (file, content) in texts?.Files.OrderBy(f => f.Key, StringComparer.Ordinal) ?? Enumerable.Empty<KeyValuePair<string, ReadOnlyMemory<byte>>>())
         {
             Append(hash, $"{file} {content.Length}");
             hash.Append(content.Span);
