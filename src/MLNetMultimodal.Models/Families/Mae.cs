@@ -9,6 +9,14 @@ namespace MLNetMultimodal.Models.Families;
 /// <summary>Sizes of a masked autoencoder, in the schema of Hugging Face's <c>ViTMAEConfig</c>.</summary>
 public sealed record MaeConfig
 {
+    /// <summary><see cref="VitConfig.Small28"/> with a decoder of one layer of width 64 and normalised pixels.</summary>
+    public static MaeConfig Small28 { get; } = new()
+    {
+        Encoder = VitConfig.Small28 with { MeanPooling = true },
+        Decoder = VitConfig.Small28.Blocks with { Layers = 1, Width = 64, MlpWidth = 256, Heads = 2 },
+        NormalizedPixels = true,
+    };
+
     /// <summary>The encoder, a plain ViT; its embedding is the mean of the patches.</summary>
     public VitConfig Encoder { get; init; } = new() { MeanPooling = true };
 

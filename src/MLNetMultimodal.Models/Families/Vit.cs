@@ -29,6 +29,15 @@ public sealed record VitConfig
     /// <summary>Sizes of the blocks.</summary>
     public TransformerConfig Blocks { get; init; } = Defaults("vit");
 
+    /// <summary>For pictures of 28 pixels, such as those of MNIST's kind, on a processor: patches of 4, 4 layers of width
+    /// 128.</summary>
+    public static VitConfig Small28 { get; } = new()
+    {
+        ImageSize = 28,
+        PatchSize = 4,
+        Blocks = Defaults("vit") with { Layers = 4, Width = 128, MlpWidth = 512, Heads = 4, NormEpsilon = 1e-6f },
+    };
+
     /// <summary>True: the embedding is the mean of the patches, as a training without labels teaches them; false: the class
     /// token. <c>use_mean_pooling</c>, which Hugging Face's classes leave aside here. Default false.</summary>
     public bool MeanPooling { get; init; }

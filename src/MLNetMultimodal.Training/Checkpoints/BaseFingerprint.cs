@@ -16,10 +16,16 @@ static class BaseFingerprint
     public static string Of(
         IModelDefinition definition, ImagePreprocessing images, TextTokenizer texts, IReadOnlyDictionary<string, TensorData> weights)
     {
+        return Of(definition, [("preprocessor_config.json", Encoding.UTF8.GetBytes(images.ToJson())), .. texts.Files.Select(f => (f.Key, f.Value))], weights);
+    }
+
+    /// <summary>The same for any files beside the weights.</summary>
+    public static string Of(
+        IModelDefinition definition, IReadOnlyList<(string Name, ReadOnlyMemory<byte> Content)> files, IReadOnlyDictionary<string, TensorData> weights)
+    {
         var hash = new XxHash128();
         Append(hash, definition.ToConfigJson());
-        Append(hash, images.ToJson());
-        foreach (var (file, content) in texts.Files.OrderBy(f => f.Key, StringComparer.Ordinal))
+        foreach (var (file, content) in files.OrderBy(f => f.Name, StringComparer.Ordinal))
         {
             Append(hash, $"{file} {content.Length}");
             hash.Append(content.Span);

@@ -64,21 +64,25 @@ public static class MaskedLoss
     public static Tensor Pixels(Tensor predicted, Tensor pixels, Tensor masked, bool normalized)
     {
         using DisposeScope scope = NewDisposeScope();
-        Tensor target = Patches(pixels, predicted.shape[1]);
-        if (normalized)
-        {
-            Tensor mean = target.mean([-1], keepdim: true), variance = target.var(-1, unbiased: true, keepdim: true);
-            target = (target - mean) / (variance + 1e-6).sqrt();
-        }
-        Tensor each = (predicted - target).square().mean([-1]);                                         // [B, N]
+        Tensor each = (predicted - Patches(pixels, predicted.shape[1], normalized)).square().mean([-1]); // [B, N]
         Tensor weights = masked.to(each.dtype);
         return ((each * weights).sum() / weights.sum().clamp_min(1)).MoveToOuterDisposeScope();
     }
 
+    /// <summary>What <see cref="Pixels"/> wants of hidden patches, on average: one number, a scalar.</summary>
+    internal static Tensor PixelMean(Tensor pixels, Tensor masked, bool normalized)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        return Patches(pixels, masked.shape[1], normalized).masked_select(masked.unsqueeze(-1)).mean().MoveToOuterDisposeScope();
+    }
+
     /// <summary>[B, C, H, W] -> [B, N, P * P * C], channels last.</summary>
-    static Tensor Patches(Tensor pixels, long patches)
+    static Tensor Patches(Tensor pixels, long patches, bool normalized)
     {
         long batch = pixels.shape[0], channels = pixels.shape[1], side = (long)Math.Round(Math.Sqrt(patches)), size = pixels.shape[2] / side;
-        return pixels.reshape(batch, channels, side, size, side, size).permute(0, 2, 4, 3, 5, 1).reshape(batch, patches, size * size * channels);
+        Tensor target = pixels.reshape(batch, channels, side, size, side, size).permute(0, 2, 4, 3, 5, 1).reshape(batch, patches, size * size * channels);
+        if (!normalized) return target;
+        Tensor mean = target.mean([-1], keepdim: true), variance = target.var(-1, unbiased: true, keepdim: true);
+        return (target - mean) / (variance + 1e-6).sqrt();
     }
 }
