@@ -150,6 +150,7 @@ public static class ModelFamilies
         new("whisper", json => new WhisperEncoderModel(WhisperConfig.FromJson(json))),
         new("data2vec-audio", json => new Data2VecAudioModel(Data2VecAudioConfig.FromJson(json))),
         new("encodec", json => new EncodecModel(EncodecConfig.FromJson(json))),
+        new("vit_mae", json => new MaeModel(MaeConfig.FromJson(json))),
         new("siglip", json => new SiglipModel(SiglipConfig.FromJson(json))),
         new("vision-text-dual-encoder", json => new VisionTextDualEncoderModel(VisionTextDualEncoderConfig.FromJson(json))),
         .. VitConfig.ModelTypes.Select(type => new ModelFamily(type, json => new VitModel(VitConfig.FromJson(json)))),
