@@ -12,3 +12,5 @@ using MLNetMultimodal;
     "Samples or spectrograms of sounds", SoundTransformer.Loader)]
 [assembly: LoadableClass(typeof(CodecTransformer), typeof(CodecTransformer), null, typeof(SignatureLoadModel),
     "Codes of sounds, and sounds of codes", CodecTransformer.Loader)]
+[assembly: LoadableClass(typeof(VideoTransformer), typeof(VideoTransformer), null, typeof(SignatureLoadModel),
+    "Frames and soundtracks of videos", VideoTransformer.Loader)]
