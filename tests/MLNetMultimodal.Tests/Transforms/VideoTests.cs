@@ -254,6 +254,28 @@ public sealed class VideoTests(TinyModel tiny) : IClassFixture<TinyModel>, IDisp
     }
 
     [Fact]
+    public void Videos_are_classified_in_words()
+    {
+        string path = Film("film.mkv");
+        if (IsWithoutFFmpeg(path)) return;
+        IDataView data = Data(path, _media.PathOf("gone.mkv"));
+        ZeroShotClassifyOptions options = new()
+        {
+            LoadedModel = tiny.Model,
+            Video = "Path",
+            Labels = TinyModel.Colors,
+            OnError = OnError.Missing,
+        };
+        using ZeroShotTransformer fitted = _ml.Transforms.ZeroShotClassify(options).Fit(data);
+        float[][] scores = Values<float[]>(fitted.Transform(data), "Score");
+        Tolerance.Equal([fitted.Classifier.Probabilities(tiny.Model.EmbedVideos([path])[0])], scores[..1]);
+        Assert.All(scores[1], x => Assert.True(float.IsNaN(x)));
+        foreach (ZeroShotClassifyOptions wrong in (ZeroShotClassifyOptions[])[options with { Video = null }, options with { Image = "Path" }])
+            Assert.Contains("exactly one of Image and Video",
+                Assert.Throws<ArgumentException>(() => _ml.Transforms.ZeroShotClassify(wrong)).Message);
+    }
+
+    [Fact]
     public void Videos_stand_beside_texts_and_missing_ones_do_not_disturb_them()
     {
         string path = Film("film.mkv");
