@@ -101,20 +101,25 @@ public sealed record ClipConfig
     /// <summary>Writes a config.json that Hugging Face's <c>CLIPConfig</c> reads.</summary>
     public string ToJson()
     {
-        JsonObject text = WriteBlocks(Text.Blocks, "clip_text_model", ProjectionWidth);
-        text["vocab_size"] = Text.VocabularySize;
-        text["max_position_embeddings"] = Text.ContextLength;
-        text["eos_token_id"] = Text.EndTokenId;
         var json = new JsonObject
         {
             ["architectures"] = new JsonArray("CLIPModel"),
             ["model_type"] = "clip",
             ["projection_dim"] = ProjectionWidth,
             ["logit_scale_init_value"] = LogitScaleInit,
-            ["text_config"] = text,
+            ["text_config"] = WriteText(Text, ProjectionWidth),
             ["vision_config"] = Vision.ToJson(ProjectionWidth),
         };
         return json.ToJsonString(new() { WriteIndented = true }) + "\n";
+    }
+
+    internal static JsonObject WriteText(ClipTextConfig c, int projectionWidth)
+    {
+        JsonObject text = WriteBlocks(c.Blocks, "clip_text_model", projectionWidth);
+        text["vocab_size"] = c.VocabularySize;
+        text["max_position_embeddings"] = c.ContextLength;
+        text["eos_token_id"] = c.EndTokenId;
+        return text;
     }
 
     internal static JsonObject WriteBlocks(TransformerConfig c, string modelType, int projectionWidth) => new()
@@ -247,10 +252,10 @@ public sealed class ClipModel(ClipConfig config) : IModelDefinition
     /// <inheritdoc/>
     public string ToConfigJson() => config.ToJson();
 
-    static TensorSpec Pixels(ClipConfig c, string batch) =>
+    internal static TensorSpec Pixels(ClipConfig c, string batch) =>
         new("pixel_values", ElementType.Float32, Dim.Dynamic(batch), c.Vision.Channels, c.Vision.ImageSize, c.Vision.ImageSize);
 
-    static TensorSpec Ids(ClipConfig c, string batch, string name = "input_ids") =>
+    internal static TensorSpec Ids(ClipConfig c, string batch, string name = "input_ids") =>
         new(name, ElementType.Int64, Dim.Dynamic(batch), Dim.Dynamic("sequence", c.Text.ContextLength));
 
     sealed class VisionProgram(ClipConfig c) : IProgram
