@@ -146,6 +146,7 @@ public static class ModelFamilies
     public static IReadOnlyList<ModelFamily> BuiltIn { get; } =
     [
         new("clip", json => new ClipModel(ClipConfig.FromJson(json))),
+        new(AudioDualEncoderModel.Type, json => new AudioDualEncoderModel(AudioDualEncoderConfig.FromJson(json))),
         new("audio-spectrogram-transformer", json => new AstModel(AstConfig.FromJson(json))),
         new("whisper", json => new WhisperEncoderModel(WhisperConfig.FromJson(json))),
         new("data2vec-audio", json => new Data2VecAudioModel(Data2VecAudioConfig.FromJson(json))),
