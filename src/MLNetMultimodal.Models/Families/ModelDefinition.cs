@@ -151,6 +151,7 @@ public static class ModelFamilies
         new("whisper", json => new WhisperEncoderModel(WhisperConfig.FromJson(json))),
         new("data2vec-audio", json => new Data2VecAudioModel(Data2VecAudioConfig.FromJson(json))),
         new(CrossModalFusionModel.Type, json => new CrossModalFusionModel(CrossModalFusionConfig.FromJson(json))),
+        new(FrameSoundFusionModel.Type, json => new FrameSoundFusionModel(FrameSoundFusionConfig.FromJson(json))),
         new("encodec", json => new EncodecModel(EncodecConfig.FromJson(json))),
         new("siglip", json => new SiglipModel(SiglipConfig.FromJson(json))),
         new("vision-text-dual-encoder", json => new VisionTextDualEncoderModel(VisionTextDualEncoderConfig.FromJson(json))),
