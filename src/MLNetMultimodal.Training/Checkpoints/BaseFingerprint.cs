@@ -16,10 +16,17 @@ static class BaseFingerprint
     public static string Of(
         IModelDefinition definition, ImagePreprocessing? images, TextTokenizer? texts, IReadOnlyDictionary<string, TensorData> weights)
     {
+        IEnumerable<(string, ReadOnlyMemory<byte>)> preprocessing = images is null ? [] : [("preprocessor_config.json", Encoding.UTF8.GetBytes(images.ToJson()))];
+        return Of(definition, [.. preprocessing, .. texts?.Files.Select(f => (f.Key, f.Value)) ?? []], weights);
+    }
+
+    /// <summary>The same for any files beside the weights.</summary>
+    public static string Of(
+        IModelDefinition definition, IReadOnlyList<(string Name, ReadOnlyMemory<byte> Content)> files, IReadOnlyDictionary<string, TensorData> weights)
+    {
         var hash = new XxHash128();
         Append(hash, definition.ToConfigJson());
-        if (images is not null) Append(hash, images.ToJson());
-        foreach (var (file, content) in texts?.Files.OrderBy(f => f.Key, StringComparer.Ordinal) ?? Enumerable.Empty<KeyValuePair<string, ReadOnlyMemory<byte>>>())
+        foreach (var (file, content) in files.OrderBy(f => f.Name, StringComparer.Ordinal))
         {
             Append(hash, $"{file} {content.Length}");
             hash.Append(content.Span);
