@@ -115,6 +115,7 @@ public sealed class Operation(string name) : IProgram
         "Conv1d, strides without bias:signal", "ConvTranspose1d:signal", "ConvTranspose1d, gaps without bias:signal",
         "Pad with zeros:signal", "Pad to a multiple:signal", "Pad by reflection:signal", "Pad by reflection, to a multiple:signal",
         "Pad by nothing:signal", "Lstm:x", "Lstm, two layers:x",
+        "Largest:x", "Largest, equals:x", "TakeTokens:x flags", "TakeTokens, none:x ids", "PutTokens:x flags", "PutTokens, none:x ids",
     }.Select(c => c.Split(':')).ToDictionary(c => c[0], c => c[1]);
 
     public static IEnumerable<string> Names => InputsOf.Keys;
@@ -228,9 +229,22 @@ public sealed class Operation(string name) : IProgram
         "PickToken" => ops.PickToken(x, last),
         "PickTokens" => ops.PickTokens(x, last),
         "PatchDropout" => ops.PatchDropout(x, 1),
+        "Largest" => Numbers(ops, x, ops.Largest(x, 2)),
+        "Largest, equals" => Numbers(ops, x, ops.Largest(ops.Multiply(x, 0), 4)),
+        "TakeTokens" => ops.TakeTokens(x, last, 0.5),
+        "TakeTokens, none" => ops.TakeTokens(x, ops.Equal(last, -1), 0.5),
+        "PutTokens" => ops.PutTokens(ops.Multiply(ops.TakeTokens(x, last, 0.5), 2), last),
+        "PutTokens, none" => ops.PutTokens(ops.TakeTokens(x, ops.Equal(last, -1), 0.5), ops.Equal(last, -1)),
         "MatMul" => ops.MatMul(ops.Rearrange(x, "b n k d -> b n d k"), last),
         _ => null,
     };
+
+    /// <summary>Bool as 0 and 1 of the type of <paramref name="x"/>.</summary>
+    static T Numbers<T>(ITensorOps<T> ops, T x, T flags) where T : class
+    {
+        T zeros = ops.Multiply(x, 0);
+        return ops.Where(flags, ops.Add(zeros, 1), zeros);
+    }
 
     T ElementByElement<T>(ITensorOps<T> ops, T x, IReadOnlyDictionary<string, T> inputs) where T : class
     {

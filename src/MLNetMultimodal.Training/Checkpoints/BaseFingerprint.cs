@@ -14,9 +14,10 @@ static class BaseFingerprint
     /// <summary>XXH128 of the model's config, preprocessing, tokenizer and weights, in hexadecimal. A weight is read once, where
     /// it is mapped.</summary>
     public static string Of(
-        IModelDefinition definition, ImagePreprocessing images, TextTokenizer texts, IReadOnlyDictionary<string, TensorData> weights)
+        IModelDefinition definition, ImagePreprocessing? images, TextTokenizer? texts, IReadOnlyDictionary<string, TensorData> weights)
     {
-        return Of(definition, [("preprocessor_config.json", Encoding.UTF8.GetBytes(images.ToJson())), .. texts.Files.Select(f => (f.Key, f.Value))], weights);
+        IEnumerable<(string, ReadOnlyMemory<byte>)> preprocessing = images is null ? [] : [("preprocessor_config.json", Encoding.UTF8.GetBytes(images.ToJson()))];
+        return Of(definition, [.. preprocessing, .. texts?.Files.Select(f => (f.Key, f.Value)) ?? []], weights);
     }
 
     /// <summary>The same for any files beside the weights.</summary>
