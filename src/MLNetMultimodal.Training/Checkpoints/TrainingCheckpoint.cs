@@ -18,6 +18,10 @@ sealed record TrainingCheckpoint
     /// <summary>The moving average, see <see cref="Ema.ToState"/>; null where there is none.</summary>
     public IReadOnlyDictionary<string, TensorData>? Average { get; init; }
 
+    /// <summary>Tensors that change without the optimizer, see <see cref="ITrainingTask{TBatch}.State"/>; empty where there are
+    /// none.</summary>
+    public IReadOnlyDictionary<string, TensorData> TaskState { get; init; } = new Dictionary<string, TensorData>();
+
     /// <summary>States of random generators by name, see <see cref="RandomStates"/>; empty where nothing is drawn.</summary>
     public IReadOnlyDictionary<string, TensorData> Random { get; init; } = new Dictionary<string, TensorData>();
 }
@@ -35,7 +39,7 @@ sealed class CheckpointStore(string folder, int keepLast = 3)
 {
     const string Prefix = "checkpoint-", Partial = ".partial", Replaced = ".replaced";
     const string WeightsFile = "model.safetensors", AverageFile = "average.safetensors", OptimizerFile = "optimizer.safetensors";
-    const string RandomFile = "random.safetensors", StateFile = "training_state.json";
+    const string RandomFile = "random.safetensors", TaskFile = "task.safetensors", StateFile = "training_state.json";
 
     readonly int _keepLast = keepLast >= 1 ? keepLast : throw new ArgumentOutOfRangeException(nameof(keepLast), keepLast, "must be at least 1.");
 
@@ -61,6 +65,7 @@ sealed class CheckpointStore(string folder, int keepLast = 3)
         Safetensors.Write(Path.Combine(partial, WeightsFile), checkpoint.Weights);
         Safetensors.Write(Path.Combine(partial, OptimizerFile), checkpoint.Optimizer);
         if (checkpoint.Average is not null) Safetensors.Write(Path.Combine(partial, AverageFile), checkpoint.Average);
+        if (checkpoint.TaskState.Count > 0) Safetensors.Write(Path.Combine(partial, TaskFile), checkpoint.TaskState);
         Safetensors.Write(Path.Combine(partial, RandomFile), checkpoint.Random);
         AtomicFile.Write(Path.Combine(partial, StateFile), stream => stream.Write(checkpoint.State.ToJson()));
         FolderSync.Flush(partial);
@@ -97,6 +102,7 @@ sealed class CheckpointStore(string folder, int keepLast = 3)
             Weights = Read(path, WeightsFile),
             Optimizer = Read(path, OptimizerFile),
             Average = File.Exists(Path.Combine(path, AverageFile)) ? Read(path, AverageFile) : null,
+            TaskState = File.Exists(Path.Combine(path, TaskFile)) ? Read(path, TaskFile) : [],
             Random = Read(path, RandomFile),
         };
     }

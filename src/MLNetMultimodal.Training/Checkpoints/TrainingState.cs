@@ -37,8 +37,8 @@ sealed record TrainingState
     /// <summary>Every public property of an options record as JSON, so that a difference can be named.</summary>
     /// <param name="options">The record.</param>
     /// <param name="except">Properties that may differ when resuming, such as paths.</param>
-    public static IReadOnlyDictionary<string, string> Describe<T>(T options, params IReadOnlyCollection<string> except) =>
-        typeof(T).GetProperties().Where(p => !except.Contains(p.Name)) // first: what is left out need not be data
+    public static IReadOnlyDictionary<string, string> Describe(object options, params IReadOnlyCollection<string> except) =>
+        options.GetType().GetProperties().Where(p => !except.Contains(p.Name)) // first: what is left out need not be data
             .ToDictionary(p => p.Name, p => JsonSerializer.Serialize(p.GetValue(options), p.PropertyType, s_described), StringComparer.Ordinal);
 
     static readonly JsonSerializerOptions s_described = new() { Converters = { new JsonStringEnumConverter() }, NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals };

@@ -1,3 +1,4 @@
+using System.Text;
 using Microsoft.ML;
 using Microsoft.ML.Data;
 using Microsoft.ML.Runtime;
@@ -81,9 +82,11 @@ public sealed class ContrastiveTrainer : IEstimator<MultimodalTransformer>
             using PairSet? held = validation is null ? null : reader.Read(validation, images);
             using IChannel log = _env.Register("Contrastive").Start("Fit");
             ContrastiveOptions logged = _options with { Progress = new EpochLog(log, _options.Progress) };
-            using var loop = new ContrastiveLoop(logged, definition, model, images, texts, pairs, held, fingerprint);
-            ContrastiveResult result = loop.Run();
-            ModelFiles files = TrainedModel.ToFiles(_options, definition, images, texts, pairs.Count, result);
+            using var task = new ContrastiveTask(logged, definition, model, images, texts, pairs, held);
+            using var loop = new TrainingLoop<PairBatch>(logged, task, _options.Initialize, fingerprint);
+            TrainingResult result = loop.Run();
+            ModelFiles files = TrainedModel.ToFiles(_options.Output, definition, result, Card(definition, pairs.Count, result),
+                [.. texts.Files.Select(f => (f.Key, f.Value)), ("preprocessor_config.json", Encoding.UTF8.GetBytes(images.ToJson()))]);
             if (_options.Output is { } folder) TrainedModel.Write(files, folder);
             return new(_env, EmbedOptions(train.Schema[_options.Text].Type is TextDataViewType), MultimodalModel.Load(files, new() { Mode = InferenceMode.Throughput }));
         }
@@ -121,6 +124,10 @@ public sealed class ContrastiveTrainer : IEstimator<MultimodalTransformer>
         return (definition, ImagePreprocessing.Clip(config.Vision.ImageSize), texts.WithContextLength(config.Text.ContextLength),
             TorchModel.Create(definition.Full, _options.Seed, device), null);
     }
+
+    string Card(IModelDefinition definition, int rows, TrainingResult result) =>
+        TrainedModel.Card($"contrastively ({_options.Objective})", _options, definition, rows, result, "zero-shot top-1", _options.Initialize)
+            + $"Templates: {string.Join(" ", _options.Templates.Select(t => $"`{t}`"))}\n";
 
     static void CheckSize(TensorSpec pixels, ImagePreprocessing preprocessing, string folder)
     {

@@ -37,24 +37,6 @@ sealed class PairSet : IDisposable
     }
 
     public void Dispose() => _pictures?.Dispose();
-
-    /// <summary>The rows of an epoch in their order; the same for the same seed and epoch.</summary>
-    public int[] Order(int seed, int epoch)
-    {
-        int[] rows = [.. Enumerable.Range(0, Count)];
-        new Random(HashCode32(seed, epoch, -1)).Shuffle(rows);
-        return rows;
-    }
-
-    /// <summary>A seed made of others, equal on every machine.</summary>
-    public static int HashCode32(int a, int b, int c)
-    {
-        ulong x = (uint)a * 0x9E3779B97F4A7C15UL ^ (uint)b * 0xC2B2AE3D27D4EB4FUL ^ (uint)c * 0x165667B19E3779F9UL;
-        x ^= x >> 32;
-        x *= 0xD6E8FEB86659FD93UL;
-        x ^= x >> 32;
-        return (int)(x & int.MaxValue);
-    }
 }
 
 /// <summary>A batch ready for the engine.</summary>
@@ -114,7 +96,7 @@ sealed class PairBatcher(PairSet set, IModelDefinition definition, ImagePreproce
     string ChooseText(int row, int epoch)
     {
         IReadOnlyList<string> captions = set.Captions(row);
-        int draw = PairSet.HashCode32(seed ^ 0x5EED, epoch, row);
+        int draw = EpochOrder.Seed(seed ^ 0x5EED, epoch, row);
         return templates[draw / captions.Count % templates.Count].Replace("{}", captions[draw % captions.Count], StringComparison.Ordinal);
     }
 

@@ -30,17 +30,19 @@ static class TorchTensors
         using DisposeScope scope = NewDisposeScope();
         Tensor full = tensor.detach();
         Tensor local = full.to(full.dtype is ScalarType.BFloat16 or ScalarType.Float16 ? ScalarType.Float32 : full.dtype).to(CPU).contiguous();
-        DType type = local.dtype switch
-        {
-            ScalarType.Float32 => DType.F32,
-            ScalarType.Float64 => DType.F64,
-            ScalarType.Int64 => DType.I64,
-            ScalarType.Byte => DType.U8,
-            ScalarType.Bool => DType.BOOL,
-            _ => throw new NotSupportedException($"a tensor of {local.dtype} cannot be stored."),
-        };
-        return new(type, local.shape, local.bytes.ToArray());
+        return new(local.ToDType(), local.shape, local.bytes.ToArray());
     }
+
+    /// <summary>The type that <see cref="ToTensorData"/> stores the tensor as.</summary>
+    public static DType ToDType(this Tensor tensor) => tensor.dtype switch
+    {
+        ScalarType.Float32 or ScalarType.BFloat16 or ScalarType.Float16 => DType.F32,
+        ScalarType.Float64 => DType.F64,
+        ScalarType.Int64 => DType.I64,
+        ScalarType.Byte => DType.U8,
+        ScalarType.Bool => DType.BOOL,
+        _ => throw new NotSupportedException($"a tensor of {tensor.dtype} cannot be stored."),
+    };
 
     /// <summary>The values of a float tensor, in row-major order.</summary>
     public static float[] ToSingles(this Tensor tensor) => MemoryMarshal.Cast<byte, float>(tensor.ToTensorData().Bytes.Span).ToArray();

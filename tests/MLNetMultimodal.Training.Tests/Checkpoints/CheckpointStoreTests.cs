@@ -24,6 +24,7 @@ public sealed class CheckpointStoreTests : IDisposable
         Weights = new Dictionary<string, TensorData> { ["w"] = TensorData.From([1f, step], 2) },
         Optimizer = new Dictionary<string, TensorData> { ["exp_avg.w"] = TensorData.From([0.1f, 0.2f], 2), ["step.w"] = TensorData.From([step]) },
         Average = new Dictionary<string, TensorData> { ["w"] = TensorData.From([0.5f, 0.5f], 2) },
+        TaskState = new Dictionary<string, TensorData> { ["queue"] = TensorData.From([3f, step], 2) },
         Random = new Dictionary<string, TensorData> { ["torch"] = new(DType.U8, [3], new byte[] { 1, 2, 3 }) },
     };
 
@@ -52,6 +53,7 @@ public sealed class CheckpointStoreTests : IDisposable
         AssertSame(saved.Weights, loaded.Weights);
         AssertSame(saved.Optimizer, loaded.Optimizer);
         AssertSame(saved.Average, loaded.Average);
+        AssertSame(saved.TaskState, loaded.TaskState);
         AssertSame(saved.Random, loaded.Random);
     }
 
