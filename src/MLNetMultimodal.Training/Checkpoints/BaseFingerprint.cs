@@ -1,7 +1,5 @@
 using System.IO.Hashing;
 using System.Text;
-using MLNetMultimodal.Media.Images;
-using MLNetMultimodal.Media.Text;
 using MLNetMultimodal.Models.Checkpoints;
 using MLNetMultimodal.Models.Families;
 
@@ -14,12 +12,12 @@ static class BaseFingerprint
     /// <summary>XXH128 of the model's config, preprocessing, tokenizer and weights, in hexadecimal. A weight is read once, where
     /// it is mapped.</summary>
     public static string Of(
-        IModelDefinition definition, ImagePreprocessing images, TextTokenizer texts, IReadOnlyDictionary<string, TensorData> weights)
+        IModelDefinition definition, PairSenses senses, IReadOnlyDictionary<string, TensorData> weights)
     {
         var hash = new XxHash128();
         Append(hash, definition.ToConfigJson());
-        Append(hash, images.ToJson());
-        foreach (var (file, content) in texts.Files.OrderBy(f => f.Key, StringComparer.Ordinal))
+        foreach (var (_, content) in senses.PreprocessingFiles) Append(hash, content);
+        foreach (var (file, content) in (senses.Texts?.Files ?? new Dictionary<string, ReadOnlyMemory<byte>>()).OrderBy(f => f.Key, StringComparer.Ordinal))
         {
             Append(hash, $"{file} {content.Length}");
             hash.Append(content.Span);
