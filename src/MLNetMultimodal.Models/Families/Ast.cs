@@ -37,6 +37,9 @@ public sealed record AstConfig
     /// <summary>N, the number of patches.</summary>
     public int Patches => Along(MelBins) * Along(Frames);
 
+    /// <summary>Patches along time.</summary>
+    internal int Moments => Along(Frames);
+
     int Along(int size) => StemChannels.Count > 0 ? Stem.Along(size) : (size - PatchSize) / Stride + 1;
 
     internal StemConfig Stem => new(1, StemChannels, PatchSize, Blocks.Width, Blocks.Activation, Blocks.NormEpsilon);

@@ -104,7 +104,7 @@ public sealed record AudioDualEncoderConfig
             ["logit_scale_init_value"] = LogitScaleInit,
             ["audio_config"] = Audio.ToJsonObject(),
         };
-        if (Text is { } text) json["text_config"] = ClipConfig.WriteText(text, ProjectionWidth);
+        if (Text is { } text) json["text_config"] = text.ToJson(ProjectionWidth);
         if (Vision is { } vision) json["vision_config"] = vision.ToJson(ProjectionWidth);
         return json.ToJsonString(new() { WriteIndented = true }) + "\n";
     }

@@ -116,8 +116,9 @@ public static class Bert
     /// <param name="c">Sizes.</param>
     /// <param name="ids">Int64 [B, L], L at most the context length; padding stands on the right.</param>
     /// <param name="keep">Bool [B, L]: true for a token, false for padding.</param>
+    /// <param name="layers">Is given what each block's feed-forward part gives, see <see cref="Transformer.Encoder"/>.</param>
     /// <returns>[B, L, D].</returns>
-    public static T Encode<T>(ITensorOps<T> ops, Name name, BertConfig c, T ids, T keep) where T : class
+    public static T Encode<T>(ITensorOps<T> ops, Name name, BertConfig c, T ids, T keep, ICollection<T>? layers = null) where T : class
     {
         Name embeddings = name / "embeddings";
         int width = c.Blocks.Width;
@@ -127,7 +128,7 @@ public static class Bert
         T types = ops.Parameter(embeddings / "token_type_embeddings" / "weight", default, c.TokenTypes, width);
         x = ops.Add(x, ops.Slice(types, 0, 0, 1));
         x = ops.LayerNorm(x, embeddings / "LayerNorm", c.Blocks.NormEpsilon);
-        return Transformer.Encoder(ops, name / "encoder", c.Blocks, x, new(Keep: keep));
+        return Transformer.Encoder(ops, name / "encoder", c.Blocks, x, new(Keep: keep), layers);
     }
 
     /// <summary>The first token through a layer and tanh: <c>pooler_output</c>.</summary>
@@ -203,7 +204,7 @@ public sealed class BertModel : IModelDefinition
 
     /// <inheritdoc/>
     public IReadOnlyList<string> IgnoredWeights { get; } =
-        ["embeddings.position_ids", "embeddings.token_type_ids", "pooler.", "cls.", "lm_head.", "classifier.", "qa_outputs."];
+        ["embeddings.position_ids", "embeddings.token_type_ids", "pooler.", "cls.", "lm_head.", "regression_head.", "classifier.", "qa_outputs."];
 
     /// <inheritdoc/>
     public string ToConfigJson() => Config.ToJson();

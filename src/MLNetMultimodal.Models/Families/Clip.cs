@@ -20,6 +20,23 @@ public sealed record ClipTextConfig
 
     /// <summary>Sizes of the blocks.</summary>
     public TransformerConfig Blocks { get; init; } = new(12, 512, 2048, 8, Activation.QuickGelu);
+
+    internal static ClipTextConfig FromJson(ConfigReader json) => new()
+    {
+        VocabularySize = json.Int("vocab_size", 49408, max: 1 << 24),
+        ContextLength = json.Int("max_position_embeddings", 77),
+        EndTokenId = json.Int("eos_token_id", 49407, min: 0, max: 1 << 24),
+        Blocks = json.Blocks(new ClipTextConfig().Blocks),
+    };
+
+    internal JsonObject ToJson(int projectionWidth)
+    {
+        JsonObject json = ClipConfig.WriteBlocks(Blocks, "clip_text_model", projectionWidth);
+        json["vocab_size"] = VocabularySize;
+        json["max_position_embeddings"] = ContextLength;
+        json["eos_token_id"] = EndTokenId;
+        return json;
+    }
 }
 
 /// <summary>Sizes of CLIP, in the schema of Hugging Face's <c>CLIPConfig</c>.</summary>
@@ -82,17 +99,10 @@ public sealed record ClipConfig
     public static ClipConfig FromJson(JsonElement json)
     {
         var root = new ConfigReader(json);
-        ConfigReader text = root.Section("text_config");
         return new()
         {
             Vision = VisionConfig.FromJson(root.Section("vision_config")),
-            Text = new()
-            {
-                VocabularySize = text.Int("vocab_size", 49408, max: 1 << 24),
-                ContextLength = text.Int("max_position_embeddings", 77),
-                EndTokenId = text.Int("eos_token_id", 49407, min: 0, max: 1 << 24),
-                Blocks = text.Blocks(new ClipTextConfig().Blocks),
-            },
+            Text = ClipTextConfig.FromJson(root.Section("text_config")),
             ProjectionWidth = root.Int("projection_dim", 512),
             LogitScaleInit = root.Single("logit_scale_init_value", 2.6592f),
         };
@@ -107,19 +117,10 @@ public sealed record ClipConfig
             ["model_type"] = "clip",
             ["projection_dim"] = ProjectionWidth,
             ["logit_scale_init_value"] = LogitScaleInit,
-            ["text_config"] = WriteText(Text, ProjectionWidth),
+            ["text_config"] = Text.ToJson(ProjectionWidth),
             ["vision_config"] = Vision.ToJson(ProjectionWidth),
         };
         return json.ToJsonString(new() { WriteIndented = true }) + "\n";
-    }
-
-    internal static JsonObject WriteText(ClipTextConfig c, int projectionWidth)
-    {
-        JsonObject text = WriteBlocks(c.Blocks, "clip_text_model", projectionWidth);
-        text["vocab_size"] = c.VocabularySize;
-        text["max_position_embeddings"] = c.ContextLength;
-        text["eos_token_id"] = c.EndTokenId;
-        return text;
     }
 
     internal static JsonObject WriteBlocks(TransformerConfig c, string modelType, int projectionWidth) => new()
@@ -159,6 +160,23 @@ public static class Clip
         return new(vision.LastHidden, vision.Pooled, features, ops.L2Normalize(features));
     }
 
+    /// <summary>Texts to tokens, each of which has seen those before it.</summary>
+    /// <param name="ops">The engine.</param>
+    /// <param name="name">The tower, <c>text_model</c>.</param>
+    /// <param name="c">Sizes.</param>
+    /// <param name="ids">Int64 [B, L], L at most the context length.</param>
+    /// <param name="keep">Bool [B, L], true for a token that may be attended to; null keeps all.</param>
+    /// <returns>[B, L, D], after the last norm.</returns>
+    public static T TextTokens<T>(ITensorOps<T> ops, Name name, ClipTextConfig c, T ids, T? keep = null) where T : class
+    {
+        TransformerConfig blocks = c.Blocks;
+        T x = ops.Embedding(ids, name / "embeddings" / "token_embedding", c.VocabularySize, blocks.Width);
+        T positions = ops.Parameter(name / "embeddings" / "position_embedding" / "weight", Init.Normal(0.01f), c.ContextLength, blocks.Width);
+        x = ops.Add(x, ops.SliceLike(positions, 0, ids, 1));                                            // [B, L, D]
+        x = Transformer.Encoder(ops, name / "encoder", blocks, x, new(Keep: keep, Causal: true));
+        return ops.LayerNorm(x, name / "final_layer_norm", blocks.NormEpsilon);
+    }
+
     /// <summary>Texts into the shared space.</summary>
     /// <param name="ops">The engine.</param>
     /// <param name="c">Sizes.</param>
@@ -166,13 +184,8 @@ public static class Clip
     /// <param name="keep">Bool [B, L], true for a token that may be attended to; null keeps all.</param>
     public static ClipTower<T> EncodeText<T>(ITensorOps<T> ops, ClipConfig c, T ids, T? keep = null) where T : class
     {
-        Name name = "text_model";
         TransformerConfig blocks = c.Text.Blocks;
-        T x = ops.Embedding(ids, name / "embeddings" / "token_embedding", c.Text.VocabularySize, blocks.Width);
-        T positions = ops.Parameter(name / "embeddings" / "position_embedding" / "weight", Init.Normal(0.01f), c.Text.ContextLength, blocks.Width);
-        x = ops.Add(x, ops.SliceLike(positions, 0, ids, 1));                                            // [B, L, D]
-        x = Transformer.Encoder(ops, name / "encoder", blocks, x, new(Keep: keep, Causal: true));
-        T last = ops.LayerNorm(x, name / "final_layer_norm", blocks.NormEpsilon);
+        T last = TextTokens(ops, "text_model", c.Text, ids, keep);
         bool highest = c.Text.EndTokenId == 2 || c.Text.EndTokenId == c.Text.VocabularySize - 1;
         T end = ops.ArgMax(highest ? ids : ops.Equal(ids, c.Text.EndTokenId), 1);                       // [B, L] -> [B]
         T pooled = ops.PickToken(last, end);                                                            // [B, L, D] -> [B, D]

@@ -12,12 +12,11 @@ static class BaseFingerprint
     /// <summary>XXH128 of the model's config, preprocessing, tokenizer and weights, in hexadecimal. A weight is read once, where
     /// it is mapped.</summary>
     public static string Of(
-        IModelDefinition definition, PairSenses senses, IReadOnlyDictionary<string, TensorData> weights)
+        IModelDefinition definition, IReadOnlyList<(string Name, ReadOnlyMemory<byte> Content)> files, IReadOnlyDictionary<string, TensorData> weights)
     {
         var hash = new XxHash128();
         Append(hash, definition.ToConfigJson());
-        foreach (var (_, content) in senses.PreprocessingFiles) Append(hash, content);
-        foreach (var (file, content) in (senses.Texts?.Files ?? new Dictionary<string, ReadOnlyMemory<byte>>()).OrderBy(f => f.Key, StringComparer.Ordinal))
+        foreach (var (file, content) in files.OrderBy(f => f.Name, StringComparer.Ordinal))
         {
             Append(hash, $"{file} {content.Length}");
             hash.Append(content.Span);

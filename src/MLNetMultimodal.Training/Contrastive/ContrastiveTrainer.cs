@@ -1,4 +1,3 @@
-using System.Text;
 using Microsoft.ML;
 using Microsoft.ML.Data;
 using Microsoft.ML.Runtime;
@@ -89,11 +88,7 @@ public sealed class ContrastiveTrainer : IEstimator<MultimodalTransformer>
             using var task = new ContrastiveTask(logged, definition, model, pairs, held);
             using var loop = new TrainingLoop<PairBatch>(logged, task, _options.Initialize, fingerprint);
             TrainingResult result = loop.Run();
-            ModelFiles files = TrainedModel.ToFiles(_options.Output, definition, result, Card(definition, pairs.Count, result),
-            [
-                .. (senses.Texts?.Files ?? new Dictionary<string, ReadOnlyMemory<byte>>()).Select(f => (f.Key, f.Value)),
-                .. senses.PreprocessingFiles.Select(f => (f.Name, (ReadOnlyMemory<byte>)Encoding.UTF8.GetBytes(f.Content))),
-            ]);
+            ModelFiles files = TrainedModel.ToFiles(_options.Output, definition, result, Card(definition, pairs.Count, result), senses.Files);
             if (_options.Output is { } folder) TrainedModel.Write(files, folder);
             bool singleText = _options.Text is { } text && train.Schema[text].Type is TextDataViewType;
             return new(_env, EmbedOptions(singleText), MultimodalModel.Load(files, new() { Mode = InferenceMode.Throughput }));
@@ -114,7 +109,7 @@ public sealed class ContrastiveTrainer : IEstimator<MultimodalTransformer>
         senses.Check(known, folder);
         IReadOnlyDictionary<string, TensorData> named = CheckpointWeights.For(known, weights, folder);
         return (known, senses, TorchModel.Load(known.Full, named, torch.device(_options.Device)),
-            _options.Checkpoints is null ? null : BaseFingerprint.Of(known, senses, named));
+            _options.Checkpoints is null ? null : BaseFingerprint.Of(known, senses.Files, named));
     }
 
     static FileNotFoundException NoPreprocessing(string folder) => new($"'{folder}' has no preprocessor_config.json; training wants one.");

@@ -49,17 +49,11 @@ abstract class PairItems : IDisposable
 /// <summary>Pictures at the model's size.</summary>
 sealed class PairPictures(PictureStore store, ImagePreprocessing images, AugmentationOptions options, int seed) : PairItems
 {
-    readonly Augmentation _augmentation = NewAugmentation(options, images, seed);
+    readonly Augmentation _augmentation = Augmentation.For(images, options, seed);
 
     public PictureStore Store => store;
 
     public override Modality Modality => Modality.Image;
-
-    static Augmentation NewAugmentation(AugmentationOptions options, ImagePreprocessing images, int seed)
-    {
-        var (mean, std) = (images.Mean ?? (0, 0, 0), images.Std ?? (1, 1, 1));
-        return new(options, images.Height, images.Width, [mean.R, mean.G, mean.B], [std.R, std.G, std.B], seed);
-    }
 
     long[] Shape => [3, images.Height, images.Width];
 

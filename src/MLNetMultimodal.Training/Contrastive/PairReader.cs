@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Runtime.ExceptionServices;
 using Microsoft.ML;
 using Microsoft.ML.Data;
 using MLNetMultimodal.Media.Audio;
@@ -12,7 +11,7 @@ namespace MLNetMultimodal.Training;
 /// <summary>Reads pairs out of a data view: captions and groups in one pass, then pictures, then sounds.</summary>
 sealed class PairReader(ContrastiveOptions options)
 {
-    const int Chunk = 64; // items that are held encoded
+    const int Chunk = 64; // sounds that are held encoded
 
     /// <summary>All captions, in the order of the rows.</summary>
     public IEnumerable<string> Captions(IDataView data)
@@ -70,56 +69,8 @@ sealed class PairReader(ContrastiveOptions options)
         return read;
     }
 
-    PictureStore Pictures(IDataView data, ImagePreprocessing images)
-    {
-        IEnumerable<RgbImage> Decoded() => Encoded(data).Chunk(Chunk).SelectMany(chunk => Decode(chunk.Length, i => images.ResizeAndCrop(chunk[i]())));
-        return options.Cache is { } folder
-            ? PictureStore.OnDisk(folder, images, hash => Pass(data, pictures => pictures.AppendTo(hash)), Decoded)
-            : PictureStore.InMemory(images, Decoded());
-    }
-
-    /// <summary>Decodes on all cores.</summary>
-    static T[] Decode<T>(int count, Func<int, T> decode)
-    {
-        var items = new T[count];
-        var errors = new Exception?[count];
-        Parallel.For(0, count, i =>
-        {
-            try
-            {
-                items[i] = decode(i);
-            }
-            catch (InvalidDataException e)
-            {
-                errors[i] = e;
-            }
-        });
-        if (Array.Find(errors, e => e is not null) is { } first) ExceptionDispatchInfo.Throw(first); // the first row's
-        return items;
-    }
-
-    IEnumerable<Func<RgbImage>> Encoded(IDataView data)
-    {
-        using DataViewRowCursor cursor = data.GetRowCursor([data.Schema[options.Image!]]);
-        using var pictures = new ImageColumn(cursor, options.Image!, options.ImageFolder);
-        while (cursor.MoveNext())
-        {
-            options.Cancellation.ThrowIfCancellationRequested();
-            yield return pictures.Take();
-        }
-    }
-
-    /// <summary>Something for each picture.</summary>
-    void Pass(IDataView data, Action<ImageColumn> each)
-    {
-        using DataViewRowCursor cursor = data.GetRowCursor([data.Schema[options.Image!]]);
-        using var pictures = new ImageColumn(cursor, options.Image!, options.ImageFolder);
-        while (cursor.MoveNext())
-        {
-            options.Cancellation.ThrowIfCancellationRequested();
-            each(pictures);
-        }
-    }
+    PictureStore Pictures(IDataView data, ImagePreprocessing images) =>
+        new PictureReader(options.Image!, options.ImageFolder, options.Cancellation).Read(data, images, options.Cache);
 
     /// <summary>The sounds of all rows, one channel each at the model's rate.</summary>
     List<Waveform> Sounds(IDataView data, AudioPreprocessing heard, int rows)
@@ -137,7 +88,7 @@ sealed class PairReader(ContrastiveOptions options)
             if (held == Chunk || !more)
             {
                 int first = sounds.Count;
-                sounds.AddRange(Decode(held, i => Sound(column, part, i, first + i, heard)));
+                sounds.AddRange(ParallelDecoding.Run(held, i => Sound(column, part, i, first + i, heard)));
                 held = 0;
             }
             if (!more) return sounds;

@@ -1,3 +1,4 @@
+using System.Text;
 using MLNetMultimodal.Media.Audio;
 using MLNetMultimodal.Media.Images;
 using MLNetMultimodal.Media.Text;
@@ -10,7 +11,13 @@ namespace MLNetMultimodal.Training;
 sealed record PairSenses(ImagePreprocessing? Images, AudioPreprocessing? Sounds, TextTokenizer? Texts)
 {
     /// <summary>The files that say so in a model folder.</summary>
-    public IEnumerable<(string Name, string Content)> PreprocessingFiles => (Images, Sounds) switch
+    public IReadOnlyList<(string Name, ReadOnlyMemory<byte> Content)> Files =>
+    [
+        .. (Texts?.Files ?? new Dictionary<string, ReadOnlyMemory<byte>>()).Select(f => (f.Key, f.Value)),
+        .. Preprocessing.Select(f => (f.Name, (ReadOnlyMemory<byte>)Encoding.UTF8.GetBytes(f.Content))),
+    ];
+
+    IReadOnlyList<(string Name, string Content)> Preprocessing => (Images, Sounds) switch
     {
         ({ } images, null) => [("preprocessor_config.json", images.ToJson())],
         (null, { } sounds) => [("preprocessor_config.json", sounds.ToJson())],

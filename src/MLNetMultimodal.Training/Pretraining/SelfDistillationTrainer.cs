@@ -1,0 +1,78 @@
+using Microsoft.ML;
+using Microsoft.ML.Runtime;
+using MLNetMultimodal.Interop;
+using MLNetMultimodal.Models.Families;
+using MLNetMultimodal.Transforms;
+
+namespace MLNetMultimodal.Training;
+
+/// <summary>Adds the trainer to <c>ml.Multimodal.Trainers</c>.</summary>
+public static class SelfDistillationCatalog
+{
+    extension(MultimodalTrainers trainers)
+    {
+        /// <summary>Trains an encoder without labels: a student that sees a part of the input predicts what a moving average of itself
+        /// makes of the whole (data2vec: Baevski et al. 2022, arXiv:2202.03555).</summary>
+        /// <param name="options">Column, model and training.</param>
+        public SelfDistillationTrainer SelfDistillation(SelfDistillationOptions options) => new(trainers.Environment, options);
+    }
+}
+
+/// <summary>Self-distillation. Its transformer embeds the column with the student, averaged over the last steps
+/// (<see cref="TrainingOptions.EmaDecay"/>). One fit at a time: torch uses all cores of the machine.</summary>
+public sealed class SelfDistillationTrainer : IEstimator<MultimodalTransformer>
+{
+    readonly IHostEnvironment _env;
+    readonly SelfDistillationOptions _options;
+
+    internal SelfDistillationTrainer(IHostEnvironment env, SelfDistillationOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        (_env, _options) = (env, options);
+    }
+
+    /// <summary>Trains on all rows. There is no validation: without labels nothing but the loss would be measured, whose target moves
+    /// with the model.</summary>
+    /// <param name="input">At least 1 row; pictures are read once and kept at the model's size, in memory or in
+    /// <see cref="SelfDistillationOptions.Cache"/>.</param>
+    /// <exception cref="ArgumentException">A column is missing or of the wrong type, there are no rows, or an early stopping is wanted,
+    /// which needs validation.</exception>
+    /// <exception cref="InvalidDataException">A row cannot be read, or a file of <see cref="SelfDistillationOptions.Initialize"/> or
+    /// of a checkpoint is not sound.</exception>
+    /// <exception cref="InvalidOperationException">The loss is not finite, or a checkpoint is of a training with other
+    /// options.</exception>
+    /// <exception cref="OperationCanceledException">Cancelled while the data was being read.</exception>
+    public MultimodalTransformer Fit(IDataView input)
+    {
+        Check(MlNet.ShapeOf(input.Schema));
+        if (_options.EarlyStoppingPatience is not null) throw new ArgumentException("EarlyStoppingPatience needs validation, which self-distillation has none of.");
+        PretrainingStart<VitModel>.Prepare(_options);
+        var (start, images) = PretrainingStart<VitModel>.Pictures(_options.Initialize, new(_options.Model with { MeanPooling = true }), v => v.Config.ImageSize,
+            known => (known is MaeModel mae ? mae.Vision : known as VitModel) is { } vit ? new(vit.Config with { MeanPooling = true }) : null);
+        VitConfig c = start.Definition.Config;
+        int side = c.ImageSize / c.PatchSize;
+        DistillationPair pair = Data2Vec.Pictures(c);
+        using TorchModel student = start.NewModel(pair.Student, _options);
+        using var rows = new MaskedPictures(new PictureReader(_options.Image, _options.ImageFolder, _options.Cancellation).Read(input, images, _options.Cache),
+            images, _options.Augmentation, side, Math.Max(1, (int)Math.Round(_options.MaskShare * side * side)), inBlocks: true, _options.Seed);
+        using var task = new DistillationTask(_options, _options.Objective, start.Definition, pair, student, rows);
+        return start.Run(_env, "SelfDistillation", _options, task, "by self-distillation (data2vec)", "none", EmbedOptions);
+    }
+
+    MultimodalEmbedOptions EmbedOptions => new() { Image = _options.Image, ImageFolder = _options.ImageFolder };
+
+    /// <summary>The columns after the fitted transformer.</summary>
+    /// <param name="inputSchema">The columns before it.</param>
+    /// <exception cref="ArgumentException">A column is missing or of the wrong type; the message lists the columns.</exception>
+    public SchemaShape GetOutputSchema(SchemaShape inputSchema)
+    {
+        Check(inputSchema);
+        return MultimodalEmbedEstimator.OutputSchema(EmbedOptions, inputSchema);
+    }
+
+    void Check(SchemaShape schema)
+    {
+        SchemaShape.Column image = Columns.Find(schema, _options.Image);
+        Columns.CheckImages(_options.Image, image.ItemType, Columns.IsVector(image));
+    }
+}
