@@ -113,12 +113,11 @@ public sealed record EncodecConfig
         SampleRateHz = 8000,
         BandwidthsKbps = [1.5f, 3],
         LatentWidth = 64,
-        Filters = 32,
-        Ratios = [10, 16],
+        Filters = 16,
+        Ratios = [5, 4, 8],
         IsCausal = false,
         LstmLayers = 0,
         HasConvShortcut = false,
-        Compression = 4,
     };
 
     /// <summary>Reads a config.json.</summary>
