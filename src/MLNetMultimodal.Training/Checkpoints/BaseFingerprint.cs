@@ -11,15 +11,20 @@ namespace MLNetMultimodal.Training;
 /// trained.</summary>
 static class BaseFingerprint
 {
-    /// <summary>XXH128 of the model's config, preprocessing, tokenizer and weights, in hexadecimal. A weight is read once, where
+    /// <summary>Of a model of pictures and texts.</summary>
+    public static string Of(
+        IModelDefinition definition, ImagePreprocessing images, TextTokenizer texts, IReadOnlyDictionary<string, TensorData> weights) =>
+        Of(definition.ToConfigJson(),
+            texts.Files.Select(f => (f.Key, f.Value)).Append(("preprocessor_config.json", Encoding.UTF8.GetBytes(images.ToJson()))), weights);
+
+    /// <summary>XXH128 of a model's config, preprocessing, tokenizer and weights, in hexadecimal. A weight is read once, where
     /// it is mapped.</summary>
     public static string Of(
-        IModelDefinition definition, ImagePreprocessing images, TextTokenizer texts, IReadOnlyDictionary<string, TensorData> weights)
+        string config, IEnumerable<(string Name, ReadOnlyMemory<byte> Content)> files, IReadOnlyDictionary<string, TensorData> weights)
     {
         var hash = new XxHash128();
-        Append(hash, definition.ToConfigJson());
-        Append(hash, images.ToJson());
-        foreach (var (file, content) in texts.Files.OrderBy(f => f.Key, StringComparer.Ordinal))
+        Append(hash, config);
+        foreach (var (file, content) in files.OrderBy(f => f.Name, StringComparer.Ordinal))
         {
             Append(hash, $"{file} {content.Length}");
             hash.Append(content.Span);
