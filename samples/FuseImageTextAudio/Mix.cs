@@ -8,7 +8,7 @@ namespace FuseImageTextAudio;
 sealed record Noise
 {
     /// <summary>Standard deviation of the noise on each pixel, of 0 to 255.</summary>
-    public double Pixels { get; init; } = 50;
+    public double Pixels { get; init; } = 40;
 
     /// <summary>Probability that a square of half the picture's edge is black.</summary>
     public double Covered { get; init; } = 0.5;
@@ -20,10 +20,10 @@ sealed record Noise
     public double NoWord { get; init; } = 0.2;
 
     /// <summary>Probability that each letter of a note is replaced by one drawn at random.</summary>
-    public double Typos { get; init; } = 0.1;
+    public double Typos { get; init; } = 0.05;
 
     /// <summary>Loudness of white noise over the speech, relative to it, in dB; 0 is as loud.</summary>
-    public double Decibels { get; init; } = 3;
+    public double Decibels { get; init; }
 
     /// <summary>Probability that another digit is spoken.</summary>
     public double WrongDigit { get; init; } = 0.15;

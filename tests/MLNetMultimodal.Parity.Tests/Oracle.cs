@@ -381,6 +381,9 @@ public sealed class Oracle(IReadOnlyDictionary<string, TensorData> weights) : IT
     public OracleTensor PickToken(OracleTensor tokens, OracleTensor index) =>
         OracleTensor.Of([tokens.Shape[0], tokens.Shape[2]], i => tokens.At(i[0], (int)index.At(i[0]), i[1]));
 
+    public OracleTensor PickTokens(OracleTensor tokens, OracleTensor index) => OracleTensor.Of(
+        [tokens.Shape[0], index.Shape[1], tokens.Shape[2]], i => tokens.At(i[0], (int)index.At(i[0], i[1]), i[2]));
+
     public OracleTensor Largest(OracleTensor x, int count)
     {
         double[] values = new double[x.Values.Length];

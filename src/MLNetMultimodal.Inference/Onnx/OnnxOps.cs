@@ -363,6 +363,12 @@ sealed class OnnxOps(OnnxGraph graph, OnnxDtype dtype) : ITensorOps<OnnxValue>
             [tokens.Shape[0], .. tokens.Shape[2..]], Attribute("batch_dims", 1));
     }
 
+    public OnnxValue PickTokens(OnnxValue tokens, OnnxValue index)
+    {
+        OnnxValue indices = graph.Node("Unsqueeze", [index, graph.Vector(2L)], ElementType.Int64, [.. index.Shape, 1]);
+        return graph.Node("GatherND", [tokens, indices], tokens.Type, [.. index.Shape, tokens.Shape[2]], Attribute("batch_dims", 1));
+    }
+
     // ---- routing ----
 
     public OnnxValue Largest(OnnxValue x, int count)

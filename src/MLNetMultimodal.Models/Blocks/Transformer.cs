@@ -85,10 +85,13 @@ public static class Transformer
     /// <param name="c">Sizes.</param>
     /// <param name="x">[B, L, D].</param>
     /// <param name="mask">What may be attended to, in every block.</param>
+    /// <param name="layers">Is given, for each block, what its feed-forward part gives before it is added, [B, L, D]: the targets
+    /// of data2vec (Baevski et al. 2022, arXiv:2202.03555, section 3.3); null for nothing.</param>
     /// <returns>[B, L, D].</returns>
-    public static T Encoder<T>(ITensorOps<T> ops, Name name, TransformerConfig c, T x, Mask<T> mask = default) where T : class
+    public static T Encoder<T>(ITensorOps<T> ops, Name name, TransformerConfig c, T x, Mask<T> mask = default, ICollection<T>? layers = null)
+        where T : class
     {
-        for (int i = 0; i < c.Layers; i++) x = Block(ops, name / c.Names.Layers / i, c, x, mask);
+        for (int i = 0; i < c.Layers; i++) x = Block(ops, name / c.Names.Layers / i, c, x, mask, layers);
         return x;
     }
 
@@ -99,15 +102,18 @@ public static class Transformer
     /// <param name="c">Sizes.</param>
     /// <param name="x">[B, L, D].</param>
     /// <param name="mask">What may be attended to.</param>
+    /// <param name="layers">Is given what the feed-forward part gives before it is added, [B, L, D]; null for nothing.</param>
     /// <returns>[B, L, D].</returns>
-    public static T Block<T>(ITensorOps<T> ops, Name name, TransformerConfig c, T x, Mask<T> mask = default) where T : class
+    public static T Block<T>(ITensorOps<T> ops, Name name, TransformerConfig c, T x, Mask<T> mask = default, ICollection<T>? layers = null)
+        where T : class
     {
         x = Part(x, c.Names.Norm1, c.Names.Scales?.Attention, h => Attention.Self(ops, name / c.Names.Attention, c.Attention, h, mask));
-        return Part(x, c.Names.Norm2, c.Names.Scales?.FeedForward, h => FeedForward(ops, name, c, h));
+        return Part(x, c.Names.Norm2, c.Names.Scales?.FeedForward, h => FeedForward(ops, name, c, h), layers);
 
-        T Part(T x, string norm, string? scale, Func<T, T> part)
+        T Part(T x, string norm, string? scale, Func<T, T> part, ICollection<T>? results = null)
         {
             T h = part(c.PostNorm ? x : ops.LayerNorm(x, name / norm, c.NormEpsilon));
+            results?.Add(h);
             if (scale is not null) h = ops.Multiply(h, ops.Parameter(name / scale, Init.Ones, c.Width));
             h = ops.Add(x, h);
             return c.PostNorm ? ops.LayerNorm(h, name / norm, c.NormEpsilon) : h;

@@ -265,10 +265,10 @@ public sealed class ClipModel(ClipConfig config) : IModelDefinition
     /// <inheritdoc/>
     public string ToConfigJson() => config.ToJson();
 
-    static TensorSpec Pixels(ClipConfig c, string batch) =>
+    internal static TensorSpec Pixels(ClipConfig c, string batch) =>
         new("pixel_values", ElementType.Float32, Dim.Dynamic(batch), c.Vision.Channels, c.Vision.ImageSize, c.Vision.ImageSize);
 
-    static TensorSpec Ids(ClipConfig c, string batch, string name = "input_ids") =>
+    internal static TensorSpec Ids(ClipConfig c, string batch, string name = "input_ids") =>
         new(name, ElementType.Int64, Dim.Dynamic(batch), Dim.Dynamic("sequence", c.Text.ContextLength));
 
     sealed class VisionProgram(ClipConfig c) : IProgram

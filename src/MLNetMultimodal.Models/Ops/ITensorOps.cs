@@ -212,6 +212,9 @@ public interface ITensorOps<T> where T : class
     /// <summary>One token per item: [B, L, D] and Int64 [B] -> [B, D].</summary>
     T PickToken(T tokens, T index);
 
+    /// <summary>Several tokens per item, in the order given: [B, L, D] and Int64 [B, K] -> [B, K, D].</summary>
+    T PickTokens(T tokens, T index);
+
     // ---- routing ----
 
     /// <summary>True for the <paramref name="count"/> largest elements along the last axis, of equals the first: Bool of the same

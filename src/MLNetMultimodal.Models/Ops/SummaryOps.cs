@@ -272,6 +272,9 @@ public sealed class SummaryOps : ITensorOps<ShapeOnly>
     public ShapeOnly PickToken(ShapeOnly tokens, ShapeOnly index) => Out([tokens.Dims[0], tokens.Dims[2]]);
 
     /// <inheritdoc/>
+    public ShapeOnly PickTokens(ShapeOnly tokens, ShapeOnly index) => Out([tokens.Dims[0], index.Dims[1], tokens.Dims[2]]);
+
+    /// <inheritdoc/>
     public ShapeOnly Largest(ShapeOnly x, int count) => Same(x, count);
 
     /// <inheritdoc/>

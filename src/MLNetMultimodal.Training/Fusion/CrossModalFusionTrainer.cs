@@ -99,7 +99,7 @@ public sealed class CrossModalFusionTrainer : IEstimator<FusionTransformer>
         var task = new FusionTraining(logged, preprocessing, definition, model, rows, held, towers.Started);
         string? started = _options.Initialize ?? _options.InitializeAudio;
         using var loop = new TrainingLoop<FusionTrainingBatch>(logged, task, started, started is null || _options.Checkpoints is null ? null
-            : BaseFingerprint.Of(definition.ToConfigJson(), preprocessing.ToFiles(), towers.Weights));
+            : BaseFingerprint.Of(definition, [.. preprocessing.ToFiles()], towers.Weights));
         TrainingResult result = loop.Run();
         string card = TrainedModel.Card($"{_task.ToString().ToLowerInvariant()} by cross-modal attention", _options, definition, rows.Count, result,
             task.Metric, started);

@@ -285,6 +285,10 @@ public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, 
         tokens.gather(1, index.reshape(-1, 1, 1).expand(tokens.shape[0], 1, tokens.shape[2])).squeeze(1);
 
     /// <inheritdoc/>
+    public Tensor PickTokens(Tensor tokens, Tensor index) =>
+        tokens.gather(1, index.unsqueeze(-1).expand(index.shape[0], index.shape[1], tokens.shape[2]));
+
+    /// <inheritdoc/>
     public Tensor Largest(Tensor x, int count)
     {
         Tensor left = x.detach(), chosen = zeros_like(x, ScalarType.Bool);
@@ -318,7 +322,6 @@ public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, 
         long kept = Math.Max(1, (long)Math.Round(patches * (1 - dropped)));
         Tensor chosen = rand(batch, patches, device: tokens.device, generator: _options.Generator).argsort(-1).slice(1, 0, kept, 1) + prefixTokens;
         Tensor prefix = arange(prefixTokens, ScalarType.Int64, tokens.device).expand(batch, prefixTokens);
-        Tensor index = cat([prefix, chosen], 1).unsqueeze(-1).expand(batch, prefixTokens + kept, tokens.shape[2]);
-        return tokens.gather(1, index);                                                                 // [B, L, D] -> [B, L', D]
+        return PickTokens(tokens, cat([prefix, chosen], 1));                                            // [B, L, D] -> [B, L', D]
     }
 }

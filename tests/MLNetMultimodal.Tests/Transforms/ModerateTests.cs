@@ -36,13 +36,6 @@ public sealed class ModerateTests : IDisposable
         public bool IsBag { get; set; }
     }
 
-    sealed class Loaded
-    {
-        public MLImage Image { get; set; } = null!;
-
-        public string LabelText { get; set; } = "";
-    }
-
     /// <summary>Pictures with captions, of which a part name another class.</summary>
     Item[] Items(string split, double wrongCaptions, int most = 400)
     {
@@ -50,18 +43,17 @@ public sealed class ModerateTests : IDisposable
         IDataView pictures = _ml.Data.LoadIdx(Path.Combine(folder, split + "-images-idx3-ubyte.gz"), Path.Combine(folder, split + "-labels-idx1-ubyte.gz"),
             new() { ClassNames = s_classes, MaxRows = most });
         var random = new Random(2);
-        return [.. _ml.Data.CreateEnumerable<Loaded>(pictures, reuseRowObject: false).Select(row =>
+        return [.. pictures.GetColumn<MLImage>("Image").Zip(pictures.GetColumn<string>("LabelText"), (image, label) =>
         {
-            using MLImage image = row.Image;
             var rgb = new byte[3 * image.Width * image.Height];
             for (int i = 0; i < rgb.Length; i++) rgb[i] = image.Pixels[4 * (i / 3)];
-            string named = random.NextDouble() < wrongCaptions ? s_classes[random.Next(10)] : row.LabelText;
+            string named = random.NextDouble() < wrongCaptions ? s_classes[random.Next(10)] : label;
             return new Item
             {
                 Image = ImageEncoder.EncodePng(new(image.Width, image.Height, rgb)),
                 Text = $"a photo of a {named}.",
-                IsFootwear = row.LabelText is "sandal" or "sneaker" or "ankle boot",
-                IsBag = row.LabelText == "bag",
+                IsFootwear = label is "sandal" or "sneaker" or "ankle boot",
+                IsBag = label == "bag",
             };
         })];
     }
