@@ -208,7 +208,10 @@ public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, 
     };
 
     /// <inheritdoc/>
-    public Tensor Add(Tensor a, Tensor b) => a + b;
+    public Tensor Add(Tensor a, Tensor b) => a.add(b, One);
+
+    // The operator makes a scalar of its own for each sum, which the garbage collector may free while torch still reads it.
+    static readonly Scalar One = 1;
 
     /// <inheritdoc/>
     public Tensor Add(Tensor x, float c) => x + c;
