@@ -14,7 +14,7 @@ using MLNetMultimodal.Training;
 CultureInfo.DefaultThreadCurrentCulture = CultureInfo.CurrentCulture = CultureInfo.InvariantCulture;
 if (args is [ChildProcess.Verb, var job, .. var rest])
 {
-    Console.WriteLine(JsonSerializer.Serialize(Cold.Jobs.Concat(Steady.Jobs).ToDictionary()[job](rest)));
+    Console.WriteLine(JsonSerializer.Serialize(Cold.Jobs.Concat(Steady.Jobs).Concat(Audio.Jobs).ToDictionary()[job](rest)));
     return 0;
 }
 
@@ -27,6 +27,7 @@ Section[] sections =
     new("peak", "Share of what the processor can do", Peak.Measure),
     new("text", "Texts", Text.Measure),
     new("preprocess", "Preprocessing of pictures", Preprocess.Measure),
+    new("audio", "Sounds", Audio.Measure),
     new("training", "Training", Training.Measure),
     new("cold", "From the start of a process to its first embedding", Cold.Measure),
     new("steady", "Long passes", Steady.Measure),

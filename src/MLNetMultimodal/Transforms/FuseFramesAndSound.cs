@@ -129,7 +129,7 @@ public sealed class FuseFramesAndSoundEstimator : IEstimator<FrameSoundTransform
 /// <c>MLContext.Model.Save</c> with the model's files in the same zip. Thread-safe, but for <see cref="Dispose"/>.</summary>
 public sealed class FrameSoundTransformer : ITransformer, IDisposable
 {
-    internal const string Loader = "MLNetMultimodalFrameSound";
+    internal const string Loader = "MLNetMultimodalListen";
     static readonly ModelEntry Entry = new("MMFRSND ", Loader);
 
     readonly SharedModel<MultimodalModel> _shared;
