@@ -40,6 +40,10 @@ public sealed record Data2VecAudioConfig
     public int MinSamples => (int)ConvKernels.Zip(ConvStrides).Reverse()
         .Aggregate(1L, (steps, layer) => Math.Min(int.MaxValue, (steps - 1) * layer.Second + layer.First));
 
+    /// <summary>L, tokens of a sound.</summary>
+    /// <param name="samples">Its samples, at least <see cref="MinSamples"/>.</param>
+    public int Tokens(int samples) => ConvKernels.Zip(ConvStrides).Aggregate(samples, (steps, layer) => (steps - layer.First) / layer.Second + 1);
+
     /// <summary>Reads a config.json.</summary>
     /// <param name="json">Its root.</param>
     /// <exception cref="InvalidDataException">A field is of the wrong type or makes no sense.</exception>

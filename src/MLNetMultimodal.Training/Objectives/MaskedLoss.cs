@@ -49,8 +49,14 @@ public static class MaskedLoss
     public static double Accuracy(Tensor logits, Tensor labels, Tensor masked)
     {
         using DisposeScope scope = NewDisposeScope();
-        Tensor right = logits.argmax(-1).eq(labels).logical_and(masked);
-        return (double)right.sum().item<long>() / masked.sum().item<long>();
+        return (double)Right(logits, labels, masked) / masked.sum().item<long>();
+    }
+
+    /// <summary>Hidden places whose largest logit is the right one.</summary>
+    internal static long Right(Tensor logits, Tensor labels, Tensor masked)
+    {
+        using DisposeScope scope = NewDisposeScope();
+        return logits.argmax(-1).eq(labels).logical_and(masked).sum().item<long>();
     }
 
     /// <summary>The masked autoencoder's loss (He et al. 2022, arXiv:2111.06377, section 3): mean squared error of the pixels of the

@@ -1,4 +1,5 @@
 using MLNetMultimodal.Models.Families;
+using MLNetMultimodal.Models.Ops;
 using TorchSharp;
 using static TorchSharp.torch;
 using Tensor = TorchSharp.torch.Tensor;
@@ -13,14 +14,15 @@ readonly record struct MaskedScore(Tensor Loss, double Right, double Of);
 
 /// <summary>Masked modelling: hidden pixels, visual tokens or words are to be told.</summary>
 /// <param name="options">Length, schedule, precision.</param>
-/// <param name="definition">The model; its full program is trained.</param>
+/// <param name="definition">The model that comes out.</param>
+/// <param name="program">What is trained of it.</param>
 /// <param name="model">Its weights.</param>
 /// <param name="train">The rows.</param>
 /// <param name="validation">Rows to evaluate on; null for none.</param>
 /// <param name="metric">What the evaluation measures.</param>
 /// <param name="score">Judges the first output; not asked to count unless its last argument is true.</param>
-sealed class MaskedModelingTask(TrainingOptions options, IModelDefinition definition, TorchModel model, IMaskedRows train, IMaskedRows? validation, string metric,
-    Func<Tensor, MaskedTensors, bool, MaskedScore> score) : ITrainingTask<MaskedBatch>
+sealed class MaskedModelingTask(TrainingOptions options, IModelDefinition definition, IProgram program, TorchModel model, IMaskedRows train, IMaskedRows? validation,
+    string metric, Func<Tensor, MaskedTensors, bool, MaskedScore> score) : ITrainingTask<MaskedBatch>
 {
     const int EvaluationBatch = 250;
 
@@ -48,7 +50,7 @@ sealed class MaskedModelingTask(TrainingOptions options, IModelDefinition defini
     MaskedScore Score(MaskedBatch batch, bool counts)
     {
         MaskedTensors tensors = MaskedTensors.Of(batch, model.Device);
-        return score(definition.Full.Run(_ops, tensors.Inputs)[0].Value, tensors, counts);
+        return score(program.Run(_ops, tensors.Inputs)[0].Value, tensors, counts);
     }
 
     public double? Validate()

@@ -44,6 +44,30 @@ static class Masking
         }
     }
 
+    /// <summary>Hides words (Devlin et al. 2019, arXiv:1810.04805, section 3.1): of those chosen, 8 in 10 become the mask, 1 in 10
+    /// another word, and 1 in 10 stays.</summary>
+    /// <param name="random">What is drawn from.</param>
+    /// <param name="share">Share of the words that is chosen; at least one, where there is a word.</param>
+    /// <param name="words">Places that may be chosen, in rising order: words, no special tokens.</param>
+    /// <param name="maskId">What stands for a hidden word.</param>
+    /// <param name="vocabulary">Other words are drawn from 0 to below this.</param>
+    /// <param name="ids">The tokens; hidden ones are replaced.</param>
+    /// <param name="labels">Is given the token of each chosen place; others stay as they are.</param>
+    public static void Words(ref SampleRandom random, double share, IReadOnlyList<int> words, int maskId, int vocabulary, Span<long> ids, Span<long> labels)
+    {
+        int count = Math.Min(words.Count, Math.Max(1, (int)(share * words.Count + random.Next())));
+        for (int i = 0, left = count; i < words.Count && left > 0; i++)
+        {
+            if (random.Next() * (words.Count - i) >= left) continue; // each choice of so many places is as likely as any other
+            left--;
+            ref long id = ref ids[words[i]];
+            labels[words[i]] = id;
+            double fate = random.Next();
+            if (fate < 0.8) id = maskId;
+            else if (fate < 0.9) id = random.UpTo(vocabulary - 1);
+        }
+    }
+
     /// <summary>Spans of a sequence, which may overlap (Baevski et al. 2020, arXiv:2006.11477, section 3.1): each place begins one
     /// with the same probability.</summary>
     /// <param name="random">What is drawn from.</param>

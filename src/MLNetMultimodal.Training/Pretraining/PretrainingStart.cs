@@ -1,7 +1,10 @@
+using System.Globalization;
 using System.Text;
 using Microsoft.ML.Runtime;
 using MLNetMultimodal.Inference;
+using MLNetMultimodal.Media.Audio;
 using MLNetMultimodal.Media.Images;
+using MLNetMultimodal.Media.Text;
 using MLNetMultimodal.Models.Checkpoints;
 using MLNetMultimodal.Models.Families;
 using MLNetMultimodal.Models.Ops;
@@ -53,6 +56,53 @@ sealed record PretrainingStart<TDefinition>(TDefinition Definition, IReadOnlyLis
         return (new(definition, [(PreprocessorFile, files.Read(PreprocessorFile))], WeightsOf(files, definition, initialize), initialize), preprocessing);
     }
 
+    /// <summary>A model of texts, with its tokenizer.</summary>
+    /// <param name="initialize">The folder to go on from; null for random weights and a tokenizer of the texts' own.</param>
+    /// <param name="vocabularySize">Largest vocabulary of that tokenizer.</param>
+    /// <param name="random">The model that random weights are for, of a vocabulary and its padding.</param>
+    /// <param name="texts">Reads all texts.</param>
+    /// <exception cref="ArgumentException">The model that was made does not fit the tokenizer.</exception>
+    /// <exception cref="NotSupportedException">The folder holds another model.</exception>
+    public static (PretrainingStart<BertModel> Start, TextTokenizer Tokenizer) Texts(
+        string? initialize, int vocabularySize, Func<int, int, BertConfig> random, Func<IEnumerable<string>> texts)
+    {
+        if (initialize is { } folder)
+        {
+            ModelFiles files = ModelFiles.FromFolder(folder);
+            BertModel definition = PretrainingStart<BertModel>.Known(files, folder, m => m as BertModel);
+            TextTokenizer known = TextTokenizer.Load(files.TryRead, folder).WithContextLength(definition.Config.ContextLength);
+            using ModelWeights stored = files.OpenWeights();
+            CheckpointWeights.For(definition, stored, folder);
+            return (new(definition, [.. known.Files.Select(f => (f.Key, f.Value))], Copied(definition.RenameMaskedLm(stored)), folder), known);
+        }
+        TextTokenizer tokenizer = ByteLevelBpeTrainer.Train(texts().Distinct(), new() { VocabularySize = vocabularySize });
+        BertConfig config = random(tokenizer.VocabularySize, tokenizer.PadId);
+        if (config.VocabularySize <= tokenizer.VocabularySize || config.PadId != tokenizer.PadId || !(config.MaskId >= tokenizer.VocabularySize))
+            throw new ArgumentException($"TextModel must make a config for the tokenizer's {tokenizer.VocabularySize} tokens and one more for what is hidden, with "
+                + $"padding {tokenizer.PadId}, but made one for {config.VocabularySize}, with padding {config.PadId} and mask {config.MaskId?.ToString(CultureInfo.InvariantCulture) ?? "none"}.");
+        tokenizer = tokenizer.WithContextLength(Math.Min(tokenizer.ContextLength, config.ContextLength));
+        return (new(new(config, BertPooling.Mean), [.. tokenizer.Files.Select(f => (f.Key, f.Value))], null, null), tokenizer);
+    }
+
+    /// <summary>A model of sounds, with its preprocessing.</summary>
+    /// <param name="initialize">The folder to go on from; null for random weights.</param>
+    /// <param name="random">The model that random weights are for.</param>
+    /// <exception cref="NotSupportedException">The folder holds another model.</exception>
+    public static (PretrainingStart<Data2VecAudioModel> Start, AudioPreprocessing Sounds) Sounds(string? initialize, Data2VecAudioConfig random)
+    {
+        if (initialize is null)
+        {
+            var heard = AudioPreprocessing.FromSamples();
+            return (new(new(random), [(PreprocessorFile, Encoding.UTF8.GetBytes(heard.ToJson()))], null, null), heard);
+        }
+        ModelFiles files = ModelFiles.FromFolder(initialize);
+        AudioPreprocessing known = AudioPreprocessing.TryLoad(files.TryRead)
+            ?? throw new FileNotFoundException($"'{initialize}' has no {PreprocessorFile}; training wants one.");
+        Data2VecAudioModel definition = PretrainingStart<Data2VecAudioModel>.Known(files, initialize, m => m as Data2VecAudioModel);
+        var weights = PretrainingStart<Data2VecAudioModel>.WeightsOf(files, definition, initialize);
+        return (new(definition, [(PreprocessorFile, files.Read(PreprocessorFile))], weights, initialize), known);
+    }
+
     static TDefinition Known(ModelFiles files, string folder, Func<IModelDefinition, TDefinition?> known)
     {
         IModelDefinition found = ModelFamilies.Create(files);
@@ -62,16 +112,20 @@ sealed record PretrainingStart<TDefinition>(TDefinition Definition, IReadOnlyLis
     static Dictionary<string, TensorData> WeightsOf(ModelFiles files, IModelDefinition definition, string folder)
     {
         using ModelWeights stored = files.OpenWeights();
-        return CheckpointWeights.For(definition, stored, folder) // copies: the file is closed again
-            .ToDictionary(w => w.Key, w => TensorData.From(w.Value.ToSingles(), w.Value.Shape), StringComparer.Ordinal);
+        return Copied(CheckpointWeights.For(definition, stored, folder));
     }
+
+    /// <summary>Copies, so that the file can be closed again.</summary>
+    static Dictionary<string, TensorData> Copied(IReadOnlyDictionary<string, TensorData> weights) => weights
+        .Where(w => w.Value.Type is DType.F32 or DType.F16 or DType.BF16 or DType.F64)
+        .ToDictionary(w => w.Key, w => TensorData.From(w.Value.ToSingles(), w.Value.Shape), StringComparer.Ordinal);
 
     /// <summary>The program's weights: those of the start, and random ones where it has none, such as heads.</summary>
     public TorchModel NewModel(IProgram program, TrainingOptions options)
     {
         TorchModel model = TorchModel.Create(program, options.Seed, device(options.Device));
         foreach (var (name, weight) in Weights ?? new Dictionary<string, TensorData>())
-            if (model.Parameters.TryGetValue(name, out Parameter? parameter)) StoredState.CopyTo(weight, parameter);
+            if (model.Parameters.TryGetValue(name, out Parameter? parameter) && weight.Shape.SequenceEqual(parameter.shape)) StoredState.CopyTo(weight, parameter);
         return model;
     }
 

@@ -167,6 +167,51 @@ public sealed class MaskedFamilyTests
         for (int i = 0; i < Layers; i++) Check($"layer.{i}", layers.SelectMany(l => l[i]), seen[$"layer.{i}"]);
     }
 
+    public static TheoryData<string, string> LanguageCases => new() { { "onnx", "bert" }, { "onnx-portable", "bert" }, { "torch", "bert" }, { "onnx", "roberta" }, { "torch", "roberta" } };
+
+    [Theory, MemberData(nameof(LanguageCases))]
+    public void Masked_language_model(string engine, string type)
+    {
+        bool isBert = type == "bert";
+        int pad = isBert ? 0 : 1, first = isBert ? 0 : 2;
+        var folder = new FamilyFolder($$"""
+            {"model_type":"{{type}}","hidden_size":24,"intermediate_size":40,"num_hidden_layers":2,"num_attention_heads":3,"vocab_size":50,
+             "max_position_embeddings":16,"type_vocab_size":2,"pad_token_id":{{pad}},"mask_token_id":49,"layer_norm_eps":1e-12}
+            """);
+        var model = (BertModel)folder.Model;
+        IReadOnlyDictionary<string, TensorData> drawn = FamilyFolder.Draw(model.MaskedLm);
+        // As Hugging Face's classes save it: the encoder under a prefix, the word table once more as the head's decoder.
+        var published = drawn.ToDictionary(w => w.Key.StartsWith("cls.", StringComparison.Ordinal) || w.Key.StartsWith("lm_head.", StringComparison.Ordinal)
+            ? w.Key : $"{type}.{w.Key}", w => w.Value);
+        published[isBert ? "cls.predictions.decoder.weight" : "lm_head.decoder.weight"] = drawn["embeddings.word_embeddings.weight"];
+        IReadOnlyDictionary<string, TensorData> weights = model.RenameMaskedLm(published);
+        CheckpointWeights.Check(ModelSummary.Of(model.MaskedLm).Parameters, weights, [], "published");
+
+        var w = new Plain(weights);
+        long[][] texts = [[7, 49, 48, 3, 8], [20, 49, 5, pad, pad]];
+        string head = isBert ? "cls.predictions.transform." : "lm_head.";
+        double[] bias = w.Weight(isBert ? "cls.predictions.bias" : "lm_head.bias");
+        double[][] table = [.. w.Weight("embeddings.word_embeddings.weight").Chunk(Width)];
+        double[][] logits = [.. texts.SelectMany(ids =>
+        {
+            double[][] x = w.Bert(ids, [.. ids.Select(id => id != pad)], "", Width, Layers, Heads, first, 1e-12);
+            x = w.Norm(Plain.Map(w.Linear(x, head + "dense"), Plain.Gelu), head + (isBert ? "LayerNorm" : "layer_norm"), 1e-12);
+            return x.Select(row => table.Zip(bias, (word, b) => word.Zip(row, (a, c) => a * c).Sum() + b).ToArray());
+        })];
+        var inputs = new Dictionary<string, TensorData>
+        {
+            ["input_ids"] = TensorData.From([.. texts.SelectMany(t => t)], 2, 5),
+            ["attention_mask"] = TensorData.From([.. texts.SelectMany(t => t).Select(id => id == pad ? 0L : 1)], 2, 5),
+        };
+        Check("logits", logits, Engines.Get(engine).Run(model.MaskedLm, weights, inputs)["logits"]);
+        Assert.Equal(49, model.Config.MaskId);
+        Assert.Equal(model.Config, ((BertModel)ModelFamilies.Create(Encoding.UTF8.GetBytes(model.ToConfigJson()), "written")).Config);
+    }
+
+    [Fact]
+    public void The_published_masked_language_model_has_the_published_number_of_parameters() => // bert-base-uncased for masked words
+        Assert.Equal(109_514_298, ModelSummary.Of(new BertModel(new(), BertPooling.Mean).MaskedLm).ParameterCount);
+
     [Fact]
     public void The_teacher_has_the_students_weights_but_for_its_head_and_mask()
     {
@@ -188,6 +233,7 @@ public sealed class MaskedFamilyTests
     [InlineData("""{"model_type":"vit_mae","image_size":16,"patch_size":8,"mask_ratio":0.8}""", "mask_ratio 0.8")]
     [InlineData("""{"model_type":"vit_mae","decoder_hidden_size":510}""", "decoder_hidden_size 510")]
     [InlineData("""{"model_type":"vit_mae","decoder_hidden_size":"wide"}""", "decoder_hidden_size")]
+    [InlineData("""{"model_type":"bert","vocab_size":50,"mask_token_id":50}""", "mask_token_id 50")]
     public void Configs_that_make_no_sense_are_refused(string config, string named)
     {
         var e = Assert.Throws<InvalidDataException>(() => ModelFamilies.Create(Encoding.UTF8.GetBytes(config), "wrong"));

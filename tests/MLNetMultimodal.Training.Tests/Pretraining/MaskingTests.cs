@@ -71,6 +71,57 @@ public sealed class MaskingTests
         if (length >= 10 * span) Assert.InRange(sum / 500 / length, 0.6 * share, share);
     }
 
+    [Fact]
+    public void Of_chosen_words_most_are_hidden_some_are_others_and_some_stay()
+    {
+        int[] words = [.. Enumerable.Range(1, 18)];
+        int chosen = 0, masked = 0, same = 0, other = 0;
+        for (int row = 0; row < 3000; row++)
+        {
+            var random = new SampleRandom(9, 0, row);
+            long[] ids = [.. Enumerable.Range(0, 20).Select(i => 100L + i)], before = [.. ids], labels = [.. ids.Select(_ => MaskedLoss.Ignored)];
+            Masking.Words(ref random, 0.15, words, maskId: 999, vocabulary: 90, ids, labels);
+            Assert.Equal((before[0], before[19]), (ids[0], ids[19])); // not among the words
+            for (int i = 0; i < 20; i++)
+            {
+                if (labels[i] == MaskedLoss.Ignored)
+                {
+                    Assert.Equal(before[i], ids[i]);
+                    continue;
+                }
+                Assert.Equal(before[i], labels[i]);
+                chosen++;
+                if (ids[i] == 999) masked++;
+                else if (ids[i] == before[i]) same++;
+                else
+                {
+                    other++;
+                    Assert.InRange(ids[i], 0, 89);
+                }
+            }
+        }
+        Assert.InRange(chosen / 3000.0 / 18, 0.145, 0.155);
+        Assert.InRange((double)masked / chosen, 0.78, 0.82);
+        Assert.InRange((double)same / chosen, 0.08, 0.12);
+        Assert.InRange((double)other / chosen, 0.08, 0.12);
+    }
+
+    [Theory]
+    [InlineData(0.15, 0, 0)]
+    [InlineData(0.15, 1, 1)]
+    [InlineData(0.01, 3, 1)]
+    [InlineData(1, 5, 5)]
+    public void At_least_one_word_is_chosen_where_there_is_one(double share, int count, int expected)
+    {
+        for (int row = 0; row < 20; row++)
+        {
+            var random = new SampleRandom(9, 0, row);
+            long[] ids = new long[6], labels = [.. ids.Select(_ => MaskedLoss.Ignored)];
+            Masking.Words(ref random, share, [.. Enumerable.Range(0, count)], 9, 5, ids, labels);
+            Assert.Equal(expected, labels.Count(l => l != MaskedLoss.Ignored));
+        }
+    }
+
     static MaskedPictures Rows(bool inBlocks, int hidden = 3, int seed = 1, AugmentationOptions? augmentation = null, int side = 2)
     {
         var images = ImagePreprocessing.Clip(8);
