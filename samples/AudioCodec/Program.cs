@@ -1,7 +1,7 @@
 // Trains a neural audio codec of 3 kbit/s on recorded digits and compares it with plain requantisation at the same bit rate, on takes that it never heard.
 // Needs: a folder of recordings named WORD_SPEAKER_TAKE.wav, such as the Free Spoken Digit Dataset's (--data FOLDER); --short makes sounds of its own.
 //
-//   dotnet run -c Release --project samples/AudioCodec -- --data FOLDER [--output audio-codec] [--epochs 8] [--hold-out SPEAKER] [--lstm 0] [--threads 1] [--seed 1] [--checkpoints FOLDER]
+//   dotnet run -c Release --project samples/AudioCodec -- --data FOLDER [--output audio-codec] [--epochs 40] [--hold-out SPEAKER] [--lstm 0] [--threads 1] [--seed 1] [--checkpoints FOLDER]
 //   dotnet run -c Release --project samples/AudioCodec -- --short
 
 using System.Globalization;
@@ -36,14 +36,16 @@ var trainer = ml.Multimodal.Trainers.AudioCodec(new()
 {
     Audio = nameof(Recording.Path),
     Model = EncodecConfig.Small8k with { LstmLayers = Number("lstm", 0) },
-    Epochs = Number("epochs", isShort ? 3 : 8),
+    Epochs = Number("epochs", isShort ? 3 : 40),
     BatchSize = 16,
-    LearningRate = double.Parse(Option("lr", "2e-3")),
-    EmaDecay = 0.99,
-    SpectralWeight = double.Parse(Option("spectral", "0.5")),
+    LearningRate = 2.5e-3,
+    EmaDecay = 0.98, // codebooks follow the weights as they are, so that their average must not be far behind
+    SpectralWeight = 0.2,
+    GainDb = 0, // the held-out takes are as loud as the others
     Threads = Number("threads", 1),
     Seed = Number("seed", 1),
     Checkpoints = Option("checkpoints", "") is { Length: > 0 } folder ? folder : null,
+    CheckpointSteps = 200,
     Output = Path.Combine(output, "codec"),
     Progress = new Progress<TrainingStep>(s =>
     {
@@ -87,7 +89,7 @@ foreach (var way in all.GroupBy(c => c.Way))
 
 string best = ways.Select(w => w.Name).Where(n => n.Contains("bit") && !n.StartsWith("codec")).MaxBy(n => all.Where(c => c.Way == n).Average(c => c.SiSdr))!, whole = ways.Last(w => w.Name.StartsWith("codec")).Name;
 double gain = all.Where(c => c.Way == whole).Average(c => c.SiSdr) - all.Where(c => c.Way == best).Average(c => c.SiSdr);
-Console.WriteLine($"\n{whole} is {gain:f2} dB above the best requantisation, {best}");
+Console.WriteLine($"\n{whole} is {Math.Abs(gain):f2} dB {(gain < 0 ? "below" : "above")} the best requantisation, {best}");
 foreach (Recording recording in speakers.Select(s => test.First(r => r.Speaker == s)))
 {
     string name = Path.Combine(output, Path.GetFileNameWithoutExtension(recording.Path));

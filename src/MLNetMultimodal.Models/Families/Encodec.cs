@@ -112,7 +112,7 @@ public sealed record EncodecConfig
     {
         SampleRateHz = 8000,
         BandwidthsKbps = [1.5f, 3],
-        LatentWidth = 64,
+        LatentWidth = 24,
         Filters = 16,
         Ratios = [5, 4, 8],
         IsCausal = false,

@@ -62,8 +62,8 @@ public sealed record AudioCodecOptions : TrainingOptions
     } = [64, 256, 1024];
 
     /// <summary>Weight of the commitment loss, which keeps the encoder near the code vectors (van den Oord et al. 2017,
-    /// arXiv:1711.00937, equation 3), at least 0. Default 1.</summary>
-    public double CommitmentWeight { get; init => field = Weight(value, nameof(CommitmentWeight)); } = 1;
+    /// arXiv:1711.00937, equation 3), at least 0. Default 0.25, as there.</summary>
+    public double CommitmentWeight { get; init => field = Weight(value, nameof(CommitmentWeight)); } = 0.25;
 
     /// <summary>Share of the steps whose bit rate is drawn from the codec's, so that fewer codebooks make a sound too (Défossez et
     /// al. 2022, arXiv:2210.13438, section 3.4); the others use all codebooks. 0 to 1; the paper draws in all. Default
@@ -71,10 +71,13 @@ public sealed record AudioCodecOptions : TrainingOptions
     public double BandwidthDropout { get; init => field = Share(value, nameof(BandwidthDropout)); } = 0.25;
 
     /// <summary>Share of the steps in which a codec from random weights is not quantised yet, so that its codebooks start from
-    /// latents that mean something; 0 to below 1. Default 0.05.</summary>
-    public double UnquantizedShare { get; init => field = Fraction(value, nameof(UnquantizedShare)); } = 0.05;
+    /// latents that mean something; 0 to below 1. Default 0.15: in a short training codebooks that follow an encoder which still
+    /// changes fast are always late.</summary>
+    public double UnquantizedShare { get; init => field = Fraction(value, nameof(UnquantizedShare)); } = 0.15;
 
-    /// <summary>Decay of the moving averages that code vectors are made of, 0 to below 1. Default 0.99.</summary>
+    /// <summary>Decay of the moving averages that code vectors are made of, 0 to below 1. Default 0.99. Small batches want a high
+    /// one: a vector that is the mean of few others is noise. A high <see cref="TrainingOptions.EmaDecay"/> suits it badly in a
+    /// short training: the averaged encoder is then far behind the codebooks.</summary>
     public double CodebookDecay { get; init => field = Fraction(value, nameof(CodebookDecay)); } = 0.99;
 
     /// <summary>A code that is used less than this share of an equal use of all codes begins anew at a vector of the batch; at

@@ -140,7 +140,7 @@ sealed class CodecTask : ITrainingTask<SoundBatch>, IDisposable
         return loss;
     }
 
-    /// <summary>K-means over latents of segments that the first epoch would draw.</summary>
+    /// <summary>K-means over latents of segments from all over the data.</summary>
     void StartCodebooks()
     {
         using DisposeScope scope = NewDisposeScope();
