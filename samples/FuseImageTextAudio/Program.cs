@@ -76,6 +76,7 @@ FusionTransformer Train(string name, bool image, bool text, bool sound, double d
         ModalityDropout = dropout,
         Spectrogram = SpectrogramPreprocessing.Ast(64) with { LogMel = LogMelConfig.Kaldi(melBins: 64) },
         Epochs = quick ? 2 : Number("epochs", 10),
+        BatchSize = 32,
         LearningRate = 2e-3,
         EmaDecay = 0.98,
         Seed = seed,
