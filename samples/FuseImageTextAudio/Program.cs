@@ -3,8 +3,8 @@
 // Needs: the Debian package dataset-fashion-mnist (or the IDX files elsewhere: --data FOLDER), and recordings of spoken digits named
 // DIGIT_SPEAKER_TAKE.wav (--audio FOLDER; the few of the sample SpokenDigits by default). See README.md.
 //
-//   dotnet run -c Release --project samples/FuseImageTextAudio -- [--data FOLDER] [--audio FOLDER] [--output FOLDER] [--rows 4000]
-//       [--test-rows 2000] [--epochs 12] [--seed 1] [--threads 1] [--pairs: models of two senses too] [--quick]
+//   dotnet run -c Release --project samples/FuseImageTextAudio -- [--data FOLDER] [--audio FOLDER] [--output FOLDER] [--rows 2000]
+//       [--test-rows 1000] [--epochs 8] [--seed 1] [--threads 1] [--pairs: models of two senses too] [--quick]
 
 using System.Diagnostics;
 using System.Globalization;
@@ -59,7 +59,7 @@ static RgbImage Picture(MLImage image)
     }
 }
 
-IDataView train = Load("train", quick ? 600 : Number("rows", 4000), isTest: false), test = Load("t10k", quick ? 300 : Number("test-rows", 2000), isTest: true);
+IDataView train = Load("train", quick ? 600 : Number("rows", 2000), isTest: false), test = Load("t10k", quick ? 300 : Number("test-rows", 1000), isTest: true);
 ITransformer keys = ml.Transforms.Conversion.MapValueToKey("Label", "LabelText").Fit(ml.Data.LoadFromEnumerable(classes.Select(c => new MixedRow { LabelText = c })));
 (train, test) = (keys.Transform(train), keys.Transform(test));
 
@@ -75,7 +75,8 @@ FusionTransformer Train(string name, bool image, bool text, bool sound, double d
         AudioSampleRateHz = 8000,
         ModalityDropout = dropout,
         Spectrogram = SpectrogramPreprocessing.Ast(64) with { LogMel = LogMelConfig.Kaldi(melBins: 64) },
-        Epochs = quick ? 2 : Number("epochs", 12),
+        Epochs = quick ? 2 : Number("epochs", 8),
+        BatchSize = 32,
         LearningRate = 2e-3,
         EmaDecay = 0.98,
         Seed = seed,
