@@ -120,7 +120,7 @@ public static class Transformer
         }
     }
 
-    static T FeedForward<T>(ITensorOps<T> ops, Name name, TransformerConfig c, T x) where T : class
+    internal static T FeedForward<T>(ITensorOps<T> ops, Name name, TransformerConfig c, T x) where T : class
     {
         int up = c.GatedMlp ? 2 * c.MlpWidth : c.MlpWidth;
         T h = ops.Linear(x, name / c.Names.Up, c.Width, up, init: Init.Normal(1 / MathF.Sqrt(2f * c.Width)));
