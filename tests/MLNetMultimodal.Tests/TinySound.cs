@@ -141,7 +141,7 @@ public sealed class TinySound : IDisposable
 
         public IReadOnlyList<(string Name, T Value)> Run<T>(ITensorOps<T> ops, IReadOnlyDictionary<string, T> inputs) where T : class
         {
-            T pooled = Ast.Pool(ops, Ast.Encode(ops, "audio_model", AstConfig.Tiny, inputs["input_values"]));
+            T pooled = Ast.Pool(ops, AstConfig.Tiny, Ast.Encode(ops, "audio_model", AstConfig.Tiny, inputs["input_values"]));
             return [("audio_embeds", ops.L2Normalize(ops.Linear(pooled, "audio_projection", AstConfig.Tiny.Blocks.Width, width)))];
         }
     }

@@ -6,6 +6,19 @@ using MLNetMultimodal.Models.Ops;
 
 namespace MLNetMultimodal.Models.Families;
 
+/// <summary>What of a spectrogram's tokens stands for all.</summary>
+public enum SpectrogramPooling
+{
+    /// <summary>The mean of class and distillation token, as published. Config name <c>cls</c>.</summary>
+    ClassTokens,
+
+    /// <summary>The mean of the patches. Config name <c>mean</c>.</summary>
+    Mean,
+
+    /// <summary>The largest value of each channel among the patches: what was heard at any time. Config name <c>max</c>.</summary>
+    Max,
+}
+
 /// <summary>Sizes of the audio spectrogram transformer, in the schema of Hugging Face's <c>ASTConfig</c>.</summary>
 public sealed record AstConfig
 {
@@ -31,8 +44,14 @@ public sealed record AstConfig
     /// silence is, make no difference. Null, the default: spectrograms are taken as they are.</summary>
     public float? DynamicRange { get; init; }
 
+    /// <summary>What of the tokens stands for all, our addition to the schema: field <c>pooling_mode</c>; default as
+    /// published.</summary>
+    public SpectrogramPooling Pooling { get; init; }
+
     /// <summary>Sizes of the blocks.</summary>
     public TransformerConfig Blocks { get; init; } = new(12, 768, 3072, 12, Activation.Gelu, 1e-12f) { Names = BlockNames.Vit };
+
+    static readonly string[] s_poolings = ["cls", "mean", "max"];
 
     /// <summary>N, the number of patches.</summary>
     public int Patches => Along(MelBins) * Along(Frames);
@@ -73,6 +92,9 @@ public sealed record AstConfig
             Stride = stride,
             StemChannels = root.Ints("stem_channels", max: 8192),
             DynamicRange = root.Has("dynamic_range") ? root.Single("dynamic_range", 0) : null,
+            Pooling = root.Text("pooling_mode", "cls") is var pooling && Array.IndexOf(s_poolings, pooling) is >= 0 and var known
+                ? (SpectrogramPooling)known
+                : throw new NotSupportedException($"pooling_mode '{pooling}' is not supported; known are {string.Join(", ", s_poolings)}."),
             Blocks = root.Blocks(otherwise.Blocks) with { QkvBias = root.Flag("qkv_bias", true) },
         };
         config.Validate();
@@ -113,6 +135,7 @@ public sealed record AstConfig
         };
         if (StemChannels.Count > 0) json["stem_channels"] = new JsonArray([.. StemChannels.Select(c => JsonValue.Create(c))]);
         if (DynamicRange is { } range) json["dynamic_range"] = range;
+        if (Pooling != SpectrogramPooling.ClassTokens) json["pooling_mode"] = s_poolings[(int)Pooling];
         return json;
     }
 }
@@ -154,8 +177,16 @@ public static class Ast
         return ops.Rearrange(ops.Add(ops.Multiply(x, 2), -1), "b (t f) -> b t f", ("t", c.Frames));
     }
 
-    /// <summary>The mean of class and distillation token: [B, 2 + N, D] -> [B, D].</summary>
-    public static T Pool<T>(ITensorOps<T> ops, T tokens) where T : class => ops.Mean(ops.Slice(tokens, 1, 0, 2), 1);
+    /// <summary>What stands for all tokens: [B, 2 + N, D] -> [B, D].</summary>
+    /// <param name="ops">The engine.</param>
+    /// <param name="c">Sizes.</param>
+    /// <param name="tokens">As <see cref="Encode"/> gives them.</param>
+    public static T Pool<T>(ITensorOps<T> ops, AstConfig c, T tokens) where T : class => c.Pooling switch
+    {
+        SpectrogramPooling.Mean => ops.Mean(ops.Slice(tokens, 1, 2, int.MaxValue), 1),
+        SpectrogramPooling.Max => ops.Max(ops.Slice(tokens, 1, 2, int.MaxValue), 1),
+        _ => ops.Mean(ops.Slice(tokens, 1, 0, 2), 1),
+    };
 }
 
 /// <summary>The audio spectrogram transformer as a model of this library. The embedding is the pooled output with length 1; the head
@@ -204,7 +235,7 @@ public sealed class AstModel(AstConfig config) : IModelDefinition
 
         public IReadOnlyList<(string, T)> Run<T>(ITensorOps<T> ops, IReadOnlyDictionary<string, T> inputs) where T : class
         {
-            T tokens = Ast.Encode(ops, Ops.Name.Root, c, inputs["input_values"]), pooled = Ast.Pool(ops, tokens), embeds = ops.L2Normalize(pooled);
+            T tokens = Ast.Encode(ops, Ops.Name.Root, c, inputs["input_values"]), pooled = Ast.Pool(ops, c, tokens), embeds = ops.L2Normalize(pooled);
             return isFull ? [("last_hidden_state", tokens), ("pooler_output", pooled), ("audio_embeds", embeds)] : [("audio_embeds", embeds)];
         }
     }

@@ -29,10 +29,13 @@ public sealed class AudioDualEncoderTests
          "patch_size":4,"stem_channels":[8,16]}
         """;
 
-    public static TheoryData<string, bool> Cases => new() { { "onnx", true }, { "torch", true }, { "onnx", false }, { "torch", false } };
+    public static TheoryData<string, bool, string> Cases => new()
+    {
+        { "onnx", true, "cls" }, { "torch", true, "mean" }, { "onnx", false, "max" }, { "torch", false, "cls" }, { "onnx", true, "mean" }, { "torch", true, "max" },
+    };
 
-    static string Config(bool isText) => $$"""
-        {"model_type":"audio-dual-encoder","projection_dim":10,"logit_scale_init_value":2,"audio_config":{{Audio}},
+    static string Config(bool isText, string pooling = "cls") => $$"""
+        {"model_type":"audio-dual-encoder","projection_dim":10,"logit_scale_init_value":2,"audio_config":{{Audio.TrimEnd('}')}},"pooling_mode":"{{pooling}}"},
          {{(isText ? $"\"text_config\":{Text}" : $"\"vision_config\":{Vision}")}}}
         """;
 
@@ -43,11 +46,11 @@ public sealed class AudioDualEncoderTests
     }
 
     [Theory, MemberData(nameof(Cases))]
-    public void Both_towers_and_their_similarities(string engine, bool isText)
+    public void Both_towers_and_their_similarities(string engine, bool isText, string pooling)
     {
-        var folder = new FamilyFolder(Config(isText));
+        var folder = new FamilyFolder(Config(isText, pooling));
         double[][] sounds = [Sound(1), Sound(2), Sound(3)];
-        double[][] audio = [.. sounds.Select(s => Embed(folder.Oracle, s))];
+        double[][] audio = [.. sounds.Select(s => Embed(folder.Oracle, s, pooling))];
         var inputs = new Dictionary<string, TensorData>
         {
             ["input_values"] = TensorData.From([.. sounds.SelectMany(s => s).Select(v => (float)v)], 3, Frames, Bins),
@@ -94,7 +97,7 @@ public sealed class AudioDualEncoderTests
     [InlineData(false)]
     public void A_written_config_describes_the_same_model(bool isText)
     {
-        IModelDefinition model = Create(Config(isText)), again = Create(model.ToConfigJson());
+        IModelDefinition model = Create(Config(isText, isText ? "max" : "cls")), again = Create(model.ToConfigJson());
         Assert.Equal(model.ToConfigJson(), again.ToConfigJson());
         Assert.Equal(ModelSummary.Of(model.Full).Parameters.Select(p => p.ToString()), ModelSummary.Of(again.Full).Parameters.Select(p => p.ToString()));
     }
@@ -104,6 +107,7 @@ public sealed class AudioDualEncoderTests
     [InlineData("""{"model_type":"audio-dual-encoder","audio_config":{},"text_config":{},"vision_config":{}}""", "one of the two")]
     [InlineData("""{"model_type":"audio-dual-encoder","audio_config":{"model_type":"clap_audio_model"},"text_config":{}}""", "clap_audio_model")]
     [InlineData("""{"model_type":"audio-dual-encoder","audio_config":{},"text_config":{"model_type":"bert"}}""", "bert")]
+    [InlineData("""{"model_type":"audio-dual-encoder","audio_config":{"pooling_mode":"last"},"text_config":{}}""", "pooling_mode")]
     [InlineData("""{"model_type":"audio-dual-encoder","audio_config":{"dynamic_range":0},"text_config":{}}""", "dynamic_range")]
     [InlineData("""{"model_type":"audio-dual-encoder","audio_config":{"stem_channels":[8,8,8,8]},"text_config":{}}""", "time_stride")]
     [InlineData("""
@@ -122,7 +126,7 @@ public sealed class AudioDualEncoderTests
     static void Check(string name, IEnumerable<double[]> expected, TensorData got) =>
         Difference.Check(name, [.. expected.SelectMany(r => r).Select(v => (float)v)], got.ToSingles(), Tolerance, Tolerance);
 
-    static double[] Embed(Plain w, double[] sound)
+    static double[] Embed(Plain w, double[] sound, string pooling)
     {
         double peak = sound.Max();
         double[][][] x = [[.. Enumerable.Range(0, Bins).Select(f => Enumerable.Range(0, Frames) // [1][F][T]
@@ -141,7 +145,12 @@ public sealed class AudioDualEncoderTests
         ];
         tokens = Plain.Add(tokens, [.. w.Weight("audio_model.embeddings.position_embeddings").Chunk(Width)]);
         tokens = w.VitEncoder(tokens, "audio_model.", Layers, Heads, 1e-5);
-        double[] pooled = [.. tokens[0].Zip(tokens[1], (a, b) => (a + b) / 2)];
+        double[] pooled = [.. Enumerable.Range(0, Width).Select(d => pooling switch
+        {
+            "mean" => tokens[2..].Average(t => t[d]),
+            "max" => tokens[2..].Max(t => t[d]),
+            _ => (tokens[0][d] + tokens[1][d]) / 2,
+        })];
         return Plain.Unit(w.Linear([pooled], "audio_projection", bias: false)[0]);
     }
 
