@@ -198,7 +198,7 @@ public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, 
     {
         Activation.Gelu => F.gelu(x),
         Activation.GeluTanh => F.gelu(x, TorchSharp.Modules.GELU.Approximate.tanh),
-        Activation.QuickGelu => x * (x * 1.702f).sigmoid(),
+        Activation.QuickGelu => x * x.mul(TorchScalars.Of(1.702f)).sigmoid(),
         Activation.Relu => F.relu(x),
         Activation.Silu => F.silu(x),
         Activation.Tanh => x.tanh(),
@@ -208,10 +208,10 @@ public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, 
     };
 
     /// <inheritdoc/>
-    public Tensor Add(Tensor a, Tensor b) => a + b;
+    public Tensor Add(Tensor a, Tensor b) => a.add(b, TorchScalars.Of(1));
 
     /// <inheritdoc/>
-    public Tensor Add(Tensor x, float c) => x + c;
+    public Tensor Add(Tensor x, float c) => x.add(TorchScalars.Of(c), TorchScalars.Of(1));
 
     /// <inheritdoc/>
     public Tensor Subtract(Tensor a, Tensor b) => a - b;
@@ -220,7 +220,7 @@ public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, 
     public Tensor Multiply(Tensor a, Tensor b) => a * b;
 
     /// <inheritdoc/>
-    public Tensor Multiply(Tensor x, float c) => x * c;
+    public Tensor Multiply(Tensor x, float c) => x.mul(TorchScalars.Of(c));
 
     /// <inheritdoc/>
     public Tensor Divide(Tensor a, Tensor b) => a / b;

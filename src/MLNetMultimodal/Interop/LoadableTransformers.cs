@@ -8,6 +8,10 @@ using MLNetMultimodal;
     "Embeddings of a multimodal model", MultimodalTransformer.Loader)]
 [assembly: LoadableClass(typeof(ZeroShotTransformer), typeof(ZeroShotTransformer), null, typeof(SignatureLoadModel),
     "Zero-shot classification with a multimodal model", ZeroShotTransformer.Loader)]
+[assembly: LoadableClass(typeof(FusionTransformer), typeof(FusionTransformer), null, typeof(SignatureLoadModel),
+    "Predictions from several senses", FusionTransformer.Loader)]
+[assembly: LoadableClass(typeof(ModerationTransformer), typeof(ModerationTransformer), null, typeof(SignatureLoadModel),
+    "Verdicts of policies on pictures and texts", ModerationTransformer.Loader)]
 [assembly: LoadableClass(typeof(SoundTransformer), typeof(SoundTransformer), null, typeof(SignatureLoadModel),
     "Samples or spectrograms of sounds", SoundTransformer.Loader)]
 [assembly: LoadableClass(typeof(CodecTransformer), typeof(CodecTransformer), null, typeof(SignatureLoadModel),

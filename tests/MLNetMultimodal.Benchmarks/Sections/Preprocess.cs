@@ -48,6 +48,7 @@ static class Preprocess
         run.Add(rates.Compare("from file to pixel values, two threads, JPEG at reduced scale", Reduced, TwoPillows));
         run.Note("JPEG of 640x480. Pillow: open, convert, resize, crop, then numpy as Hugging Face's processors do it. "
             + "ML.NET's resizing is nearest neighbour, not bicubic.");
+        run.Note($"JPEG is decoded by {ImageDecoder.JpegLibrary} in ours, by Skia in ML.NET's.");
     }
 
     static void Nothing(in VBuffer<float> row)

@@ -29,7 +29,7 @@ public sealed class JpegLibraryTests
         var random = new Random((int)subsampling + 1);
         for (int i = 0; i < 60; i++)
         {
-            int width = random.Next(1, i < 30 ? 20 : 200), height = random.Next(1, i < 30 ? 20 : 200), quality = random.Next(1, 101);
+            int most = i < 30 ? 20 : 200, width = random.Next(1, most), height = random.Next(1, most), quality = random.Next(1, 101);
             byte[] jpeg = Jpeg(width, height, quality, subsampling, seed: i);
             Assert.Equal((width, height), Size(ImageDecoder.Decode(jpeg, "whole", Libraries[^1])));
             foreach (int enough in new[] { int.MaxValue / 2, 64, 17, 8, 3, 1 })
@@ -112,7 +112,8 @@ public sealed class JpegLibraryTests
         {
             (int y, int x) = Math.DivRem(i, width);
             for (int c = 0; c < 3; c++)
-                rgba[4 * i + c] = (byte)((x / 7 + y / 5 + c) % 3 == 0 ? noise.Pixels[3 * i + c] : (x * 9 + y * 5 + seed) * (c + 1) / 2);
+                rgba[4 * i + c] = (x / 7 + y / 5 + c) % 3 == 0 ? noise.Pixels[3 * i + c]
+                    : (byte)((x * 9 + y * 5 + seed) * (c + 1) / 2);
         }
         using var picture = SKImage.FromPixelCopy(new(width, height, SKColorType.Rgba8888, SKAlphaType.Opaque), rgba);
         using SKPixmap pixels = picture.PeekPixels();
