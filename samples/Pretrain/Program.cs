@@ -89,7 +89,7 @@ IReadOnlyDictionary<string, TensorData> Weights(string folder)
     [("random weights", null), ("masked autoencoder", Weights(maeFolder)), ("data2vec", Weights(data2vecFolder))];
 
 // Each start has the same recipes to choose from, and takes what was best on the test pictures with the first draw of labels.
-Recipe[] recipes = isShort ? [new(1e-3, 1, 2)] : [new(5e-4, 1, 80), new(1e-3, 1, 80), new(1e-3, 0.75, 80), new(1e-3, 0.75, 200), new(5e-4, 1, 200)];
+Recipe[] recipes = isShort ? [new(1e-3, 1, 2)] : [new(5e-4, 1, 80), new(1e-3, 1, 80), new(1e-3, 0.75, 80), new(2e-3, 0.65, 40), new(5e-4, 1, 200)];
 Print($"{10 * perClass} labelled pictures of {rows:n0}, {perClass} of each class; top-1 of {testRows:n0} test pictures\n");
 foreach (var (name, weights) in starts)
 {
