@@ -62,10 +62,29 @@ public static class Attention
     /// <returns>[B, Lq, D].</returns>
     public static T Cross<T>(ITensorOps<T> ops, Name name, AttentionConfig c, T x, T context, Mask<T> mask = default) where T : class
     {
-        T q = ops.SplitHeads(ops.Linear(x, name / c.Names.Query, c.Width, c.Width, c.QkvBias), c.Heads);              // [B, Lq, D]  -> [B, nh, Lq, hd]
-        T k = ops.SplitHeads(ops.Linear(context, name / c.Names.Key, c.ContextWidth, c.Width, c.QkvBias && c.KeyBias), c.Heads); // [B, Lk, Dc] -> [B, nh, Lk, hd]
+        var (q, k) = QueriesAndKeys(ops, name, c, x, context);
         T v = ops.SplitHeads(ops.Linear(context, name / c.Names.Value, c.ContextWidth, c.Width, c.QkvBias), c.Heads);  // [B, Lk, Dc] -> [B, nh, Lk, hd]
         T y = ops.MergeHeads(ops.Attention(q, k, v, mask));                                            // [B, nh, Lq, hd] -> [B, Lq, D]
         return ops.Linear(y, name / c.Names.Out, c.Width, c.Width, init: c.OutInit);
     }
+
+    /// <summary>What <see cref="Cross"/> with the same arguments looks at: the softmax itself.</summary>
+    /// <param name="ops">The engine.</param>
+    /// <param name="name">The layer.</param>
+    /// <param name="c">Sizes.</param>
+    /// <param name="x">Tokens that ask, [B, Lq, D].</param>
+    /// <param name="context">Tokens that answer, [B, Lk, Dc].</param>
+    /// <param name="mask">What may be attended to.</param>
+    /// <returns>[B, nh, Lq, Lk], rows sum to 1.</returns>
+    public static T Weights<T>(ITensorOps<T> ops, Name name, AttentionConfig c, T x, T context, Mask<T> mask = default) where T : class
+    {
+        var (q, k) = QueriesAndKeys(ops, name, c, x, context);
+        return ops.AttentionWeights(q, k, mask);
+    }
+
+    static (T Queries, T Keys) QueriesAndKeys<T>(ITensorOps<T> ops, Name name, AttentionConfig c, T x, T context) where T : class =>
+    (
+        ops.SplitHeads(ops.Linear(x, name / c.Names.Query, c.Width, c.Width, c.QkvBias), c.Heads),                // [B, Lq, D]  -> [B, nh, Lq, hd]
+        ops.SplitHeads(ops.Linear(context, name / c.Names.Key, c.ContextWidth, c.Width, c.QkvBias && c.KeyBias), c.Heads) // [B, Lk, Dc] -> [B, nh, Lk, hd]
+    );
 }
