@@ -8,6 +8,8 @@ using MLNetMultimodal;
     "Embeddings of a multimodal model", MultimodalTransformer.Loader)]
 [assembly: LoadableClass(typeof(ZeroShotTransformer), typeof(ZeroShotTransformer), null, typeof(SignatureLoadModel),
     "Zero-shot classification with a multimodal model", ZeroShotTransformer.Loader)]
+[assembly: LoadableClass(typeof(ImageTextMatchTransformer), typeof(ImageTextMatchTransformer), null, typeof(SignatureLoadModel),
+    "Matches of pictures and texts", ImageTextMatchTransformer.Loader)]
 [assembly: LoadableClass(typeof(SoundTransformer), typeof(SoundTransformer), null, typeof(SignatureLoadModel),
     "Samples or spectrograms of sounds", SoundTransformer.Loader)]
 [assembly: LoadableClass(typeof(CodecTransformer), typeof(CodecTransformer), null, typeof(SignatureLoadModel),
