@@ -16,7 +16,7 @@ sealed class PairReader(ContrastiveOptions options)
     public IEnumerable<string> Captions(IDataView data)
     {
         using DataViewRowCursor cursor = data.GetRowCursor([data.Schema[options.Text]]);
-        Func<string[]> captions = CaptionGetter(cursor);
+        Func<string[]> captions = TextsGetter(cursor, options.Text);
         while (cursor.MoveNext())
         {
             options.Cancellation.ThrowIfCancellationRequested();
@@ -102,7 +102,7 @@ sealed class PairReader(ContrastiveOptions options)
 
     Action<PairSet> PairGetter(DataViewRowCursor cursor)
     {
-        Func<string[]> captions = CaptionGetter(cursor);
+        Func<string[]> captions = TextsGetter(cursor, options.Text);
         Func<string>? group = options.Group is { } name ? GroupGetter(cursor, name) : null;
         return set =>
         {
@@ -114,9 +114,10 @@ sealed class PairReader(ContrastiveOptions options)
         };
     }
 
-    Func<string[]> CaptionGetter(DataViewRow row)
+    /// <summary>The texts of a column of texts or of vectors of them, but for empty ones.</summary>
+    public static Func<string[]> TextsGetter(DataViewRow row, string name)
     {
-        DataViewSchema.Column column = row.Schema[options.Text];
+        DataViewSchema.Column column = row.Schema[name];
         if (column.Type is VectorDataViewType)
         {
             ValueGetter<VBuffer<ReadOnlyMemory<char>>> vector = row.GetGetter<VBuffer<ReadOnlyMemory<char>>>(column);
@@ -136,7 +137,8 @@ sealed class PairReader(ContrastiveOptions options)
         };
     }
 
-    static Func<string> GroupGetter(DataViewRow row, string name)
+    /// <summary>The values of a column of texts or keys; empty where one is missing.</summary>
+    public static Func<string> GroupGetter(DataViewRow row, string name)
     {
         DataViewSchema.Column column = row.Schema[name];
         if (column.Type is KeyDataViewType)

@@ -93,14 +93,16 @@ sealed class PairBatcher(PairSet set, IModelDefinition definition, ImagePreproce
         return new(pixels, ids, length, caption, groups);
     }
 
-    string ChooseText(int row, int epoch)
+    /// <summary>The text that a row has in an epoch.</summary>
+    public string ChooseText(int row, int epoch)
     {
         IReadOnlyList<string> captions = set.Captions(row);
         int draw = EpochOrder.Seed(seed ^ 0x5EED, epoch, row);
         return templates[draw / captions.Count % templates.Count].Replace("{}", captions[draw % captions.Count], StringComparison.Ordinal);
     }
 
-    IReadOnlyList<int> Tokens(string text)
+    /// <summary>The token ids of a text; not thread-safe.</summary>
+    public IReadOnlyList<int> Tokens(string text)
     {
         if (!_tokens.TryGetValue(text, out IReadOnlyList<int>? tokens)) _tokens.Add(text, tokens = texts.Encode(text));
         return tokens;
