@@ -4,6 +4,7 @@ using MLNetMultimodal.Inference.Onnx;
 using MLNetMultimodal.Media.Audio;
 using MLNetMultimodal.Media.Images;
 using MLNetMultimodal.Media.Text;
+using MLNetMultimodal.Media.Video;
 using MLNetMultimodal.Models.Checkpoints;
 using MLNetMultimodal.Models.Families;
 using MLNetMultimodal.Models.Ops;
@@ -73,6 +74,7 @@ public sealed class MultimodalModel : IDisposable
     readonly Lazy<ImagePreprocessing> _images;
     readonly Lazy<TextTokenizer> _texts;
     readonly Lazy<AudioPreprocessing> _sounds;
+    readonly Lazy<FrameSampling> _videos;
 
     MultimodalModel(ModelFiles files, InferenceOptions options)
     {
@@ -81,6 +83,7 @@ public sealed class MultimodalModel : IDisposable
         _images = new(ReadImagePreprocessing);
         _texts = new(ReadTokenizer);
         _sounds = new(ReadAudioPreprocessing);
+        _videos = new(() => FrameSampling.TryLoad(files.TryRead) ?? FrameSampling.Clip4Clip);
         _lease = LoadedModels.Rent(files, options, () => GraphFolder.Matches(files)
             ? GraphFolder.Open(files, options, () => Texts) : ModelRuntime.FromWeights(files, options));
     }
@@ -176,6 +179,11 @@ public sealed class MultimodalModel : IDisposable
     /// <exception cref="NotSupportedException">The model has no encoder for sounds.</exception>
     public AudioPreprocessing Sounds => _sounds.Value;
 
+    /// <summary>Which frames of a video the picture encoder is shown; read from the model's files when first used
+    /// (<see cref="FrameSampling.TryLoad"/>), else <see cref="FrameSampling.Clip4Clip"/>.</summary>
+    /// <exception cref="InvalidDataException">The file is not sound.</exception>
+    public FrameSampling Videos => _videos.Value;
+
     /// <summary>Embeds normalised pixels.</summary>
     /// <param name="pixels">[B, C, H, W], as <see cref="Images"/> makes them.</param>
     /// <param name="count">B; 0 does nothing.</param>
@@ -237,6 +245,70 @@ public sealed class MultimodalModel : IDisposable
     /// <exception cref="NotSupportedException">The model has no encoder for pictures.</exception>
     public float[][] EmbedImages(IReadOnlyList<string> paths, CancellationToken cancellation = default) =>
         EmbedImages(paths.Count, (i, pixels) => Images.ApplyToFile(paths[i], pixels), cancellation);
+
+    /// <summary>Embeds video files by their frames (<see cref="Videos"/>): the mean of what the picture encoder makes of each,
+    /// brought to length 1, as CLIP4Clip pools frames (Luo et al. 2021, arXiv:2104.08860, section 3.3) and ImageBind clips
+    /// (Girdhar et al. 2023, arXiv:2305.05665).</summary>
+    /// <param name="paths">The files, which ffmpeg decodes.</param>
+    /// <param name="cancellation">Ends the work between two frames.</param>
+    /// <returns>One row of E values and length 1 per file, in order.</returns>
+    /// <exception cref="FileNotFoundException">A file is missing.</exception>
+    /// <exception cref="InvalidDataException">A file is no video, or is cut off, or ffmpeg is missing; the message names the
+    /// file.</exception>
+    /// <exception cref="NotSupportedException">The model has no encoder for pictures.</exception>
+    public float[][] EmbedVideos(IReadOnlyList<string> paths, CancellationToken cancellation = default)
+    {
+        Require(Modality.Image);
+        var result = new float[paths.Count][];
+        Apply(paths.Count, _sideBySide, i =>
+        {
+            ReadOnlyMemory<float> pixels = FramePixels(Videos.Frames(paths[i], cancellation: cancellation), out int frames);
+            result[i] = new float[EmbeddingWidth];
+            EmbedFramePixels(pixels, frames, result[i]);
+        }, cancellation);
+        return result;
+    }
+
+    /// <summary>Preprocesses the frames of a video one after the other, as they come.</summary>
+    /// <param name="frames">The pictures, of any size.</param>
+    /// <param name="count">T, how many there were.</param>
+    /// <returns>[T, C, H, W].</returns>
+    /// <exception cref="NotSupportedException">The model has no encoder for pictures.</exception>
+    public ReadOnlyMemory<float> FramePixels(IEnumerable<RgbImage> frames, out int count)
+    {
+        int size = 3 * Images.Height * Images.Width;
+        var pixels = new ArrayBufferWriter<float>();
+        foreach (RgbImage frame in frames)
+        {
+            Images.Apply(frame, pixels.GetSpan(size)[..size]);
+            pixels.Advance(size);
+        }
+        count = pixels.WrittenCount / size;
+        return pixels.WrittenMemory;
+    }
+
+    /// <summary>Embeds a video of which the frames' normalised pixels are there, as <see cref="EmbedVideos"/> does.</summary>
+    /// <param name="pixels">[T, C, H, W], as <see cref="Images"/> makes them of each frame.</param>
+    /// <param name="frames">T, at least 1.</param>
+    /// <param name="embed">[E], of length 1.</param>
+    /// <exception cref="ArgumentException">A span has another number of elements.</exception>
+    /// <exception cref="NotSupportedException">The model has no encoder for pictures.</exception>
+    public void EmbedFramePixels(ReadOnlyMemory<float> pixels, int frames, Span<float> embed)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(frames);
+        if (embed.Length != EmbeddingWidth)
+            throw new ArgumentException($"embed must have {EmbeddingWidth} elements, but has {embed.Length}.", nameof(embed));
+        int size = pixels.Length / frames;
+        var embeds = new float[Math.Min(frames, MediaBatch) * EmbeddingWidth];
+        embed.Clear();
+        for (int first = 0; first < frames; first += MediaBatch)
+        {
+            int count = Math.Min(MediaBatch, frames - first);
+            EmbedPixels(pixels.Slice(first * size, count * size), count, embeds.AsSpan(0, count * EmbeddingWidth));
+            for (int i = 0; i < count; i++) TensorPrimitives.Add(embed, embeds.AsSpan(i * EmbeddingWidth, EmbeddingWidth), embed);
+        }
+        TensorPrimitives.Divide(embed, Math.Max(TensorPrimitives.Norm<float>(embed), float.Epsilon), embed);
+    }
 
     /// <summary>Embeds sounds, in batches, on all cores.</summary>
     /// <param name="sounds">The sounds, at any rate, of any number of channels; of a long one the first

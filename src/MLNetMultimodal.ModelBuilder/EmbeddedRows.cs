@@ -5,36 +5,37 @@ using MLNetMultimodal.Inference;
 namespace MLNetMultimodal.ModelBuilder;
 
 /// <summary>An item and its embedding.</summary>
-/// <param name="Modality"><c>image</c>, <c>text</c> or <c>audio</c>.</param>
-/// <param name="Input">The path of the picture or the sound, or the text.</param>
+/// <param name="Modality"><c>image</c>, <c>text</c>, <c>audio</c> or <c>video</c>.</param>
+/// <param name="Input">The path of the file, or the text.</param>
 /// <param name="Embedding">[E]; the next row's values take their place.</param>
 sealed record EmbeddedRow(string Modality, string Input, ReadOnlyMemory<float> Embedding);
 
 /// <summary>Embeds any number of items with the memory of a few batches.</summary>
 sealed class EmbeddedRows(MultimodalModel model, IReadOnlyList<string> pictures, IReadOnlyList<string> texts,
-    IReadOnlyList<string> sounds, bool reducedScaleJpeg)
+    IReadOnlyList<string> sounds, IReadOnlyList<string> videos, bool reducedScaleJpeg)
 {
     sealed class Item
     {
         public string Input { get; set; } = "";
     }
 
-    public int Count => pictures.Count + texts.Count + sounds.Count;
+    public int Count => pictures.Count + texts.Count + sounds.Count + videos.Count;
 
     public int Width => model.EmbeddingWidth;
 
-    /// <summary>The pictures' rows, then the texts', then the sounds', one at a time while the next are decoded and
-    /// computed.</summary>
+    /// <summary>The pictures' rows, then the texts', the sounds' and the videos', one at a time while the next are decoded
+    /// and computed.</summary>
     /// <param name="report">Told how far it is.</param>
     /// <param name="cancellation">Ends the work.</param>
-    /// <exception cref="InvalidDataException">A picture or a sound cannot be read; the message names it.</exception>
+    /// <exception cref="InvalidDataException">A picture, a sound or a video cannot be read; the message names it.</exception>
     public IEnumerable<EmbeddedRow> All(Action<double, string> report, CancellationToken cancellation)
     {
         int done = 0;
         MultimodalEmbedOptions options = new() { LoadedModel = model, ReducedScaleJpeg = reducedScaleJpeg };
         IEnumerable<EmbeddedRow> rows = Rows("image", pictures, options with { Image = nameof(Item.Input) })
             .Concat(Rows("text", texts, options with { Text = nameof(Item.Input) }))
-            .Concat(Rows("audio", sounds, options with { Audio = nameof(Item.Input) }));
+            .Concat(Rows("audio", sounds, options with { Audio = nameof(Item.Input) }))
+            .Concat(Rows("video", videos, options with { Video = nameof(Item.Input) }));
         foreach (EmbeddedRow row in rows)
         {
             cancellation.ThrowIfCancellationRequested();

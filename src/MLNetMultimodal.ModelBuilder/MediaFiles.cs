@@ -7,6 +7,11 @@ static class MediaFiles
 
     static readonly HashSet<string> SoundEndings = new(new AudioTextPairsOptions().Extensions, StringComparer.OrdinalIgnoreCase);
 
+    static readonly HashSet<string> VideoEndings = new(StringComparer.OrdinalIgnoreCase)
+    {
+        ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".ogv", ".3gp", ".wmv", ".flv",
+    };
+
     /// <summary>Files as they are, and for a folder the pictures in it and in its folders, in ordinal order.</summary>
     /// <exception cref="InvalidDataException">A folder has no pictures.</exception>
     public static string[] Pictures(IEnumerable<string> paths) => Expand(paths, PictureEndings, "pictures");
@@ -14,6 +19,13 @@ static class MediaFiles
     /// <summary>Files as they are, and for a folder the sounds in it and in its folders, in ordinal order.</summary>
     /// <exception cref="InvalidDataException">A folder has no sounds.</exception>
     public static string[] Sounds(IEnumerable<string> paths) => Expand(paths, SoundEndings, "sounds");
+
+    /// <summary>Files as they are, and for a folder the videos in it and in its folders, in ordinal order.</summary>
+    /// <exception cref="InvalidDataException">A folder has no videos.</exception>
+    public static string[] Videos(IEnumerable<string> paths) => Expand(paths, VideoEndings, "videos");
+
+    /// <summary>Whether a name has the ending of a video.</summary>
+    public static bool IsVideo(string path) => VideoEndings.Contains(Path.GetExtension(path));
 
     static string[] Expand(IEnumerable<string> paths, HashSet<string> endings, string items) =>
         [.. paths.SelectMany(path => Directory.Exists(path) ? InFolder(path, endings, items) : [path])];

@@ -52,6 +52,8 @@ static class ToolOptions
 
     public static Option<string[]> Sounds() => Several<string>("--audio", "F", "Sounds, or folders of sounds.");
 
+    public static Option<string[]> Videos() => Several<string>("--video", "F", "Videos, or folders of videos.");
+
     public static Option<string[]> Texts() => Several<string>("--text", "T", "Texts.");
 
     public static Option<T> Of<T>(string name, string helpName, string description) =>

@@ -13,6 +13,9 @@ static class TrainedModel
     /// into.</summary>
     const string AdapterFolder = "adapter";
 
+    /// <summary>How a share of right answers is written.</summary>
+    public const string Percent = "p2";
+
     /// <summary>The folder's files: config, weights, card, and those given.</summary>
     /// <param name="name">Name of the folder, for messages; null where it has none.</param>
     /// <param name="definition">The model.</param>
@@ -52,7 +55,9 @@ static class TrainedModel
     /// <param name="result">What came out.</param>
     /// <param name="metric">What the validation measured.</param>
     /// <param name="initialize">The folder that it started from; null for random weights.</param>
-    public static string Card(string how, TrainingOptions o, IModelDefinition definition, int rows, TrainingResult result, string metric, string? initialize) =>
+    /// <param name="format">How the validation's result is written.</param>
+    public static string Card(string how, TrainingOptions o, IModelDefinition definition, int rows, TrainingResult result, string metric, string? initialize,
+        string format = Percent) =>
         string.Create(CultureInfo.InvariantCulture, $"""
         # {definition.ModelType} model
 
@@ -64,7 +69,7 @@ static class TrainedModel
         | steps of {o.BatchSize} rows | {result.Steps:n0} of {o.Epochs} epochs{(result.Completed ? "" : ", cancelled")} |
         | time of the last run | {result.Elapsed.TotalMinutes:f1} minutes |
         | mean loss of the last 100 steps | {(result.Loss is { } loss ? $"{loss:f4}" : "trained before")} |
-        | validation, {metric} | {(result.Validation is { } v ? $"{v:p2}" : "none")} |
+        | validation, {metric} | {(result.Validation is { } v ? v.ToString(format, CultureInfo.InvariantCulture) : "none")} |
         | learning rate, weight decay, EMA | {o.LearningRate}, {o.WeightDecay}, {o.EmaDecay} |
         | seed | {o.Seed} |
 

@@ -56,7 +56,7 @@ public sealed class OperationTests
                 keep.AsSpan(0, (int)shape[^1]).Clear(); // the first row keeps nothing
                 return new(DType.BOOL, shape, keep);
             default:
-                int below = spec.Name == "index" ? length : Operation.Vocabulary; // few enough that equal ids occur
+                int below = spec.Name is "index" or "indices" ? length : Operation.Vocabulary; // few enough that equal ids occur
                 return TensorData.From(Enumerable.Range(0, count).Select(_ => (long)random.Next(below)).ToArray(), shape);
         }
     }
@@ -81,7 +81,7 @@ public sealed class Operation(string name) : IProgram
         new("open", ElementType.Float32, Batch, Keys, Length, Width),
         new("image", ElementType.Float32, Batch, Channels, Edge, Edge), new("signal", ElementType.Float32, Batch, Channels, Length),
         new("wide", ElementType.Float32, Batch, Channels, Keys, Length), new("ids", ElementType.Int64, Batch, Length),
-        new("index", ElementType.Int64, Batch), new("q", ElementType.Float32, Batch, Heads, Length, 3),
+        new("index", ElementType.Int64, Batch), new("indices", ElementType.Int64, Batch, Keys), new("q", ElementType.Float32, Batch, Heads, Length, 3),
         new("k", ElementType.Float32, Batch, Heads, Keys, 3), new("v", ElementType.Float32, Batch, Heads, Keys, 5),
         new("keep", ElementType.Bool, Batch, Keys), new("keepPairs", ElementType.Bool, Batch, 1, Length, Keys),
         new("keepHeads", ElementType.Bool, Batch, Heads, Length, Keys), new("flags", ElementType.Bool, Batch, Length),
@@ -110,11 +110,12 @@ public sealed class Operation(string name) : IProgram
         "Rearrange, two open merges:open", "Rearrange, open merge in front:open", "Rearrange, split batch:ids",
         "Rearrange, split and merge open:open", "Rearrange, nothing:x", "Concat:x y", "Concat last:x y",
         "Concat lengths:x one", "Slice:x", "Slice, open end:x", "Slice, from the end:x", "SliceLike:x",
-        "SliceLike, same:x y", "RepeatBatch:x", "RepeatBatch, open:x ids", "RepeatBatch, number:x", "PickToken:x index",
+        "SliceLike, same:x y", "RepeatBatch:x", "RepeatBatch, open:x ids", "RepeatBatch, number:x", "PickToken:x index", "PickTokens:x indices",
         "PatchDropout:x", "Embedding, table given:ids", "Conv1d:signal", "Conv1d, groups and dilation:signal",
         "Conv1d, strides without bias:signal", "ConvTranspose1d:signal", "ConvTranspose1d, gaps without bias:signal",
         "Pad with zeros:signal", "Pad to a multiple:signal", "Pad by reflection:signal", "Pad by reflection, to a multiple:signal",
         "Pad by nothing:signal", "Lstm:x", "Lstm, two layers:x",
+        "Largest:x", "Largest, equals:x", "TakeTokens:x flags", "TakeTokens, none:x ids", "PutTokens:x flags", "PutTokens, none:x ids",
     }.Select(c => c.Split(':')).ToDictionary(c => c[0], c => c[1]);
 
     public static IEnumerable<string> Names => InputsOf.Keys;
@@ -226,10 +227,24 @@ public sealed class Operation(string name) : IProgram
         "SliceLike, same" => ops.SliceLike(ops.Concat(1, x, last), 1, x, -2),
         "RepeatBatch, open" => ops.RepeatBatch(x, last),
         "PickToken" => ops.PickToken(x, last),
+        "PickTokens" => ops.PickTokens(x, last),
         "PatchDropout" => ops.PatchDropout(x, 1),
+        "Largest" => Numbers(ops, x, ops.Largest(x, 2)),
+        "Largest, equals" => Numbers(ops, x, ops.Largest(ops.Multiply(x, 0), 4)),
+        "TakeTokens" => ops.TakeTokens(x, last, 0.5),
+        "TakeTokens, none" => ops.TakeTokens(x, ops.Equal(last, -1), 0.5),
+        "PutTokens" => ops.PutTokens(ops.Multiply(ops.TakeTokens(x, last, 0.5), 2), last),
+        "PutTokens, none" => ops.PutTokens(ops.TakeTokens(x, ops.Equal(last, -1), 0.5), ops.Equal(last, -1)),
         "MatMul" => ops.MatMul(ops.Rearrange(x, "b n k d -> b n d k"), last),
         _ => null,
     };
+
+    /// <summary>Bool as 0 and 1 of the type of <paramref name="x"/>.</summary>
+    static T Numbers<T>(ITensorOps<T> ops, T x, T flags) where T : class
+    {
+        T zeros = ops.Multiply(x, 0);
+        return ops.Where(flags, ops.Add(zeros, 1), zeros);
+    }
 
     T ElementByElement<T>(ITensorOps<T> ops, T x, IReadOnlyDictionary<string, T> inputs) where T : class
     {

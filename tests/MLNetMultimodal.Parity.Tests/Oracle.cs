@@ -381,5 +381,31 @@ public sealed class Oracle(IReadOnlyDictionary<string, TensorData> weights) : IT
     public OracleTensor PickToken(OracleTensor tokens, OracleTensor index) =>
         OracleTensor.Of([tokens.Shape[0], tokens.Shape[2]], i => tokens.At(i[0], (int)index.At(i[0]), i[1]));
 
+    public OracleTensor PickTokens(OracleTensor tokens, OracleTensor index) => OracleTensor.Of(
+        [tokens.Shape[0], index.Shape[1], tokens.Shape[2]], i => tokens.At(i[0], (int)index.At(i[0], i[1]), i[2]));
+
+    public OracleTensor Largest(OracleTensor x, int count)
+    {
+        double[] values = new double[x.Values.Length];
+        int width = x.Shape[^1];
+        for (int start = 0; start < values.Length; start += width)
+            foreach (int i in Enumerable.Range(start, width).OrderByDescending(i => x.Values[i]).ThenBy(i => i).Take(count)) values[i] = 1;
+        return new(x.Shape, values);
+    }
+
+    public OracleTensor TakeTokens(OracleTensor x, OracleTensor keep, double share)
+    {
+        int width = x.Shape[2];
+        int[] kept = [.. Enumerable.Range(0, keep.Values.Length).Where(i => keep.Values[i] != 0)];
+        return new([kept.Length, width], [.. kept.SelectMany(i => x.Values[(i * width)..((i + 1) * width)])]);
+    }
+
+    public OracleTensor PutTokens(OracleTensor rows, OracleTensor keep)
+    {
+        int next = 0, width = rows.Shape[1];
+        return new([.. keep.Shape, width], [.. keep.Values.SelectMany(k => k == 0 ? new double[width]
+            : rows.Values[(next * width)..(++next * width)])]);
+    }
+
     public OracleTensor PatchDropout(OracleTensor tokens, int prefixTokens) => tokens;
 }

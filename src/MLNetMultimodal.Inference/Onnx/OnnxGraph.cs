@@ -107,6 +107,15 @@ sealed class OnnxGraph
         return value;
     }
 
+    /// <summary>The last output of a node of several.</summary>
+    public OnnxValue Last(string op, ReadOnlySpan<OnnxValue> inputs, ElementType type, Dim[] shape, int outputs,
+        params ReadOnlySpan<AttributeProto> attributes)
+    {
+        OnnxValue value = Node(op, inputs, type, shape, attributes);
+        for (int i = 1; i < outputs; i++) _graph.Node[^1].Output.Add($"{value.Name}/{i}");
+        return value with { Name = $"{value.Name}/{outputs - 1}" };
+    }
+
     public static AttributeProto Attribute(string name, long value) =>
         new() { Name = name, I = value, Type = AttributeProto.Types.AttributeType.Int };
 

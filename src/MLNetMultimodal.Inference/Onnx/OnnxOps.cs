@@ -363,6 +363,44 @@ sealed class OnnxOps(OnnxGraph graph, OnnxDtype dtype) : ITensorOps<OnnxValue>
             [tokens.Shape[0], .. tokens.Shape[2..]], Attribute("batch_dims", 1));
     }
 
+    public OnnxValue PickTokens(OnnxValue tokens, OnnxValue index)
+    {
+        OnnxValue indices = graph.Node("Unsqueeze", [index, graph.Vector(2L)], ElementType.Int64, [.. index.Shape, 1]);
+        return graph.Node("GatherND", [tokens, indices], tokens.Type, [.. index.Shape, tokens.Shape[2]], Attribute("batch_dims", 1));
+    }
+
+    // ---- routing ----
+
+    public OnnxValue Largest(OnnxValue x, int count)
+    {
+        int width = x.Shape[^1].Size;
+        OnnxValue indices = graph.Last("TopK", [x, graph.Vector((long)count)], ElementType.Int64, [.. x.Shape[..^1], count],
+            outputs: 2, Attribute("axis", -1));
+        OnnxValue hot = graph.Node("OneHot", [indices, graph.Scalar((long)width), graph.Vector(0L, 1L)], ElementType.Int64,
+            [.. indices.Shape, width]);
+        return Equal(Sum(hot, -2), 1);
+    }
+
+    public OnnxValue TakeTokens(OnnxValue x, OnnxValue keep, double share) => graph.Node("GatherND", [x, Places(keep)], x.Type,
+        [Places(keep).Shape[0], .. x.Shape[2..]]);
+
+    public OnnxValue PutTokens(OnnxValue rows, OnnxValue keep)
+    {
+        Dim[] shape = [.. keep.Shape, .. rows.Shape[1..]];
+        OnnxValue sizes = graph.Node("Concat", [graph.Size(keep, 0), graph.Size(keep, 1), graph.Vector((long)shape[2].Size)],
+            ElementType.Int64, [3], Attribute("axis", 0));
+        OnnxValue zeros = graph.Node("Expand", [graph.Scalar(0f), sizes], rows.Type, shape);
+        return graph.Node("ScatterND", [zeros, Places(keep), rows], rows.Type, shape);
+    }
+
+    /// <summary>Where a Bool [B, L] is true: Int64 [n, 2].</summary>
+    OnnxValue Places(OnnxValue keep) => Once($"places {keep.Name}", () =>
+    {
+        var count = Dim.Dynamic($"kept of {keep.Name}");
+        OnnxValue columns = graph.Node("NonZero", [keep], ElementType.Int64, [2, count]);
+        return Permute(columns, [1, 0]);
+    });
+
     // ---- training ----
 
     public OnnxValue PatchDropout(OnnxValue tokens, int prefixTokens) => tokens;

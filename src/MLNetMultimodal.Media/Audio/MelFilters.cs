@@ -10,12 +10,12 @@ sealed class MelFilters
     public MelFilters(LogMelConfig config)
     {
         int bins = config.FftSamples / 2 + 1;
-        double low = ToMel(config.MinHz, config.Scale), high = ToMel(config.HighestHz, config.Scale);
+        double low = config.Scale.ToMel(config.MinHz), high = config.Scale.ToMel(config.HighestHz);
         double[] corners = [.. Enumerable.Range(0, config.MelBins + 2)
             .Select(i => low + (high - low) * i / (config.MelBins + 1))]; // in mel: where bands begin, peak and end
-        double[] cornersHz = [.. corners.Select(mel => ToHz(mel, config.Scale))];
+        double[] cornersHz = [.. corners.Select(mel => config.Scale.ToHz(mel))];
         double[] binsHz = [.. Enumerable.Range(0, bins).Select(k => (double)k * config.SampleRateHz / config.FftSamples)];
-        double[] along = config.TrianglesInMel ? [.. binsHz.Select(hz => ToMel(hz, config.Scale))] : binsHz;
+        double[] along = config.TrianglesInMel ? [.. binsHz.Select(hz => config.Scale.ToMel(hz))] : binsHz;
         double[] at = config.TrianglesInMel ? corners : cornersHz;
         _bands = [.. Enumerable.Range(0, config.MelBins).Select(band =>
             Band(along, at[band], at[band + 1], at[band + 2],
@@ -42,10 +42,4 @@ sealed class MelFilters
         int first = Math.Max(0, Array.FindIndex(all, w => w > 0)), last = Array.FindLastIndex(all, w => w > 0);
         return (first, [.. all[first..Math.Max(first, last + 1)].Select(w => (float)w)]);
     }
-
-    static double ToMel(double hz, MelScale scale) => scale == MelScale.Htk ? 2595 * Math.Log10(1 + hz / 700)
-        : hz < 1000 ? hz * 3 / 200 : 15 + Math.Log(hz / 1000) * 27 / Math.Log(6.4);
-
-    static double ToHz(double mel, MelScale scale) => scale == MelScale.Htk ? 700 * (Math.Pow(10, mel / 2595) - 1)
-        : mel < 15 ? mel * 200 / 3 : 1000 * Math.Exp((mel - 15) * Math.Log(6.4) / 27);
 }

@@ -25,6 +25,13 @@ public static class ImageDecoder
     /// <summary>The most pixels a side may have, 1,000,000: beyond it, resizing a thin line would fill the memory.</summary>
     public const int MaxSide = 1_000_000;
 
+    /// <summary>
+    /// What decodes JPEG in this process: <see cref="JpegLibrary.TurboJpeg"/> where the system has that library,
+    /// <see cref="JpegLibrary.Skia"/> elsewhere, and everywhere if the switch <c>MLNetMultimodal.Media.SkiaJpeg</c> of
+    /// <see cref="AppContext"/> is on before the first picture.
+    /// </summary>
+    public static JpegLibrary JpegLibrary => TurboJpeg.Installed is null ? JpegLibrary.Skia : JpegLibrary.TurboJpeg;
+
     internal const string Unnamed = "the encoded picture";
 
     /// <summary>Reads a picture file.</summary>
@@ -52,12 +59,15 @@ public static class ImageDecoder
     /// <returns>The picture, [H, W, 3].</returns>
     /// <exception cref="InvalidDataException">The bytes are not a picture of a known format, are cut off or damaged, or have more
     /// than <see cref="MaxPixels"/> pixels.</exception>
-    public static RgbImage Decode(ReadOnlySpan<byte> encoded, string name = Unnamed)
+    public static RgbImage Decode(ReadOnlySpan<byte> encoded, string name = Unnamed) => Decode(encoded, name, TurboJpeg.Installed);
+
+    internal static RgbImage Decode(ReadOnlySpan<byte> encoded, string name, TurboJpeg? turbo)
     {
-        using PixelBuffer rgba = DecodeRgba(encoded, name, null, out _);
-        byte[] pixels = new byte[3 * rgba.Width * rgba.Height];
-        DropAlpha(rgba.Bytes, pixels);
-        return new RgbImage(rgba.Width, rgba.Height, pixels);
+        using PixelBuffer decoded = DecodeRented(encoded, name, null, turbo, out _);
+        byte[] pixels = new byte[3 * decoded.Width * decoded.Height];
+        if (decoded.Channels == 4) DropAlpha(decoded.Bytes, pixels);
+        else decoded.Bytes.CopyTo(pixels);
+        return new RgbImage(decoded.Width, decoded.Height, pixels);
     }
 
     /// <summary>The bytes of a picture file in an array of <see cref="ArrayPool{T}.Shared"/>, which the caller returns.</summary>
@@ -82,14 +92,27 @@ public static class ImageDecoder
     /// <param name="name">What messages call the picture.</param>
     /// <param name="enough">Says for a picture's width and height how many pixels are enough; a JPEG with at least twice as many
     /// on both sides is decoded at the smallest of 1/2, 1/4 and 1/8 that still has that. Null decodes every pixel.</param>
+    /// <param name="turbo">Decodes JPEG where it can; null leaves all to Skia.</param>
     /// <param name="size">The picture's own width and height.</param>
-    /// <returns>[H, W, 4], alpha last.</returns>
-    internal static unsafe PixelBuffer DecodeRgba(
-        ReadOnlySpan<byte> encoded, string name, Func<int, int, (long Width, long Height)>? enough,
-        out (int Width, int Height) size)
+    /// <returns>[H, W, 3], or [H, W, 4] with alpha last.</returns>
+    internal static PixelBuffer DecodeRented(ReadOnlySpan<byte> encoded, string name,
+        Func<int, int, (long Width, long Height)>? enough, TurboJpeg? turbo, out (int Width, int Height) size)
     {
         if (encoded.IsEmpty)
             throw new InvalidDataException($"'{name}' is empty: it has no bytes.");
+        (int, int) Sizes(int width, int height)
+        {
+            CheckSize(width, height, name);
+            return enough is null ? (width, height) : Reduced(width, height, enough(width, height));
+        }
+        // What TurboJPEG warns of, Skia judges: files are refused for the same reasons with and without it.
+        return turbo?.TryDecode(encoded, Sizes, (width, height) => Room(width, height, 3, name), out size)
+            ?? DecodeBySkia(encoded, name, enough is null ? null : Sizes, out size);
+    }
+
+    static unsafe PixelBuffer DecodeBySkia(ReadOnlySpan<byte> encoded, string name, Func<int, int, (int, int)>? jpegSizes,
+        out (int Width, int Height) size)
+    {
         fixed (byte* start = encoded)
         {
             using SKData data = SKData.Create((nint)start, encoded.Length);
@@ -99,19 +122,23 @@ public static class ImageDecoder
                 throw new InvalidDataException($"'{name}' is not a JPEG, PNG, WebP, GIF or BMP picture, or its header is damaged; " +
                     $"it begins with {Start(encoded)}.");
             int width = codec.Info.Width, height = codec.Info.Height;
-            if (width < 1 || height < 1 || Math.Max(width, height) > MaxSide || (long)width * height > MaxPixels)
-                throw new InvalidDataException($"'{name}' claims {width} x {height} pixels, " +
-                    $"but a picture may have at most {MaxPixels}, and {MaxSide} on a side.");
+            CheckSize(width, height, name);
             size = (width, height);
-            if (enough is not null && codec.EncodedFormat == SKEncodedImageFormat.Jpeg)
-                (width, height) = Reduced(codec, enough(width, height));
+            if (jpegSizes is not null && codec.EncodedFormat == SKEncodedImageFormat.Jpeg) (width, height) = jpegSizes(width, height);
             return Pixels(codec, width, height, name);
         }
     }
 
+    static void CheckSize(int width, int height, string name)
+    {
+        if (width < 1 || height < 1 || Math.Max(width, height) > MaxSide || (long)width * height > MaxPixels)
+            throw new InvalidDataException($"'{name}' claims {width} x {height} pixels, " +
+                $"but a picture may have at most {MaxPixels}, and {MaxSide} on a side.");
+    }
+
     static unsafe PixelBuffer Pixels(SKCodec codec, int width, int height, string name)
     {
-        PixelBuffer rgba = Room(width, height, name);
+        PixelBuffer rgba = Room(width, height, 4, name);
         if (codec.EncodedFormat != SKEncodedImageFormat.Jpeg) rgba.Bytes.Clear(); // a frame may leave some pixels as they are
         SKCodecResult result;
         fixed (byte* pixels = rgba.Bytes) // a missing colour space means: convert nothing
@@ -122,11 +149,11 @@ public static class ImageDecoder
             $"its {width} x {height} pixels could not be decoded ({result}).");
     }
 
-    static PixelBuffer Room(int width, int height, string name)
+    static PixelBuffer Room(int width, int height, int channels, string name)
     {
         try
         {
-            return new(width, height, 4);
+            return new(width, height, channels);
         }
         catch (OutOfMemoryException)
         {
@@ -134,17 +161,17 @@ public static class ImageDecoder
         }
     }
 
-    /// <summary>The smallest size that the codec decodes to and that has twice what is enough, on both sides.</summary>
-    static (int Width, int Height) Reduced(SKCodec codec, (long Width, long Height) enough)
+    /// <summary>The smallest size that JPEG is decoded at and that has twice what is enough, on both sides.</summary>
+    static (int Width, int Height) Reduced(int width, int height, (long Width, long Height) enough)
     {
-        (int width, int height) = (codec.Info.Width, codec.Info.Height);
-        foreach (float scale in (ReadOnlySpan<float>)[1 / 2f, 1 / 4f, 1 / 8f])
+        (int Width, int Height) smallest = (width, height);
+        foreach (int scale in (ReadOnlySpan<int>)[2, 4, 8])
         {
-            SKSizeI reduced = codec.GetScaledDimensions(scale);
+            (int Width, int Height) reduced = ((width + scale - 1) / scale, (height + scale - 1) / scale);
             if (reduced.Width < 2 * enough.Width || reduced.Height < 2 * enough.Height) break;
-            (width, height) = (reduced.Width, reduced.Height);
+            smallest = reduced;
         }
-        return (width, height);
+        return smallest;
     }
 
     // [H, W, 4] -> [H, W, 3]

@@ -181,8 +181,9 @@ public sealed record ImagePreprocessing
     public void ApplyToEncoded(ReadOnlySpan<byte> encoded, Span<float> destination, string name = ImageDecoder.Unnamed)
     {
         Func<int, int, (long, long)>? enough = ReducedScaleJpeg ? ResizedSize : null;
-        using PixelBuffer rgba = ImageDecoder.DecodeRgba(encoded, name, enough, out (int Width, int Height) size);
-        Apply(rgba.View, size, blueFirst: false, destination);
+        using PixelBuffer decoded = ImageDecoder.DecodeRented(
+            encoded, name, enough, TurboJpeg.Installed, out (int Width, int Height) size);
+        Apply(decoded.View, size, blueFirst: false, destination);
     }
 
     // The size is the picture's own; the view of one at reduced scale has fewer pixels.

@@ -14,6 +14,9 @@ public sealed class VideoDecoder
     const double SeekMarginSeconds = 10; // decoding starts so much earlier, for the frame that is on the screen at the start
     const int MaxSelected = 4096;
 
+    /// <summary>Rates that frames are taken at, in frames per second.</summary>
+    internal const double MinRate = 0.001, MaxRate = 1000;
+
     // Frame n becomes time n / 25, so that ffmpeg neither leaves out nor repeats any.
     const string Renumber = "settb=1/25,setpts=N";
     const string RenumberedRate = "25";
@@ -23,6 +26,9 @@ public sealed class VideoDecoder
 
     /// <summary>Where ffmpeg is.</summary>
     public FFmpegProgram FFmpeg { get; init; } = FFmpegProgram.Default;
+
+    /// <summary>What messages call a video whose file is but a copy; null for the file's path.</summary>
+    public string? Name { get; init; }
 
     /// <summary>Looks what a file holds.</summary>
     /// <param name="path">The file.</param>
@@ -41,11 +47,13 @@ public sealed class VideoDecoder
             && !(s.TryGetProperty("disposition", out JsonElement d) && d.GetProperty("attached_pic").GetInt32() == 1));
         if (video.ValueKind == JsonValueKind.Undefined || !video.TryGetProperty("width", out JsonElement width)
             || !video.TryGetProperty("height", out JsonElement height))
-            throw new InvalidDataException($"'{path}' holds no video.");
+            throw new InvalidDataException($"'{Called(path)}' holds no video.");
         double framesPerSecond = Rate(Text(video, "avg_frame_rate")) ?? Rate(Text(video, "r_frame_rate"))
-            ?? throw new InvalidDataException($"'{path}' is a video of unknown frame rate.");
+            ?? throw new InvalidDataException($"'{Called(path)}' is a video of unknown frame rate.");
         if (!long.TryParse(Text(video, "nb_frames"), CultureInfo.InvariantCulture, out long frames))
             frames = CountFrames(path, cancellation);
+        if (frames < 1)
+            throw new InvalidDataException($"'{Called(path)}' is a video without frames.");
         bool hasSound = streams.Any(s => Text(s, "codec_type") == "audio");
         return new(width.GetInt32(), height.GetInt32(), framesPerSecond, frames, hasSound);
     }
@@ -64,7 +72,7 @@ public sealed class VideoDecoder
         CancellationToken cancellation = default)
     {
         CheckExists(path);
-        if (framesPerSecond is not (>= 0.001 and <= 1000))
+        if (framesPerSecond is not (>= MinRate and <= MaxRate))
             throw new ArgumentOutOfRangeException(nameof(framesPerSecond), framesPerSecond,
                 "framesPerSecond must be 0.001 to 1000.");
         if (start < TimeSpan.Zero)
@@ -79,7 +87,7 @@ public sealed class VideoDecoder
             foreach (RgbImage image in Pictures(path, ["-ss", Text(seek)], filter, cancellation))
                 yield return new(start + TimeSpan.FromSeconds(n++ / framesPerSecond), image);
             if (n == 0 && start == TimeSpan.Zero)
-                throw new InvalidDataException($"'{path}' holds no frame that ffmpeg can decode.");
+                throw new InvalidDataException($"'{Called(path)}' holds no frame that ffmpeg can decode.");
         }
     }
 
@@ -94,16 +102,45 @@ public sealed class VideoDecoder
     public RgbImage[] FramesAt(string path, IReadOnlyList<long> indices, CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(indices);
-        CheckExists(path);
         long[] wanted = [.. indices.Distinct().Order()];
+        RgbImage[] got = [.. SelectFrames(path, wanted, cancellation)];
+        return [.. indices.Select(n => got[Array.BinarySearch(wanted, n)])];
+    }
+
+    /// <summary>The pictures with the given numbers, one at a time while they are taken, so that their size and count do not
+    /// matter for memory.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="ascending">Numbers of frames from 0 on, none less than the one before; at most 4096 different ones.</param>
+    /// <param name="cancellation">Stops decoding.</param>
+    /// <returns>A picture for each number; for one that is repeated the same picture.</returns>
+    /// <exception cref="ArgumentException">A number is negative or less than the one before, or there are too
+    /// many.</exception>
+    /// <inheritdoc cref="FramesAt" path="/exception"/>
+    public IEnumerable<RgbImage> SelectFrames(string path, IReadOnlyList<long> ascending,
+        CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(ascending);
+        CheckExists(path);
+        long[] wanted = [.. ascending.Distinct()];
         if (wanted.Length == 0)
             return [];
-        ArgumentOutOfRangeException.ThrowIfNegative(wanted[0], nameof(indices));
-        ArgumentOutOfRangeException.ThrowIfGreaterThan(wanted.Length, MaxSelected, nameof(indices));
-        RgbImage[] got = [.. Pictures(path, [], $"select='{AnyOf(wanted)}',{Renumber}", cancellation).Take(wanted.Length)];
-        if (got.Length < wanted.Length)
-            throw new InvalidDataException($"'{path}' has no frame {wanted[got.Length]}: it is shorter, or cut off.");
-        return [.. indices.Select(n => got[Array.BinarySearch(wanted, n)])];
+        ArgumentOutOfRangeException.ThrowIfNegative(wanted[0], nameof(ascending));
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(wanted.Length, MaxSelected, nameof(ascending));
+        if (!ascending.Zip(ascending.Skip(1)).All(pair => pair.First <= pair.Second))
+            throw new ArgumentException("ascending must hold no number less than the one before.", nameof(ascending));
+        return Selected();
+
+        IEnumerable<RgbImage> Selected()
+        {
+            using IEnumerator<RgbImage> pictures =
+                Pictures(path, [], $"select='{AnyOf(wanted)}',{Renumber}", cancellation).GetEnumerator();
+            for (int i = 0; i < ascending.Count; i++)
+            {
+                if ((i == 0 || ascending[i] > ascending[i - 1]) && !pictures.MoveNext())
+                    throw new InvalidDataException($"'{Called(path)}' has no frame {ascending[i]}: it is shorter, or cut off.");
+                yield return pictures.Current;
+            }
+        }
     }
 
     /// <summary>
@@ -118,7 +155,7 @@ public sealed class VideoDecoder
     public AudioReader OpenSoundtrack(string path, CancellationToken cancellation = default)
     {
         CheckExists(path);
-        return FFmpeg.OpenAudio(path, path, What(path), ["-af", "aresample=async=1:first_pts=0"], cancellation);
+        return FFmpeg.OpenAudio(path, Called(path), What(path), ["-af", "aresample=async=1:first_pts=0"], cancellation);
     }
 
     IEnumerable<RgbImage> Pictures(string path, string[] input, string filter, CancellationToken cancellation)
@@ -126,7 +163,7 @@ public sealed class VideoDecoder
         using FFmpegRun run = FFmpeg.Decode(path, What(path), ["-max_pixels", Text(ImageDecoder.MaxPixels), .. input],
             ["-map", "0:V:0", "-vf", $"{filter},scale=flags=accurate_rnd+full_chroma_int+bitexact,format=rgb24", "-r",
                 RenumberedRate, "-c:v", "ppm", "-f", "image2pipe", "pipe:1"], cancellation);
-        var pictures = new PpmReader(run.Output, path);
+        var pictures = new PpmReader(run.Output, Called(path));
         while (pictures.Next() is { } picture)
         {
             cancellation.ThrowIfCancellationRequested();
@@ -156,7 +193,9 @@ public sealed class VideoDecoder
         && double.Parse(frames, CultureInfo.InvariantCulture) / double.Parse(seconds, CultureInfo.InvariantCulture) is var rate
         && rate is > 0 and < 100_000 ? rate : null;
 
-    static string What(string path) => $"'{path}' is read as a video and needs ffmpeg";
+    string What(string path) => $"'{Called(path)}' is read as a video and needs ffmpeg";
+
+    string Called(string path) => Name ?? path;
 
     static void CheckExists(string path)
     {

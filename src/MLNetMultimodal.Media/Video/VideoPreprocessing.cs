@@ -45,8 +45,6 @@ public sealed record VideoPreprocessing
     {
         decoder ??= VideoDecoder.Default;
         VideoInfo info = decoder.Inspect(path, cancellation);
-        if (info.Frames < 1)
-            throw new InvalidDataException($"'{path}' is a video without frames.");
         long[] indices = [.. Sampling.FrameIndices(info.Frames, info.FramesPerSecond, FramesPerClip).SelectMany(clip => clip)];
         RgbImage[] frames = decoder.FramesAt(path, indices, cancellation);
         int clipLength = Crops * 3 * FramesPerClip * Size * Size;

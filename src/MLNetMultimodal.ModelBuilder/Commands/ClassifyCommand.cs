@@ -6,10 +6,10 @@ using MLNetMultimodal.Media.Images;
 
 namespace MLNetMultimodal.ModelBuilder.Commands;
 
-/// <summary><c>classify</c>: pictures into classes that are named in words.</summary>
+/// <summary><c>classify</c>: pictures and videos into classes that are named in words.</summary>
 static class ClassifyCommand
 {
-    const int Batch = 16; // pictures that are decoded together
+    const int Batch = 16; // files that are decoded together
 
     sealed record Row(string Input, string Label, float Score, IReadOnlyDictionary<string, float> Scores);
 
@@ -19,11 +19,11 @@ static class ClassifyCommand
         var prompts = new PromptOptions();
         var files = new Argument<string[]>("FILES")
         {
-            Description = "Pictures, or folders of pictures.",
+            Description = "Pictures, folders of pictures, or videos, which are known by their endings.",
             Arity = ArgumentArity.OneOrMore,
         };
         Option<string?> adapter = ToolOptions.Adapter(), dtype = ToolOptions.Dtype(Enum.GetValues<OnnxDtype>());
-        var command = new Command("classify", "Classify pictures into classes named in words, without training.")
+        var command = new Command("classify", "Classify pictures and videos into classes named in words, without training.")
         {
             model, adapter, dtype, format, files,
         };
@@ -33,14 +33,14 @@ static class ClassifyCommand
             ZeroShotPrompts words = prompts.Read(parsed);
             IReadOnlyList<string> labels = words.Labels
                 ?? throw new WrongUsageException("give the classes: --labels or --labels-file, or a folder with --prompts.");
-            string[] pictures = MediaFiles.Pictures(parsed.GetRequiredValue(files));
+            string[] items = MediaFiles.Pictures(parsed.GetRequiredValue(files));
             using MultimodalModel loaded =
                 ToolOptions.Load(parsed.GetRequiredValue(model), parsed.GetValue(adapter), parsed.GetValue(dtype));
             ZeroShotClassifier classifier =
                 WrongUsageException.Check(() => ZeroShotClassifier.Create(loaded, labels, words.Templates, cancellation));
             var errors = new List<string>();
             Row[] rows = ProgressDisplay.Run("classifying",
-                report => Classify(loaded, classifier, pictures, errors, report, cancellation));
+                report => Classify(loaded, classifier, items, errors, report, cancellation));
             ResultWriter.Write(parsed.GetValue(format), rows, ["input", "label", "score"],
                 r => [r.Input, r.Label, r.Score.ToString("p1", CultureInfo.InvariantCulture)]);
             if (rows.Length > 0) Console.Error.WriteLine($"prompts ({words.Source}): {string.Join(" | ", words.Templates)}");
@@ -50,33 +50,39 @@ static class ClassifyCommand
         return command;
     }
 
-    static Row[] Classify(MultimodalModel model, ZeroShotClassifier classifier, string[] pictures, List<string> errors,
+    static Row[] Classify(MultimodalModel model, ZeroShotClassifier classifier, string[] files, List<string> errors,
         Action<double, string> report, CancellationToken cancellation)
     {
         var rows = new List<Row>();
         int done = 0;
-        foreach (string[] part in pictures.Chunk(Batch))
+        foreach (string[] part in files.Chunk(Batch))
         {
             var decoded = new RgbImage?[part.Length];
+            var embedded = new float[]?[part.Length];
             var reasons = new string?[part.Length];
-            Parallel.For(0, part.Length, new() { CancellationToken = cancellation },
-                i => (decoded[i], reasons[i]) = TryDecode(part[i]));
+            Parallel.For(0, part.Length, new() { CancellationToken = cancellation }, i =>
+            {
+                if (MediaFiles.IsVideo(part[i]))
+                    (embedded[i], reasons[i]) = Try(() => model.EmbedVideos([part[i]], cancellation)[0]);
+                else (decoded[i], reasons[i]) = Try(() => ImageDecoder.Decode(part[i]));
+            });
             errors.AddRange(reasons.OfType<string>());
-            string[] readable = [.. part.Where((_, i) => decoded[i] is not null)];
-            float[][] embeddings = model.EmbedImages([.. decoded.OfType<RgbImage>()], cancellation);
-            rows.AddRange(readable.Zip(embeddings,
-                (file, embedding) => ToRow(file, classifier.Labels, classifier.Probabilities(embedding))));
+            int[] pictures = [.. Enumerable.Range(0, part.Length).Where(i => decoded[i] is not null)];
+            float[][] seen = model.EmbedImages([.. pictures.Select(i => decoded[i]!)], cancellation);
+            for (int i = 0; i < pictures.Length; i++) embedded[pictures[i]] = seen[i];
+            rows.AddRange(part.Zip(embedded).Where(file => file.Second is not null)
+                .Select(file => ToRow(file.First, classifier.Labels, classifier.Probabilities(file.Second!))));
             done += part.Length;
-            report((double)done / pictures.Length, $"{done} of {pictures.Length} classified");
+            report((double)done / files.Length, $"{done} of {files.Length} classified");
         }
         return [.. rows];
     }
 
-    static (RgbImage?, string?) TryDecode(string file)
+    static (T?, string?) Try<T>(Func<T> read) where T : class
     {
         try
         {
-            return (ImageDecoder.Decode(file), null);
+            return (read(), null);
         }
         catch (Exception e) when (e is InvalidDataException or IOException or UnauthorizedAccessException)
         {

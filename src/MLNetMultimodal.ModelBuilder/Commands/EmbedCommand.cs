@@ -5,7 +5,7 @@ using MLNetMultimodal.Inference.Onnx;
 
 namespace MLNetMultimodal.ModelBuilder.Commands;
 
-/// <summary><c>embed</c>: pictures, texts and sounds to vectors of one space.</summary>
+/// <summary><c>embed</c>: pictures, texts, sounds and videos to vectors of one space.</summary>
 static class EmbedCommand
 {
     const string NumPy = "npy", Parquet = "parquet", StandardInput = "-";
@@ -13,25 +13,29 @@ static class EmbedCommand
     public static Command Create()
     {
         Option<string> model = ToolOptions.Model(), format = ToolOptions.Format(ResultWriter.Json, NumPy, Parquet);
-        Option<string[]> images = ToolOptions.Images(), texts = ToolOptions.Texts(), sounds = ToolOptions.Sounds();
+        Option<string[]> images = ToolOptions.Images(), texts = ToolOptions.Texts(), sounds = ToolOptions.Sounds(),
+            videos = ToolOptions.Videos();
         Option<string?> imagesFrom = List("--images-from", "pictures, or folders of pictures"),
-            textsFrom = List("--texts-from", "texts"), soundsFrom = List("--audio-from", "sounds, or folders of sounds");
+            textsFrom = List("--texts-from", "texts"), soundsFrom = List("--audio-from", "sounds, or folders of sounds"),
+            videosFrom = List("--video-from", "videos, or folders of videos");
         Option<string?> output = ToolOptions.Of<string?>("--output", "F", "The file to write, in place of standard output.");
         Option<string?> adapter = ToolOptions.Adapter(), dtype = ToolOptions.Dtype(Enum.GetValues<OnnxDtype>());
         Option<bool> reduced = ToolOptions.Flag("--reduced-scale-jpeg",
             "Decode large JPEGs at 1/2, 1/4 or 1/8: faster, with embeddings that differ a little.");
         var command = new Command("embed",
-            "Turn pictures, texts and sounds into embeddings: the pictures' rows, then the texts', then the sounds'.")
+            "Turn pictures, texts, sounds and videos into embeddings: the pictures' rows, then the texts', the sounds', the videos'. "
+            + "A video is the mean of its frames.")
         {
-            model, images, imagesFrom, texts, textsFrom, sounds, soundsFrom, adapter, dtype, format, output, reduced,
+            model, images, imagesFrom, texts, textsFrom, sounds, soundsFrom, videos, videosFrom, adapter, dtype, format, output, reduced,
         };
         command.Validators.Add(result =>
         {
-            if (new Option[] { images, imagesFrom, texts, textsFrom, sounds, soundsFrom }.All(o => result.GetResult(o) is null))
-                result.AddError(
-                    "Give something to embed: --image, --images-from, --text, --texts-from, --audio or --audio-from.");
-            if (new[] { imagesFrom, textsFrom, soundsFrom }.Count(o => result.GetValue(o) == StandardInput) > 1)
-                result.AddError("Standard input can be one list only: --images-from, --texts-from or --audio-from.");
+            Option<string[]>[] items = [images, texts, sounds, videos];
+            Option<string?>[] lists = [imagesFrom, textsFrom, soundsFrom, videosFrom];
+            if (items.Concat<Option>(lists).All(o => result.GetResult(o) is null))
+                result.AddError($"Give something to embed: {string.Join(", ", items.Concat<Option>(lists).Select(o => o.Name))}.");
+            if (lists.Count(o => result.GetValue(o) == StandardInput) > 1)
+                result.AddError($"Standard input can be one list only: {string.Join(", ", lists.Select(o => o.Name))}.");
             if (result.GetValue(format) == Parquet && result.GetValue(output) is null)
                 result.AddError("Parquet goes to a file: give --output.");
         });
@@ -40,11 +44,12 @@ static class EmbedCommand
             string[] pictures = MediaFiles.Pictures([.. parsed.GetValue(images) ?? [], .. Lines(parsed.GetValue(imagesFrom))]);
             string[] sentences = [.. parsed.GetValue(texts) ?? [], .. Lines(parsed.GetValue(textsFrom))];
             string[] recordings = MediaFiles.Sounds([.. parsed.GetValue(sounds) ?? [], .. Lines(parsed.GetValue(soundsFrom))]);
+            string[] films = MediaFiles.Videos([.. parsed.GetValue(videos) ?? [], .. Lines(parsed.GetValue(videosFrom))]);
             // One thread a run: batches run side by side.
             using MultimodalModel loaded =
                 ToolOptions.Load(parsed.GetRequiredValue(model), parsed.GetValue(adapter), parsed.GetValue(dtype),
                     InferenceMode.Throughput);
-            var rows = new EmbeddedRows(loaded, pictures, sentences, recordings, parsed.GetValue(reduced));
+            var rows = new EmbeddedRows(loaded, pictures, sentences, recordings, films, parsed.GetValue(reduced));
             return Task.FromResult(ProgressDisplay.Run("embedding", report =>
             {
                 Write(parsed.GetValue(format), parsed.GetValue(output), rows, rows.All(report, cancellation));

@@ -27,6 +27,11 @@ public sealed record AttentionNames(string Query, string Key, string Value, stri
 /// <param name="OutInit">Start of the output projection.</param>
 public sealed record AttentionConfig(int Width, int ContextWidth, int Heads, Init OutInit = default)
 {
+    /// <summary>r, the width of queries, keys and values, which the heads divide; default <see cref="Width"/>. Less makes the layer
+    /// low-rank: the scores of a head are x W_q W_k^T c^T, whose matrix has the rank r / nh (Bhojanapalli et al. 2020,
+    /// arXiv:2002.07028), and the layer has 2 r (D + Dc) weights.</summary>
+    public int InnerWidth { get; init; } = Width;
+
     /// <summary>Names of the projections; default <see cref="AttentionNames.Clip"/>.</summary>
     public AttentionNames Names { get; init; } = AttentionNames.Clip;
 
@@ -62,29 +67,25 @@ public static class Attention
     /// <returns>[B, Lq, D].</returns>
     public static T Cross<T>(ITensorOps<T> ops, Name name, AttentionConfig c, T x, T context, Mask<T> mask = default) where T : class
     {
-        var (q, k) = QueriesAndKeys(ops, name, c, x, context);
-        T v = ops.SplitHeads(ops.Linear(context, name / c.Names.Value, c.ContextWidth, c.Width, c.QkvBias), c.Heads);  // [B, Lk, Dc] -> [B, nh, Lk, hd]
-        T y = ops.MergeHeads(ops.Attention(q, k, v, mask));                                            // [B, nh, Lq, hd] -> [B, Lq, D]
-        return ops.Linear(y, name / c.Names.Out, c.Width, c.Width, init: c.OutInit);
+        (T q, T k) = Scored(ops, name, c, x, context);
+        T v = ops.SplitHeads(ops.Linear(context, name / c.Names.Value, c.ContextWidth, c.InnerWidth, c.QkvBias), c.Heads); // -> [B, nh, Lk, hd]
+        T y = ops.MergeHeads(ops.Attention(q, k, v, mask));                                            // [B, nh, Lq, hd] -> [B, Lq, r]
+        return ops.Linear(y, name / c.Names.Out, c.InnerWidth, c.Width, init: c.OutInit);              // -> [B, Lq, D]
     }
 
-    /// <summary>What <see cref="Cross"/> with the same arguments looks at: the softmax itself.</summary>
-    /// <param name="ops">The engine.</param>
-    /// <param name="name">The layer.</param>
-    /// <param name="c">Sizes.</param>
-    /// <param name="x">Tokens that ask, [B, Lq, D].</param>
-    /// <param name="context">Tokens that answer, [B, Lk, Dc].</param>
-    /// <param name="mask">What may be attended to.</param>
-    /// <returns>[B, nh, Lq, Lk], rows sum to 1.</returns>
+    /// <summary>What each token of A looks at in B, the mean over heads: the softmax inside <see cref="Cross{T}"/>.</summary>
+    /// <inheritdoc cref="Cross{T}" path="/param"/>
+    /// <returns>[B, Lq, Lk], rows sum to 1.</returns>
     public static T Weights<T>(ITensorOps<T> ops, Name name, AttentionConfig c, T x, T context, Mask<T> mask = default) where T : class
     {
-        var (q, k) = QueriesAndKeys(ops, name, c, x, context);
-        return ops.AttentionWeights(q, k, mask);
+        (T q, T k) = Scored(ops, name, c, x, context);
+        return ops.Mean(ops.AttentionWeights(q, k, mask), 1);                                          // [B, nh, Lq, Lk] -> [B, Lq, Lk]
     }
 
-    static (T Queries, T Keys) QueriesAndKeys<T>(ITensorOps<T> ops, Name name, AttentionConfig c, T x, T context) where T : class =>
-    (
-        ops.SplitHeads(ops.Linear(x, name / c.Names.Query, c.Width, c.Width, c.QkvBias), c.Heads),                // [B, Lq, D]  -> [B, nh, Lq, hd]
-        ops.SplitHeads(ops.Linear(context, name / c.Names.Key, c.ContextWidth, c.Width, c.QkvBias && c.KeyBias), c.Heads) // [B, Lk, Dc] -> [B, nh, Lk, hd]
-    );
+    static (T Q, T K) Scored<T>(ITensorOps<T> ops, Name name, AttentionConfig c, T x, T context) where T : class
+    {
+        T q = ops.SplitHeads(ops.Linear(x, name / c.Names.Query, c.Width, c.InnerWidth, c.QkvBias), c.Heads); // [B, Lq, D] -> [B, nh, Lq, hd]
+        T k = ops.SplitHeads(ops.Linear(context, name / c.Names.Key, c.ContextWidth, c.InnerWidth, c.QkvBias && c.KeyBias), c.Heads);
+        return (q, k);                                                                                 // [B, Lk, Dc] -> [B, nh, Lk, hd]
+    }
 }

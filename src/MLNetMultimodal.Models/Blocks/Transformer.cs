@@ -92,10 +92,13 @@ public static class Transformer
     /// <param name="c">Sizes.</param>
     /// <param name="x">[B, L, D].</param>
     /// <param name="mask">What may be attended to, in every block.</param>
+    /// <param name="layers">Is given, for each block, what its feed-forward part gives before it is added, [B, L, D]: the targets
+    /// of data2vec (Baevski et al. 2022, arXiv:2202.03555, section 3.3); null for nothing.</param>
     /// <returns>[B, L, D].</returns>
-    public static T Encoder<T>(ITensorOps<T> ops, Name name, TransformerConfig c, T x, Mask<T> mask = default) where T : class
+    public static T Encoder<T>(ITensorOps<T> ops, Name name, TransformerConfig c, T x, Mask<T> mask = default, ICollection<T>? layers = null)
+        where T : class
     {
-        for (int i = 0; i < c.Layers; i++) x = Block(ops, name / c.Names.Layers / i, c, x, mask);
+        for (int i = 0; i < c.Layers; i++) x = Block(ops, name / c.Names.Layers / i, c, x, mask, layers);
         return x;
     }
 
@@ -106,11 +109,13 @@ public static class Transformer
     /// <param name="c">Sizes.</param>
     /// <param name="x">[B, L, D].</param>
     /// <param name="mask">What may be attended to.</param>
+    /// <param name="layers">Is given what the feed-forward part gives before it is added, [B, L, D]; null for nothing.</param>
     /// <returns>[B, L, D].</returns>
-    public static T Block<T>(ITensorOps<T> ops, Name name, TransformerConfig c, T x, Mask<T> mask = default) where T : class
+    public static T Block<T>(ITensorOps<T> ops, Name name, TransformerConfig c, T x, Mask<T> mask = default, ICollection<T>? layers = null)
+        where T : class
     {
         x = Part(ops, name, c, x, c.Names.Norm1, c.Names.Scales?.Attention, h => Attention.Self(ops, name / c.Names.Attention, c.Attention, h, mask));
-        return Part(ops, name, c, x, c.Names.Norm2, c.Names.Scales?.FeedForward, h => FeedForward(ops, name, c, h));
+        return Part(ops, name, c, x, c.Names.Norm2, c.Names.Scales?.FeedForward, h => FeedForward(ops, name, c, h), layers);
     }
 
     /// <summary>A block whose tokens attend to each other and then to tokens of another modality, as in the Transformer's decoder,
@@ -134,15 +139,17 @@ public static class Transformer
         AttentionConfig cross = c.Attention with { ContextWidth = contextWidth };
         x = Part(ops, name, c, x, norm, null, h =>
         {
-            maps?.Add(ops.Mean(Attention.Weights(ops, name / group, cross, h, context, contextMask), 1)); // [B, nh, L, Lk] -> [B, L, Lk]
+            maps?.Add(Attention.Weights(ops, name / group, cross, h, context, contextMask));
             return Attention.Cross(ops, name / group, cross, h, context, contextMask);
         });
         return Part(ops, name, c, x, c.Names.Norm2, null, h => FeedForward(ops, name, c, h));
     }
 
-    static T Part<T>(ITensorOps<T> ops, Name name, TransformerConfig c, T x, string norm, string? scale, Func<T, T> part) where T : class
+    static T Part<T>(ITensorOps<T> ops, Name name, TransformerConfig c, T x, string norm, string? scale, Func<T, T> part,
+        ICollection<T>? results = null) where T : class
     {
         T h = part(c.PostNorm ? x : ops.LayerNorm(x, name / norm, c.NormEpsilon));
+        results?.Add(h);
         if (scale is not null) h = ops.Multiply(h, ops.Parameter(name / scale, Init.Ones, c.Width));
         h = ops.Add(x, h);
         return c.PostNorm ? ops.LayerNorm(h, name / norm, c.NormEpsilon) : h;

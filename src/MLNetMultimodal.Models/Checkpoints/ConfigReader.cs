@@ -63,12 +63,13 @@ public readonly struct ConfigReader(JsonElement json, string path = "")
 
     /// <summary>The sizes of a Transformer, as Hugging Face's configs name them.</summary>
     /// <param name="otherwise">Values of the fields that are missing.</param>
+    /// <param name="minLayers">The fewest blocks.</param>
     /// <exception cref="InvalidDataException">A field is of the wrong type or makes no sense.</exception>
-    public TransformerConfig Blocks(TransformerConfig otherwise)
+    public TransformerConfig Blocks(TransformerConfig otherwise, int minLayers = 1)
     {
         TransformerConfig blocks = otherwise with
         {
-            Layers = Int("num_hidden_layers", otherwise.Layers, max: 1024),
+            Layers = Int("num_hidden_layers", otherwise.Layers, minLayers, max: 1024),
             Width = Int("hidden_size", otherwise.Width),
             MlpWidth = Int("intermediate_size", otherwise.MlpWidth),
             Heads = Int("num_attention_heads", otherwise.Heads),
@@ -91,6 +92,18 @@ public readonly struct ConfigReader(JsonElement json, string path = "")
             values.Add(item.ValueKind == JsonValueKind.Number && item.TryGetInt32(out int v) && v >= min && v <= max
                 ? v : throw Wrong(field, $"whole numbers from {min} to {max}", e));
         return values;
+    }
+
+    /// <summary>A list of texts; empty where it is missing.</summary>
+    /// <param name="field">The field.</param>
+    /// <param name="most">The most texts.</param>
+    /// <exception cref="InvalidDataException">Not such a list.</exception>
+    public IReadOnlyList<string> Texts(string field, int most)
+    {
+        if (!Has(field)) return [];
+        JsonElement e = json.GetProperty(field);
+        bool fits = e.ValueKind == JsonValueKind.Array && e.GetArrayLength() <= most && e.EnumerateArray().All(i => i.ValueKind == JsonValueKind.String);
+        return fits ? [.. e.EnumerateArray().Select(i => i.GetString()!)] : throw Wrong(field, $"a list of at most {most} texts", e);
     }
 
     /// <summary>A list of finite numbers; empty where it is missing.</summary>

@@ -14,7 +14,7 @@ public sealed class ModelFiles
     /// characters.</summary>
     public static IReadOnlyList<string> Patterns { get; } =
     [
-        "config.json", "preprocessor_config.json", "processor_config.json",
+        "config.json", "preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json",
         "model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json",
         "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt",
         "vocab.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model",

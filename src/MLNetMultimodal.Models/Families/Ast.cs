@@ -21,13 +21,28 @@ public sealed record AstConfig
     /// <summary>Bins and frames from one patch to the next; less than <see cref="PatchSize"/> lets them overlap.</summary>
     public int Stride { get; init; } = 10;
 
+    /// <summary>Channels of a convolutional stem in place of the patch projection, our addition to the schema: field
+    /// <c>stem_channels</c>; empty, the default, for none. <see cref="PatchSize"/> is then a power of two, and
+    /// <see cref="Stride"/> equals it.</summary>
+    public IReadOnlyList<int> StemChannels { get; init; } = [];
+
+    /// <summary>How far below its loudest place a spectrogram counts, in its own unit, our addition to the schema: field
+    /// <c>dynamic_range</c>. What lies lower is lifted there, and the range becomes -1 to 1, so that loudness, and how deep a
+    /// silence is, make no difference. Null, the default: spectrograms are taken as they are.</summary>
+    public float? DynamicRange { get; init; }
+
     /// <summary>Sizes of the blocks.</summary>
     public TransformerConfig Blocks { get; init; } = new(12, 768, 3072, 12, Activation.Gelu, 1e-12f) { Names = BlockNames.Vit };
 
     /// <summary>N, the number of patches.</summary>
     public int Patches => Along(MelBins) * Along(Frames);
 
-    int Along(int size) => (size - PatchSize) / Stride + 1;
+    /// <summary>Patches along time.</summary>
+    internal int Moments => Along(Frames);
+
+    int Along(int size) => StemChannels.Count > 0 ? Stem.Along(size) : (size - PatchSize) / Stride + 1;
+
+    internal StemConfig Stem => new(1, StemChannels, PatchSize, Blocks.Width, Blocks.Activation, Blocks.NormEpsilon);
 
     /// <summary>Small enough to train in minutes: 64 bins, 64 frames.</summary>
     public static AstConfig Tiny { get; } = new()
@@ -42,9 +57,10 @@ public sealed record AstConfig
     /// <param name="json">Its root.</param>
     /// <exception cref="InvalidDataException">A field is of the wrong type or makes no sense.</exception>
     /// <exception cref="NotSupportedException">The strides along time and frequency differ.</exception>
-    public static AstConfig FromJson(JsonElement json)
+    public static AstConfig FromJson(JsonElement json) => FromJson(new ConfigReader(json));
+
+    internal static AstConfig FromJson(ConfigReader root)
     {
-        var root = new ConfigReader(json);
         var otherwise = new AstConfig();
         int stride = root.Int("time_stride", otherwise.Stride, max: 4096), across = root.Int("frequency_stride", otherwise.Stride, max: 4096);
         if (stride != across)
@@ -55,30 +71,50 @@ public sealed record AstConfig
             MelBins = root.Int("num_mel_bins", otherwise.MelBins, max: 4096),
             PatchSize = root.Int("patch_size", otherwise.PatchSize, max: 4096),
             Stride = stride,
+            StemChannels = root.Ints("stem_channels", max: 8192),
+            DynamicRange = root.Has("dynamic_range") ? root.Single("dynamic_range", 0) : null,
             Blocks = root.Blocks(otherwise.Blocks) with { QkvBias = root.Flag("qkv_bias", true) },
         };
-        return Math.Min(config.Frames, config.MelBins) >= config.PatchSize ? config : throw new InvalidDataException(
-            $"patch_size {config.PatchSize} must be at most max_length {config.Frames} and num_mel_bins {config.MelBins}.");
+        config.Validate();
+        return config;
+    }
+
+    void Validate()
+    {
+        if (Math.Min(Frames, MelBins) < PatchSize)
+            throw new InvalidDataException($"patch_size {PatchSize} must be at most max_length {Frames} and num_mel_bins {MelBins}.");
+        if (DynamicRange is <= 0) throw new InvalidDataException($"dynamic_range must be above 0, but is {DynamicRange}.");
+        if (StemChannels.Count > 0 && Stride != PatchSize)
+            throw new InvalidDataException($"patches of stem_channels do not overlap: time_stride {Stride} must be patch_size {PatchSize}.");
+        Stem.Validate();
     }
 
     /// <summary>Writes a config.json that Hugging Face's <c>ASTConfig</c> reads.</summary>
-    public string ToJson() => new JsonObject
+    public string ToJson() => ToJsonObject().ToJsonString(new() { WriteIndented = true }) + "\n";
+
+    internal JsonObject ToJsonObject()
     {
-        ["architectures"] = new JsonArray("ASTModel"),
-        ["model_type"] = "audio-spectrogram-transformer",
-        ["max_length"] = Frames,
-        ["num_mel_bins"] = MelBins,
-        ["patch_size"] = PatchSize,
-        ["time_stride"] = Stride,
-        ["frequency_stride"] = Stride,
-        ["hidden_size"] = Blocks.Width,
-        ["intermediate_size"] = Blocks.MlpWidth,
-        ["num_attention_heads"] = Blocks.Heads,
-        ["num_hidden_layers"] = Blocks.Layers,
-        ["hidden_act"] = Blocks.Activation.ConfigName(),
-        ["layer_norm_eps"] = Blocks.NormEpsilon,
-        ["qkv_bias"] = Blocks.QkvBias,
-    }.ToJsonString(new() { WriteIndented = true }) + "\n";
+        JsonObject json = new()
+        {
+            ["architectures"] = new JsonArray("ASTModel"),
+            ["model_type"] = "audio-spectrogram-transformer",
+            ["max_length"] = Frames,
+            ["num_mel_bins"] = MelBins,
+            ["patch_size"] = PatchSize,
+            ["time_stride"] = Stride,
+            ["frequency_stride"] = Stride,
+            ["hidden_size"] = Blocks.Width,
+            ["intermediate_size"] = Blocks.MlpWidth,
+            ["num_attention_heads"] = Blocks.Heads,
+            ["num_hidden_layers"] = Blocks.Layers,
+            ["hidden_act"] = Blocks.Activation.ConfigName(),
+            ["layer_norm_eps"] = Blocks.NormEpsilon,
+            ["qkv_bias"] = Blocks.QkvBias,
+        };
+        if (StemChannels.Count > 0) json["stem_channels"] = new JsonArray([.. StemChannels.Select(c => JsonValue.Create(c))]);
+        if (DynamicRange is { } range) json["dynamic_range"] = range;
+        return json;
+    }
 }
 
 /// <summary>The audio spectrogram transformer: a Vision Transformer over overlapping patches of a log-mel spectrogram (Gong et al.
@@ -95,8 +131,11 @@ public static class Ast
     {
         Name embeddings = name / "embeddings";
         int width = c.Blocks.Width;
-        T x = ops.Rearrange(spectrogram, "b t (c f) -> b c f t", ("c", 1));                              // [B, T, F] -> [B, 1, F, T]
-        x = ops.Conv2d(x, embeddings / "patch_embeddings" / "projection", new(1, width, c.PatchSize, c.Stride));
+        T x = c.DynamicRange is { } range ? BelowPeak(ops, c, range, spectrogram) : spectrogram;
+        x = ops.Rearrange(x, "b t (c f) -> b c f t", ("c", 1));                                         // [B, T, F] -> [B, 1, F, T]
+        x = c.StemChannels.Count > 0
+            ? ConvolutionalStem.Run(ops, embeddings, c.Stem, x)
+            : ops.Conv2d(x, embeddings / "patch_embeddings" / "projection", new(1, width, c.PatchSize, c.Stride));
         x = ops.Rearrange(x, "b d f t -> b (f t) d");                                                   // [B, D, F', T'] -> [B, N, D]
         x = ops.Concat(1, Token("cls_token"), Token("distillation_token"), x);
         x = ops.Add(x, ops.Parameter(embeddings / "position_embeddings", default, 1, 2 + c.Patches, width));
@@ -105,6 +144,14 @@ public static class Ast
 
         T Token(string part) => // [1, 1, D] -> [B, 1, D]
             ops.RepeatBatch(ops.Rearrange(ops.Parameter(embeddings / part, default, 1, 1, width), "a l d -> (a l) d"), spectrogram);
+    }
+
+    static T BelowPeak<T>(ITensorOps<T> ops, AstConfig c, float range, T x) where T : class
+    {
+        x = ops.Rearrange(x, "b t f -> b (t f)");
+        x = ops.Subtract(x, ops.Rearrange(ops.Max(x, 1), "(b p) -> b p", ("p", 1)));                    // [B, T F], at most 0
+        x = ops.Activate(ops.Add(ops.Multiply(x, 1 / range), 1), Activation.Relu);                      // 0 to 1
+        return ops.Rearrange(ops.Add(ops.Multiply(x, 2), -1), "b (t f) -> b t f", ("t", c.Frames));
     }
 
     /// <summary>The mean of class and distillation token: [B, 2 + N, D] -> [B, D].</summary>

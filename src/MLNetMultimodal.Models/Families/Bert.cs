@@ -27,6 +27,10 @@ public sealed record BertConfig
     /// <summary>The id that fills up shorter texts, on the right; it is never attended to.</summary>
     public int PadId { get; init; }
 
+    /// <summary>The id that stands for a hidden token in masked language modelling; null where nobody says. Hugging Face's tokenizers
+    /// say it in their own files, ours in the field <c>mask_token_id</c>.</summary>
+    public int? MaskId { get; init; }
+
     /// <summary>Sizes of the blocks.</summary>
     public TransformerConfig Blocks { get; init; } = new(12, 768, 3072, 12, Activation.Gelu, 1e-12f) { Names = BlockNames.Bert, PostNorm = true };
 
@@ -35,6 +39,20 @@ public sealed record BertConfig
 
     /// <summary>The most tokens of a text.</summary>
     public int ContextLength => MaxPositions - FirstPosition;
+
+    /// <summary>For short texts on a processor: 4 layers of width 128, 64 positions. The vocabulary is a tokenizer's and one more token,
+    /// for what is hidden.</summary>
+    /// <param name="vocabularySize">Of the tokenizer.</param>
+    /// <param name="padId">Of the tokenizer.</param>
+    public static BertConfig Small(int vocabularySize, int padId) => new()
+    {
+        VocabularySize = vocabularySize + 1,
+        MaskId = vocabularySize,
+        PadId = padId,
+        MaxPositions = 64,
+        TokenTypes = 1,
+        Blocks = new BertConfig().Blocks with { Layers = 4, Width = 128, MlpWidth = 512, Heads = 4 },
+    };
 
     /// <summary>Reads a config.json.</summary>
     /// <param name="json">Its root.</param>
@@ -57,8 +75,11 @@ public sealed record BertConfig
             MaxPositions = json.Int("max_position_embeddings", 512),
             TokenTypes = json.Int("type_vocab_size", 2, max: 1024),
             PadId = json.Int("pad_token_id", type == "bert" ? 0 : 1, min: 0, max: 1 << 24),
+            MaskId = json.Has("mask_token_id") ? json.Int("mask_token_id", 0, min: 0, max: 1 << 24) : null,
             Blocks = json.Blocks(new BertConfig().Blocks),
         };
+        if (config.MaskId >= config.VocabularySize)
+            throw new InvalidDataException($"mask_token_id {config.MaskId} is not in the vocabulary of {config.VocabularySize}.");
         return config.ContextLength > 0 ? config : throw new InvalidDataException(
             $"max_position_embeddings {config.MaxPositions} leaves no position after pad_token_id {config.PadId}.");
     }
@@ -66,7 +87,14 @@ public sealed record BertConfig
     /// <summary>Writes a config.json that Hugging Face's <c>BertConfig</c> reads.</summary>
     public string ToJson() => ToJsonObject().ToJsonString(new() { WriteIndented = true }) + "\n";
 
-    internal JsonObject ToJsonObject() => new()
+    internal JsonObject ToJsonObject()
+    {
+        JsonObject json = Published();
+        if (MaskId is { } mask) json["mask_token_id"] = mask;
+        return json;
+    }
+
+    JsonObject Published() => new()
     {
         ["architectures"] = new JsonArray(ModelType switch { "bert" => "BertModel", "roberta" => "RobertaModel", _ => "XLMRobertaModel" }),
         ["model_type"] = ModelType,
@@ -116,8 +144,9 @@ public static class Bert
     /// <param name="c">Sizes.</param>
     /// <param name="ids">Int64 [B, L], L at most the context length; padding stands on the right.</param>
     /// <param name="keep">Bool [B, L]: true for a token, false for padding.</param>
+    /// <param name="layers">Is given what each block's feed-forward part gives, see <see cref="Transformer.Encoder"/>.</param>
     /// <returns>[B, L, D].</returns>
-    public static T Encode<T>(ITensorOps<T> ops, Name name, BertConfig c, T ids, T keep) where T : class
+    public static T Encode<T>(ITensorOps<T> ops, Name name, BertConfig c, T ids, T keep, ICollection<T>? layers = null) where T : class
     {
         Name embeddings = name / "embeddings";
         int width = c.Blocks.Width;
@@ -127,7 +156,7 @@ public static class Bert
         T types = ops.Parameter(embeddings / "token_type_embeddings" / "weight", default, c.TokenTypes, width);
         x = ops.Add(x, ops.Slice(types, 0, 0, 1));
         x = ops.LayerNorm(x, embeddings / "LayerNorm", c.Blocks.NormEpsilon);
-        return Transformer.Encoder(ops, name / "encoder", c.Blocks, x, new(Keep: keep));
+        return Transformer.Encoder(ops, name / "encoder", c.Blocks, x, new(Keep: keep), layers);
     }
 
     /// <summary>The first token through a layer and tanh: <c>pooler_output</c>.</summary>
@@ -138,6 +167,23 @@ public static class Bert
     /// <returns>[B, D].</returns>
     public static T Pooler<T>(ITensorOps<T> ops, Name name, int width, T tokens) where T : class =>
         ops.Activate(ops.Linear(FirstToken(ops, tokens), name / "pooler" / "dense", width, width), Activation.Tanh);
+
+    /// <summary>What stands in each place, of all tokens: the head of masked language modelling (Devlin et al. 2019, section 3.1). Its
+    /// last matrix is the word table. Names of Hugging Face's <c>BertForMaskedLM</c> and <c>RobertaForMaskedLM</c>.</summary>
+    /// <param name="ops">The engine.</param>
+    /// <param name="name">The model.</param>
+    /// <param name="c">Sizes.</param>
+    /// <param name="tokens">[B, L, D].</param>
+    /// <returns>[B, L, V].</returns>
+    public static T MaskedLm<T>(ITensorOps<T> ops, Name name, BertConfig c, T tokens) where T : class
+    {
+        bool isBert = c.ModelType == "bert";
+        Name head = isBert ? name / "cls" / "predictions" : name / "lm_head", transform = isBert ? head / "transform" : head;
+        T x = ops.Linear(tokens, transform / "dense", c.Blocks.Width, c.Blocks.Width);
+        x = ops.LayerNorm(ops.Activate(x, isBert ? c.Blocks.Activation : Activation.Gelu), transform / (isBert ? "LayerNorm" : "layer_norm"), c.Blocks.NormEpsilon);
+        T words = ops.Parameter(name / "embeddings" / "word_embeddings" / "weight", default, c.VocabularySize, c.Blocks.Width);
+        return ops.Linear(x, words, ops.Parameter(head / "bias", Init.Zeros, c.VocabularySize));
+    }
 
     internal static T FirstToken<T>(ITensorOps<T> ops, T tokens) where T : class =>
         ops.Rearrange(ops.Slice(tokens, 1, 0, 1), "b l d -> b (l d)");                                 // [B, L, D] -> [B, D]
@@ -188,6 +234,18 @@ public sealed class BertModel : IModelDefinition
     /// length 1.</summary>
     public IProgram Full { get; }
 
+    /// <summary>The model with its head for masked language modelling: takes <c>input_ids</c> and <c>attention_mask</c>, Int64 [B, L];
+    /// gives <c>logits</c> [B, L, V]. Its further weights, <c>cls.predictions</c> or <c>lm_head</c>, are read by
+    /// <see cref="RenameMaskedLm"/>.</summary>
+    public IProgram MaskedLm => new MaskedLmProgram(Config, _contextLength);
+
+    /// <summary><see cref="Rename"/> for <see cref="MaskedLm"/>: the copy of the word table that a checkpoint has for the head is left
+    /// out, and the copy of the bias.</summary>
+    /// <param name="weights">The tensors of a checkpoint.</param>
+    public IReadOnlyDictionary<string, TensorData> RenameMaskedLm(IReadOnlyDictionary<string, TensorData> weights) => Rename(weights)
+        .Where(w => w.Key is not ("cls.predictions.decoder.weight" or "cls.predictions.decoder.bias" or "lm_head.decoder.weight" or "lm_head.decoder.bias"))
+        .ToDictionary(w => w.Key, w => w.Value, StringComparer.Ordinal);
+
     /// <inheritdoc/>
     public string? TextPrompt => _head.Prompt;
 
@@ -203,7 +261,7 @@ public sealed class BertModel : IModelDefinition
 
     /// <inheritdoc/>
     public IReadOnlyList<string> IgnoredWeights { get; } =
-        ["embeddings.position_ids", "embeddings.token_type_ids", "pooler.", "cls.", "lm_head.", "classifier.", "qa_outputs."];
+        ["embeddings.position_ids", "embeddings.token_type_ids", "pooler.", "cls.", "lm_head.", "regression_head.", "classifier.", "qa_outputs."];
 
     /// <inheritdoc/>
     public string ToConfigJson() => Config.ToJson();
@@ -227,6 +285,19 @@ public sealed class BertModel : IModelDefinition
         {
             T ids = inputs["input_ids"], keep = ops.Not(ops.Equal(ids, c.PadId));
             return [("text_embeds", ops.L2Normalize(head.Apply(ops, Bert.Encode(ops, Ops.Name.Root, c, ids, keep), keep)))];
+        }
+    }
+
+    sealed class MaskedLmProgram(BertConfig c, int? length) : IProgram
+    {
+        public string Name => "masked_lm";
+
+        public IReadOnlyList<TensorSpec> Inputs { get; } = [Ids(c, length, "input_ids"), Ids(c, length, "attention_mask")];
+
+        public IReadOnlyList<(string, T)> Run<T>(ITensorOps<T> ops, IReadOnlyDictionary<string, T> inputs) where T : class
+        {
+            T tokens = Bert.Encode(ops, Ops.Name.Root, c, inputs["input_ids"], ops.Equal(inputs["attention_mask"], 1));
+            return [("logits", Bert.MaskedLm(ops, Ops.Name.Root, c, tokens))];
         }
     }
 

@@ -20,6 +20,23 @@ public sealed record ClipTextConfig
 
     /// <summary>Sizes of the blocks.</summary>
     public TransformerConfig Blocks { get; init; } = new(12, 512, 2048, 8, Activation.QuickGelu);
+
+    internal static ClipTextConfig FromJson(ConfigReader json) => new()
+    {
+        VocabularySize = json.Int("vocab_size", 49408, max: 1 << 24),
+        ContextLength = json.Int("max_position_embeddings", 77),
+        EndTokenId = json.Int("eos_token_id", 49407, min: 0, max: 1 << 24),
+        Blocks = json.Blocks(new ClipTextConfig().Blocks),
+    };
+
+    internal JsonObject ToJson(int projectionWidth)
+    {
+        JsonObject json = ClipConfig.WriteBlocks(Blocks, "clip_text_model", projectionWidth);
+        json["vocab_size"] = VocabularySize;
+        json["max_position_embeddings"] = ContextLength;
+        json["eos_token_id"] = EndTokenId;
+        return json;
+    }
 }
 
 /// <summary>Sizes of CLIP, in the schema of Hugging Face's <c>CLIPConfig</c>.</summary>
@@ -82,17 +99,10 @@ public sealed record ClipConfig
     public static ClipConfig FromJson(JsonElement json)
     {
         var root = new ConfigReader(json);
-        ConfigReader text = root.Section("text_config");
         return new()
         {
             Vision = VisionConfig.FromJson(root.Section("vision_config")),
-            Text = new()
-            {
-                VocabularySize = text.Int("vocab_size", 49408, max: 1 << 24),
-                ContextLength = text.Int("max_position_embeddings", 77),
-                EndTokenId = text.Int("eos_token_id", 49407, min: 0, max: 1 << 24),
-                Blocks = text.Blocks(new ClipTextConfig().Blocks),
-            },
+            Text = ClipTextConfig.FromJson(root.Section("text_config")),
             ProjectionWidth = root.Int("projection_dim", 512),
             LogitScaleInit = root.Single("logit_scale_init_value", 2.6592f),
         };
@@ -101,17 +111,13 @@ public sealed record ClipConfig
     /// <summary>Writes a config.json that Hugging Face's <c>CLIPConfig</c> reads.</summary>
     public string ToJson()
     {
-        JsonObject text = WriteBlocks(Text.Blocks, "clip_text_model", ProjectionWidth);
-        text["vocab_size"] = Text.VocabularySize;
-        text["max_position_embeddings"] = Text.ContextLength;
-        text["eos_token_id"] = Text.EndTokenId;
         var json = new JsonObject
         {
             ["architectures"] = new JsonArray("CLIPModel"),
             ["model_type"] = "clip",
             ["projection_dim"] = ProjectionWidth,
             ["logit_scale_init_value"] = LogitScaleInit,
-            ["text_config"] = text,
+            ["text_config"] = Text.ToJson(ProjectionWidth),
             ["vision_config"] = Vision.ToJson(ProjectionWidth),
         };
         return json.ToJsonString(new() { WriteIndented = true }) + "\n";
@@ -154,6 +160,23 @@ public static class Clip
         return new(vision.LastHidden, vision.Pooled, features, ops.L2Normalize(features));
     }
 
+    /// <summary>Texts to tokens, each of which has seen those before it.</summary>
+    /// <param name="ops">The engine.</param>
+    /// <param name="name">The tower, <c>text_model</c>.</param>
+    /// <param name="c">Sizes.</param>
+    /// <param name="ids">Int64 [B, L], L at most the context length.</param>
+    /// <param name="keep">Bool [B, L], true for a token that may be attended to; null keeps all.</param>
+    /// <returns>[B, L, D], after the last norm.</returns>
+    public static T TextTokens<T>(ITensorOps<T> ops, Name name, ClipTextConfig c, T ids, T? keep = null) where T : class
+    {
+        TransformerConfig blocks = c.Blocks;
+        T x = ops.Embedding(ids, name / "embeddings" / "token_embedding", c.VocabularySize, blocks.Width);
+        T positions = ops.Parameter(name / "embeddings" / "position_embedding" / "weight", Init.Normal(0.01f), c.ContextLength, blocks.Width);
+        x = ops.Add(x, ops.SliceLike(positions, 0, ids, 1));                                            // [B, L, D]
+        x = Transformer.Encoder(ops, name / "encoder", blocks, x, new(Keep: keep, Causal: true));
+        return ops.LayerNorm(x, name / "final_layer_norm", blocks.NormEpsilon);
+    }
+
     /// <summary>Texts into the shared space.</summary>
     /// <param name="ops">The engine.</param>
     /// <param name="c">Sizes.</param>
@@ -161,13 +184,8 @@ public static class Clip
     /// <param name="keep">Bool [B, L], true for a token that may be attended to; null keeps all.</param>
     public static ClipTower<T> EncodeText<T>(ITensorOps<T> ops, ClipConfig c, T ids, T? keep = null) where T : class
     {
-        Name name = "text_model";
         TransformerConfig blocks = c.Text.Blocks;
-        T x = ops.Embedding(ids, name / "embeddings" / "token_embedding", c.Text.VocabularySize, blocks.Width);
-        T positions = ops.Parameter(name / "embeddings" / "position_embedding" / "weight", Init.Normal(0.01f), c.Text.ContextLength, blocks.Width);
-        x = ops.Add(x, ops.SliceLike(positions, 0, ids, 1));                                            // [B, L, D]
-        x = Transformer.Encoder(ops, name / "encoder", blocks, x, new(Keep: keep, Causal: true));
-        T last = ops.LayerNorm(x, name / "final_layer_norm", blocks.NormEpsilon);
+        T last = TextTokens(ops, "text_model", c.Text, ids, keep);
         bool highest = c.Text.EndTokenId == 2 || c.Text.EndTokenId == c.Text.VocabularySize - 1;
         T end = ops.ArgMax(highest ? ids : ops.Equal(ids, c.Text.EndTokenId), 1);                       // [B, L] -> [B]
         T pooled = ops.PickToken(last, end);                                                            // [B, L, D] -> [B, D]
@@ -247,10 +265,10 @@ public sealed class ClipModel(ClipConfig config) : IModelDefinition
     /// <inheritdoc/>
     public string ToConfigJson() => config.ToJson();
 
-    static TensorSpec Pixels(ClipConfig c, string batch) =>
+    internal static TensorSpec Pixels(ClipConfig c, string batch) =>
         new("pixel_values", ElementType.Float32, Dim.Dynamic(batch), c.Vision.Channels, c.Vision.ImageSize, c.Vision.ImageSize);
 
-    static TensorSpec Ids(ClipConfig c, string batch, string name = "input_ids") =>
+    internal static TensorSpec Ids(ClipConfig c, string batch, string name = "input_ids") =>
         new(name, ElementType.Int64, Dim.Dynamic(batch), Dim.Dynamic("sequence", c.Text.ContextLength));
 
     sealed class VisionProgram(ClipConfig c) : IProgram

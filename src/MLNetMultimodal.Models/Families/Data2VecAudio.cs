@@ -40,6 +40,10 @@ public sealed record Data2VecAudioConfig
     public int MinSamples => (int)ConvKernels.Zip(ConvStrides).Reverse()
         .Aggregate(1L, (steps, layer) => Math.Min(int.MaxValue, (steps - 1) * layer.Second + layer.First));
 
+    /// <summary>L, tokens of a sound.</summary>
+    /// <param name="samples">Its samples, at least <see cref="MinSamples"/>.</param>
+    public int Tokens(int samples) => ConvKernels.Zip(ConvStrides).Aggregate(samples, (steps, layer) => (steps - layer.First) / layer.Second + 1);
+
     /// <summary>Reads a config.json.</summary>
     /// <param name="json">Its root.</param>
     /// <exception cref="InvalidDataException">A field is of the wrong type or makes no sense.</exception>
@@ -107,17 +111,23 @@ public static class Data2VecAudio
     /// <param name="name">The model; empty for a checkpoint of its own.</param>
     /// <param name="c">Sizes.</param>
     /// <param name="waveform">[B, T], mean 0 and variance 1, long enough for one token.</param>
+    /// <param name="masked">Bool [B, L]: true for a token that the model is not to see; <c>masked_spec_embed</c> stands in its place.
+    /// Null shows all.</param>
+    /// <param name="layers">Is given what each block's feed-forward part gives, see <see cref="Transformer.Encoder"/>.</param>
     /// <returns>[B, L, D].</returns>
-    public static T Encode<T>(ITensorOps<T> ops, Name name, Data2VecAudioConfig c, T waveform) where T : class
+    public static T Encode<T>(ITensorOps<T> ops, Name name, Data2VecAudioConfig c, T waveform, T? masked = null, ICollection<T>? layers = null)
+        where T : class
     {
         Name encoder = name / "encoder";
         int width = c.Blocks.Width;
         T x = Features(ops, name / "feature_extractor" / "conv_layers", c, waveform);                    // [B, T] -> [B, L, C]
         x = ops.LayerNorm(x, name / "feature_projection" / "layer_norm", c.Blocks.NormEpsilon);
         x = ops.Linear(x, name / "feature_projection" / "projection", c.ConvChannels[^1], width);
+        if (masked is not null)
+            x = ops.Where(ops.Rearrange(masked, "b (l o) -> b l o", ("o", 1)), ops.Parameter(name / "masked_spec_embed", default, width), x);
         x = ops.Add(x, Positions(ops, encoder / "pos_conv_embed" / "layers", c, x));
         x = ops.LayerNorm(x, encoder / "layer_norm", c.Blocks.NormEpsilon);
-        return Transformer.Encoder(ops, encoder, c.Blocks, x);
+        return Transformer.Encoder(ops, encoder, c.Blocks, x, layers: layers);
     }
 
     static T Features<T>(ITensorOps<T> ops, Name layers, Data2VecAudioConfig c, T waveform) where T : class
@@ -177,7 +187,7 @@ public sealed class Data2VecAudioModel(Data2VecAudioConfig config) : IModelDefin
     public string? LogitScale => null;
 
     /// <inheritdoc/>
-    public IReadOnlyList<string> IgnoredWeights { get; } = ["masked_spec_embed", "lm_head.", "projector.", "classifier."];
+    public IReadOnlyList<string> IgnoredWeights { get; } = ["masked_spec_embed", "regression_head.", "lm_head.", "projector.", "classifier."];
 
     /// <inheritdoc/>
     public string ToConfigJson() => config.ToJson();

@@ -106,6 +106,20 @@ public sealed record EncodecConfig
         CodebookSize = 64,
     };
 
+    /// <summary>Speech at 8 kHz, trained in minutes on one core: 50 frames a second of up to 6 codes of 10 bits, 3 kbit/s. Each
+    /// frame sees what comes after it too.</summary>
+    public static EncodecConfig Small8k { get; } = new()
+    {
+        SampleRateHz = 8000,
+        BandwidthsKbps = [1.5f, 3],
+        LatentWidth = 64,
+        Filters = 16,
+        Ratios = [5, 4, 8],
+        IsCausal = false,
+        LstmLayers = 0,
+        HasConvShortcut = false,
+    };
+
     /// <summary>Reads a config.json.</summary>
     /// <param name="json">Its root.</param>
     /// <exception cref="InvalidDataException">A field is of the wrong type or makes no sense.</exception>

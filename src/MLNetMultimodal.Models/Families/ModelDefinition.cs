@@ -146,10 +146,14 @@ public static class ModelFamilies
     public static IReadOnlyList<ModelFamily> BuiltIn { get; } =
     [
         new("clip", json => new ClipModel(ClipConfig.FromJson(json))),
+        new(AudioDualEncoderModel.Type, json => new AudioDualEncoderModel(AudioDualEncoderConfig.FromJson(json))),
         new("audio-spectrogram-transformer", json => new AstModel(AstConfig.FromJson(json))),
         new("whisper", json => new WhisperEncoderModel(WhisperConfig.FromJson(json))),
         new("data2vec-audio", json => new Data2VecAudioModel(Data2VecAudioConfig.FromJson(json))),
+        new(CrossModalFusionModel.Type, json => new CrossModalFusionModel(CrossModalFusionConfig.FromJson(json))),
+        new(FrameSoundFusionModel.Type, json => new FrameSoundFusionModel(FrameSoundFusionConfig.FromJson(json))),
         new("encodec", json => new EncodecModel(EncodecConfig.FromJson(json))),
+        new("vit_mae", json => new MaeModel(MaeConfig.FromJson(json))),
         new("siglip", json => new SiglipModel(SiglipConfig.FromJson(json))),
         new("vision-text-dual-encoder", json => new VisionTextDualEncoderModel(VisionTextDualEncoderConfig.FromJson(json))),
         new("blip", json => new BlipModel(BlipConfig.FromJson(json))),

@@ -1,4 +1,3 @@
-using System.Numerics;
 using System.Text.Json.Nodes;
 using MLNetMultimodal.Models.Blocks;
 using MLNetMultimodal.Models.Checkpoints;
@@ -23,12 +22,13 @@ public sealed record VisionConfig
 
     /// <summary>Channels of a convolutional stem before the patch projection (Xiao et al. 2021, arXiv:2106.14881); empty for the
     /// plain patch projection.
-    /// Each entry is a 3x3 convolution with group norm; the last log2(<see cref="PatchSize"/>) of them halve the
-    /// resolution.</summary>
+    /// <see cref="ConvolutionalStem"/> says what an entry is.</summary>
     public IReadOnlyList<int> StemChannels { get; init; } = [];
 
     /// <summary>N, the number of patches.</summary>
     public int Patches => ImageSize / PatchSize * (ImageSize / PatchSize);
+
+    internal StemConfig Stem => new(Channels, StemChannels, PatchSize, Blocks.Width, Blocks.Activation, Blocks.NormEpsilon);
 
     /// <summary>Reads the <c>vision_config</c> of Hugging Face's CLIP, with <c>stem_channels</c> as our addition.</summary>
     /// <exception cref="InvalidDataException">A field is missing, of the wrong type or makes no sense.</exception>
@@ -58,12 +58,9 @@ public sealed record VisionConfig
 
     internal void Validate()
     {
-        if (ImageSize % PatchSize != 0) throw new InvalidDataException($"image_size {ImageSize} must be a multiple of patch_size {PatchSize}.");
-        if (StemChannels.Count == 0) return;
-        if (!BitOperations.IsPow2(PatchSize) || StemChannels.Count < BitOperations.Log2((uint)PatchSize))
-            throw new InvalidDataException($"stem_channels has {StemChannels.Count} entries; patch_size {PatchSize} must be a power of two with at least log2 of it entries.");
-        if (StemChannels.Any(c => c % VisionTransformer.StemGroups != 0))
-            throw new InvalidDataException($"stem_channels must be multiples of {VisionTransformer.StemGroups}, but are {string.Join(", ", StemChannels)}.");
+        if (ImageSize % PatchSize != 0)
+            throw new InvalidDataException($"image_size {ImageSize} must be a multiple of patch_size {PatchSize}.");
+        Stem.Validate();
     }
 }
 
@@ -79,8 +76,6 @@ public readonly record struct VisionOutput<T>(T Embeddings, T LastHidden, T Pool
 /// <c>CLIPVisionModel</c>.</summary>
 public static class VisionTransformer
 {
-    internal const int StemGroups = 8;
-
     /// <summary>Pictures to tokens.</summary>
     /// <param name="ops">The engine.</param>
     /// <param name="name">The tower, <c>vision_model</c>.</param>
@@ -101,25 +96,11 @@ public static class VisionTransformer
         Init init = Init.Normal(1 / MathF.Sqrt(width));
         T patches = c.StemChannels.Count == 0
             ? ops.Conv2d(pixels, name / "patch_embedding", new(c.Channels, width, c.PatchSize, c.PatchSize, Bias: false))
-            : Stem(ops, name, c, pixels);
+            : ConvolutionalStem.Run(ops, name, c.Stem, pixels);
         patches = ops.Rearrange(patches, "b d h w -> b (h w) d");                                       // [B, D, H/P, W/P] -> [B, N, D]
         T cls = ops.RepeatBatch(ops.Parameter(name / "class_embedding", init, width), pixels);          // [D] -> [B, D]
         T x = ops.Concat(1, ops.Rearrange(cls, "b (l d) -> b l d", ("l", 1)), patches);                 // -> [B, 1 + N, D]
         x = ops.Add(x, ops.Parameter(name / "position_embedding" / "weight", init, 1 + c.Patches, width));
         return ops.PatchDropout(x, 1);
-    }
-
-    static T Stem<T>(ITensorOps<T> ops, Name name, VisionConfig c, T x) where T : class
-    {
-        int channels = c.Channels, firstHalving = c.StemChannels.Count - BitOperations.Log2((uint)c.PatchSize);
-        for (int i = 0; i < c.StemChannels.Count; i++)
-        {
-            Name layer = name / "stem" / i;
-            x = ops.Conv2d(x, layer / "conv", new(channels, c.StemChannels[i], 3, i < firstHalving ? 1 : 2, 1, Bias: false,
-                Init: Init.Normal(MathF.Sqrt(2f / (9 * channels)))));
-            x = ops.Activate(ops.GroupNorm(x, layer / "norm", StemGroups, c.Blocks.NormEpsilon), c.Blocks.Activation);
-            channels = c.StemChannels[i];
-        }
-        return ops.Conv2d(x, name / "patch_embedding", new(channels, c.Blocks.Width, 1, Bias: false));
     }
 }

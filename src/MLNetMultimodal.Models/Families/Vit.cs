@@ -29,6 +29,19 @@ public sealed record VitConfig
     /// <summary>Sizes of the blocks.</summary>
     public TransformerConfig Blocks { get; init; } = Defaults("vit");
 
+    /// <summary>For pictures of 28 pixels, such as those of MNIST's kind, on a processor: patches of 4, 4 layers of width
+    /// 128.</summary>
+    public static VitConfig Small28 { get; } = new()
+    {
+        ImageSize = 28,
+        PatchSize = 4,
+        Blocks = Defaults("vit") with { Layers = 4, Width = 128, MlpWidth = 512, Heads = 4, NormEpsilon = 1e-6f },
+    };
+
+    /// <summary>True: the embedding is the mean of the patches, as a training without labels teaches them; false: the class
+    /// token. <c>use_mean_pooling</c>, which Hugging Face's classes leave aside here. Default false.</summary>
+    public bool MeanPooling { get; init; }
+
     /// <summary>Tokens before the patches: the class token, and DeiT's distillation token.</summary>
     public int PrefixTokens => ModelType == "deit" ? 2 : 1;
 
@@ -64,6 +77,7 @@ public sealed record VitConfig
             ImageSize = json.Int("image_size", 224, max: 4096),
             PatchSize = json.Int("patch_size", 16, max: 4096),
             Channels = json.Int("num_channels", 3, max: 64),
+            MeanPooling = json.Flag("use_mean_pooling", false),
             Blocks = blocks,
         };
         return config.ImageSize % config.PatchSize == 0 ? config
@@ -89,6 +103,7 @@ public sealed record VitConfig
             ["layer_norm_eps"] = Blocks.NormEpsilon,
             ["qkv_bias"] = Blocks.QkvBias,
         };
+        if (MeanPooling) json["use_mean_pooling"] = true;
         if (ModelType != "dinov2") json["intermediate_size"] = Blocks.MlpWidth;
         else
         {
@@ -110,26 +125,46 @@ public static class Vit
     /// <param name="c">Sizes.</param>
     /// <param name="imageSize">Edge of the picture in pixels; the position table is made for it.</param>
     /// <param name="pixels">[B, C, H, W], normalised.</param>
+    /// <param name="masked">Bool [B, N]: true for a patch that the model is not to see; <c>embeddings.mask_token</c> stands in its
+    /// place. Null shows all.</param>
+    /// <param name="layers">Is given what each block's feed-forward part gives, see <see cref="Transformer.Encoder"/>.</param>
     /// <returns>[B, 1 or 2 + N, D]: class token, DeiT's distillation token, patches, all after the last norm.</returns>
-    public static T Encode<T>(ITensorOps<T> ops, Name name, VitConfig c, int imageSize, T pixels) where T : class
+    public static T Encode<T>(
+        ITensorOps<T> ops, Name name, VitConfig c, int imageSize, T pixels, T? masked = null, ICollection<T>? layers = null) where T : class
     {
         Name embeddings = name / "embeddings";
-        int width = c.Blocks.Width, side = imageSize / c.PatchSize;
-        T x = ops.Conv2d(pixels, embeddings / "patch_embeddings" / "projection", new(c.Channels, width, c.PatchSize, c.PatchSize));
-        x = ops.Rearrange(x, "b d h w -> b (h w) d");                                                   // [B, D, H/P, W/P] -> [B, N, D]
-        x = c.PrefixTokens == 1 ? ops.Concat(1, Token("cls_token"), x) : ops.Concat(1, Token("cls_token"), Token("distillation_token"), x);
-        T positions = ops.Parameter(embeddings / "position_embeddings", default, 1, c.PrefixTokens + side * side, width);
-        x = ops.PatchDropout(ops.Add(x, positions), c.PrefixTokens);
-        x = Transformer.Encoder(ops, name / "encoder", c.Blocks, x);
+        T x = Patches(ops, embeddings, c, pixels);                                                      // [B, C, H, W] -> [B, N, D]
+        if (masked is not null)
+            x = ops.Where(ops.Rearrange(masked, "b (n o) -> b n o", ("o", 1)), ops.Parameter(embeddings / "mask_token", default, 1, 1, c.Blocks.Width), x);
+        T cls = Token(ops, embeddings / "cls_token", c.Blocks.Width, pixels);
+        x = c.PrefixTokens == 1 ? ops.Concat(1, cls, x) : ops.Concat(1, cls, Token(ops, embeddings / "distillation_token", c.Blocks.Width, pixels), x);
+        x = ops.PatchDropout(ops.Add(x, Positions(ops, embeddings, c, imageSize)), c.PrefixTokens);
+        x = Transformer.Encoder(ops, name / "encoder", c.Blocks, x, layers: layers);
         return ops.LayerNorm(x, name / "layernorm", c.Blocks.NormEpsilon);
-
-        T Token(string part) => // [1, 1, D] -> [B, 1, D]
-            ops.RepeatBatch(ops.Rearrange(ops.Parameter(embeddings / part, default, 1, 1, width), "a l d -> (a l) d"), pixels);
     }
+
+    /// <summary>The patches without positions: [B, C, H, W] -> [B, N, D].</summary>
+    internal static T Patches<T>(ITensorOps<T> ops, Name embeddings, VitConfig c, T pixels) where T : class => ops.Rearrange(
+        ops.Conv2d(pixels, embeddings / "patch_embeddings" / "projection", new(c.Channels, c.Blocks.Width, c.PatchSize, c.PatchSize)),
+        "b d h w -> b (h w) d");
+
+    /// <summary>[1, prefix tokens + N, D].</summary>
+    internal static T Positions<T>(ITensorOps<T> ops, Name embeddings, VitConfig c, int imageSize) where T : class => ops.Parameter(
+        embeddings / "position_embeddings", Init.Grid(c.PrefixTokens), 1, c.PrefixTokens + imageSize / c.PatchSize * (imageSize / c.PatchSize), c.Blocks.Width);
+
+    /// <summary>A learned token for each item of a batch: [1, 1, D] -> [B, 1, D].</summary>
+    internal static T Token<T>(ITensorOps<T> ops, Name name, int width, T like) where T : class =>
+        ops.RepeatBatch(ops.Rearrange(ops.Parameter(name, default, 1, 1, width), "a l d -> (a l) d"), like);
+
+    /// <summary>Tokens to an embedding of length 1: the class token, or the mean of the patches.</summary>
+    internal static T Pool<T>(ITensorOps<T> ops, VitConfig c, T tokens) where T : class => ops.L2Normalize(c.MeanPooling
+        ? ops.Mean(ops.Slice(tokens, 1, c.PrefixTokens, int.MaxValue), 1)
+        : ops.Rearrange(ops.Slice(tokens, 1, 0, 1), "b l d -> b (l d)"));
 }
 
-/// <summary>ViT, DeiT or DINOv2 as a model of this library. The embedding is the class token after the last norm, with length 1;
-/// the heads of classifiers are left aside.</summary>
+/// <summary>ViT, DeiT or DINOv2 as a model of this library. The embedding is the class token after the last norm, or the mean of the
+/// patches (<see cref="VitConfig.MeanPooling"/>), with length 1; the heads of classifiers are left aside, and so are the decoder of
+/// a masked autoencoder and the head of data2vec.</summary>
 /// <param name="config">Sizes.</param>
 /// <param name="imageSize">Edge of the pictures in pixels, a multiple of the patch size; null for that of the config.</param>
 /// <exception cref="ArgumentException"><paramref name="imageSize"/> is no multiple of the patch size.</exception>
@@ -160,7 +195,7 @@ public sealed class VitModel(VitConfig config, int? imageSize = null) : IModelDe
 
     /// <inheritdoc/>
     public IReadOnlyList<string> IgnoredWeights { get; } =
-        ["embeddings.mask_token", "pooler.", "classifier.", "cls_classifier.", "distillation_classifier."];
+        ["embeddings.mask_token", "pooler.", "classifier.", "cls_classifier.", "distillation_classifier.", "decoder.", "regression_head."];
 
     /// <inheritdoc/>
     public string ToConfigJson() => (config with { ImageSize = _imageSize }).ToJson();
@@ -195,7 +230,7 @@ public sealed class VitModel(VitConfig config, int? imageSize = null) : IModelDe
         public IReadOnlyList<(string, T)> Run<T>(ITensorOps<T> ops, IReadOnlyDictionary<string, T> inputs) where T : class
         {
             T tokens = Vit.Encode(ops, Ops.Name.Root, c, imageSize, inputs["pixel_values"]);
-            T embeds = ops.L2Normalize(ops.Rearrange(ops.Slice(tokens, 1, 0, 1), "b l d -> b (l d)"));
+            T embeds = Vit.Pool(ops, c, tokens);
             return isFull ? [("last_hidden_state", tokens), ("image_embeds", embeds)] : [("image_embeds", embeds)];
         }
     }

@@ -212,6 +212,28 @@ public interface ITensorOps<T> where T : class
     /// <summary>One token per item: [B, L, D] and Int64 [B] -> [B, D].</summary>
     T PickToken(T tokens, T index);
 
+    /// <summary>Several tokens per item, in the order given: [B, L, D] and Int64 [B, K] -> [B, K, D].</summary>
+    T PickTokens(T tokens, T index);
+
+    // ---- routing ----
+
+    /// <summary>True for the <paramref name="count"/> largest elements along the last axis, of equals the first: Bool of the same
+    /// shape.</summary>
+    /// <param name="x">[.., E], finite numbers.</param>
+    /// <param name="count">1 to E.</param>
+    T Largest(T x, int count);
+
+    /// <summary>The tokens that are kept, one after the other: [B, L, D] -> [n, D]; n may be 0.</summary>
+    /// <param name="x">[B, L, D].</param>
+    /// <param name="keep">Bool [B, L].</param>
+    /// <param name="share">The part of the tokens that is kept on average, which the summary counts with.</param>
+    T TakeTokens(T x, T keep, double share);
+
+    /// <summary>Puts tokens back where <see cref="TakeTokens"/> took them, and zeros elsewhere: [n, D] -> [B, L, D].</summary>
+    /// <param name="rows">[n, D].</param>
+    /// <param name="keep">Bool [B, L], true n times.</param>
+    T PutTokens(T rows, T keep);
+
     // ---- training ----
 
     /// <summary>While an engine trains with patch dropout, keeps a random part of the tokens after the first

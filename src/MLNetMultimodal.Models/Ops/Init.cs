@@ -12,11 +12,15 @@ public enum InitKind
 
     /// <summary>The constant <see cref="Init.Value"/>.</summary>
     Constant,
+
+    /// <summary>Sines and cosines of the place in a square grid, for positions [1, <see cref="Init.Value"/> + side * side, D]: the
+    /// first rows are 0 (He et al. 2022, arXiv:2111.06377, appendix A.1).</summary>
+    Grid,
 }
 
 /// <summary>The distribution that a weight starts from.</summary>
 /// <param name="Kind">The rule.</param>
-/// <param name="Value">Standard deviation or constant; unused by <see cref="InitKind.Default"/>.</param>
+/// <param name="Value">Standard deviation, constant or rows; unused by <see cref="InitKind.Default"/>.</param>
 public readonly record struct Init(InitKind Kind, float Value)
 {
     /// <summary>All zeros.</summary>
@@ -31,6 +35,11 @@ public readonly record struct Init(InitKind Kind, float Value)
 
     /// <summary>Every element <paramref name="value"/>.</summary>
     public static Init Constant(float value) => new(InitKind.Constant, value);
+
+    /// <summary>Sines and cosines of the place in a square grid: half of the numbers tell the column, half the row, each at
+    /// wavelengths from 2 pi to 20,000 pi.</summary>
+    /// <param name="prefix">Rows before the grid, which are 0.</param>
+    public static Init Grid(int prefix) => new(InitKind.Grid, prefix);
 
     /// <summary>This rule, or <paramref name="other"/> where this is the default.</summary>
     public Init Or(Init other) => Kind == InitKind.Default ? other : this;

@@ -19,6 +19,7 @@ public sealed class ShapeOnly
 public sealed class SummaryOps : ITensorOps<ShapeOnly>
 {
     readonly Dictionary<string, ParameterSpec> _parameters = new(StringComparer.Ordinal);
+    int _taken;
 
     /// <summary>The weights asked for so far, in the order of first use.</summary>
     public IReadOnlyList<ParameterSpec> Parameters => [.. _parameters.Values];
@@ -269,6 +270,22 @@ public sealed class SummaryOps : ITensorOps<ShapeOnly>
 
     /// <inheritdoc/>
     public ShapeOnly PickToken(ShapeOnly tokens, ShapeOnly index) => Out([tokens.Dims[0], tokens.Dims[2]]);
+
+    /// <inheritdoc/>
+    public ShapeOnly PickTokens(ShapeOnly tokens, ShapeOnly index) => Out([tokens.Dims[0], index.Dims[1], tokens.Dims[2]]);
+
+    /// <inheritdoc/>
+    public ShapeOnly Largest(ShapeOnly x, int count) => Same(x, count);
+
+    /// <inheritdoc/>
+    public ShapeOnly TakeTokens(ShapeOnly x, ShapeOnly keep, double share)
+    {
+        int typical = Math.Max(1, (int)Math.Round(share * keep.Count));
+        return Out([Dim.Dynamic($"taken{_taken++}", typical), .. x.Dims[2..]]);
+    }
+
+    /// <inheritdoc/>
+    public ShapeOnly PutTokens(ShapeOnly rows, ShapeOnly keep) => Out([.. keep.Dims, .. rows.Dims[1..]]);
 
     /// <inheritdoc/>
     public ShapeOnly PatchDropout(ShapeOnly tokens, int prefixTokens) => tokens;

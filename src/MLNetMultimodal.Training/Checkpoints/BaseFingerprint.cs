@@ -14,12 +14,19 @@ static class BaseFingerprint
     /// <summary>XXH128 of the model's config, preprocessing, tokenizer and weights, in hexadecimal. A weight is read once, where
     /// it is mapped.</summary>
     public static string Of(
-        IModelDefinition definition, ImagePreprocessing images, TextTokenizer texts, IReadOnlyDictionary<string, TensorData> weights)
+        IModelDefinition definition, ImagePreprocessing? images, TextTokenizer? texts, IReadOnlyDictionary<string, TensorData> weights)
+    {
+        IEnumerable<(string, ReadOnlyMemory<byte>)> preprocessing = images is null ? [] : [("preprocessor_config.json", Encoding.UTF8.GetBytes(images.ToJson()))];
+        return Of(definition, [.. preprocessing, .. texts?.Files.Select(f => (f.Key, f.Value)) ?? []], weights);
+    }
+
+    /// <summary>The same for any files beside the weights.</summary>
+    public static string Of(
+        IModelDefinition definition, IReadOnlyList<(string Name, ReadOnlyMemory<byte> Content)> files, IReadOnlyDictionary<string, TensorData> weights)
     {
         var hash = new XxHash128();
         Append(hash, definition.ToConfigJson());
-        Append(hash, images.ToJson());
-        foreach (var (file, content) in texts.Files.OrderBy(f => f.Key, StringComparer.Ordinal))
+        foreach (var (file, content) in files.OrderBy(f => f.Name, StringComparer.Ordinal))
         {
             Append(hash, $"{file} {content.Length}");
             hash.Append(content.Span);

@@ -66,6 +66,9 @@ public sealed class ResidualQuantizer : IDisposable
     /// <param name="codebook">Its number.</param>
     public Tensor Sums(int codebook) => _layers[codebook].Sums;
 
+    /// <summary>What draws the vectors that codes begin at; its state belongs into checkpoints.</summary>
+    internal Generator Generator => _generator;
+
     /// <summary>Starts codebooks from data: k-means over vectors of a batch, each codebook over what those before it left.</summary>
     /// <param name="latent">[B, D, frames], with at least one frame.</param>
     /// <param name="iterations">Rounds of k-means.</param>

@@ -43,13 +43,7 @@ sealed class ContrastiveTask : ITrainingTask<PairBatch>, IDisposable
         Parameters = parameters;
         Generators = new Dictionary<string, Generator> { ["patch_dropout"] = _generator };
         _step = new ContrastiveStep(definition, model, options, _generator, _bias);
-        _batcher = new PairBatcher(train, definition, images, texts, NewAugmentation(options, images), options.Templates, options.Seed);
-    }
-
-    static Augmentation NewAugmentation(ContrastiveOptions options, ImagePreprocessing images)
-    {
-        var (mean, std) = (images.Mean ?? (0, 0, 0), images.Std ?? (1, 1, 1));
-        return new(options.Augmentation, images.Height, images.Width, [mean.R, mean.G, mean.B], [std.R, std.G, std.B], options.Seed);
+        _batcher = new PairBatcher(train, definition, images, texts, Augmentation.For(images, options.Augmentation, options.Seed), options.Templates, options.Seed);
     }
 
     public IReadOnlyList<NamedParameter> Parameters { get; }

@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Runtime.ExceptionServices;
 using Microsoft.ML;
 using Microsoft.ML.Data;
 using MLNetMultimodal.Media.Images;
@@ -10,8 +9,6 @@ namespace MLNetMultimodal.Training;
 /// <summary>Reads pictures and captions out of a data view.</summary>
 sealed class PairReader(ContrastiveOptions options)
 {
-    const int Chunk = 64; // pictures that are held encoded
-
     /// <summary>All captions, in the order of the rows.</summary>
     public IEnumerable<string> Captions(IDataView data)
     {
@@ -46,26 +43,7 @@ sealed class PairReader(ContrastiveOptions options)
     /// <param name="images">How pictures are made.</param>
     /// <param name="set">Is given captions and groups on the way; null where it has them.</param>
     IEnumerable<RgbImage> Pictures(IDataView data, ImagePreprocessing images, PairSet? set) =>
-        Encoded(data, set).Chunk(Chunk).SelectMany(chunk => Decode(chunk, images));
-
-    static RgbImage[] Decode(Func<RgbImage>[] encoded, ImagePreprocessing images)
-    {
-        var pictures = new RgbImage[encoded.Length];
-        var errors = new Exception?[encoded.Length];
-        Parallel.For(0, encoded.Length, i =>
-        {
-            try
-            {
-                pictures[i] = images.ResizeAndCrop(encoded[i]());
-            }
-            catch (InvalidDataException e)
-            {
-                errors[i] = e;
-            }
-        });
-        if (Array.Find(errors, e => e is not null) is { } first) ExceptionDispatchInfo.Throw(first); // the first row's
-        return pictures;
-    }
+        PictureReader.Decode(Encoded(data, set), images);
 
     IEnumerable<Func<RgbImage>> Encoded(IDataView data, PairSet? set)
     {

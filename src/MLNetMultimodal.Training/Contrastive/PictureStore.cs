@@ -21,6 +21,9 @@ abstract class PictureStore : IDisposable
     /// <summary>Bytes of one picture.</summary>
     public int Size => 3 * Height * Width;
 
+    /// <summary>How many there are.</summary>
+    public abstract int Count { get; }
+
     /// <summary>[H, W, 3] of a row; valid until <see cref="Dispose"/>. Thread-safe.</summary>
     public abstract ReadOnlySpan<byte> Pixels(int row);
 
@@ -60,6 +63,8 @@ abstract class PictureStore : IDisposable
 
     sealed class Memory(byte[][] pictures) : PictureStore
     {
+        public override int Count => pictures.Length;
+
         public override ReadOnlySpan<byte> Pixels(int row) => pictures[row];
 
         public override void Dispose() { }
@@ -79,6 +84,8 @@ abstract class PictureStore : IDisposable
             _view = _file.CreateViewAccessor(0, 0, MemoryMappedFileAccess.Read);
             _view.SafeMemoryMappedViewHandle.AcquirePointer(ref _start);
         }
+
+        public override int Count => (int)(_bytes / Size);
 
         public override ReadOnlySpan<byte> Pixels(int row)
         {

@@ -1,4 +1,5 @@
 using System.Numerics.Tensors;
+using MLNetMultimodal.Media.Images;
 
 namespace MLNetMultimodal.Training;
 
@@ -34,6 +35,16 @@ sealed class Augmentation
         (_options, _height, _width, _seed) = (options, height, width, seed);
         _scale = [.. std.Select(s => 1 / (255 * s))];
         _shift = [.. mean.Zip(std, (m, s) => -m / s)];
+    }
+
+    /// <summary>For what a model's preprocessing makes of pictures.</summary>
+    /// <param name="images">Size, mean and deviation.</param>
+    /// <param name="options">What is done.</param>
+    /// <param name="seed">Another seed varies differently.</param>
+    public static Augmentation For(ImagePreprocessing images, AugmentationOptions options, int seed)
+    {
+        var (mean, std) = (images.Mean ?? (0, 0, 0), images.Std ?? (1, 1, 1));
+        return new(options, images.Height, images.Width, [mean.R, mean.G, mean.B], [std.R, std.G, std.B], seed);
     }
 
     /// <summary>Floats of one result: 3 * H * W.</summary>

@@ -36,8 +36,30 @@ public sealed class TorchModel : IDisposable
         return Build(program, ModelSummary.Of(program).Parameters, device, spec =>
         {
             Tensor weight = empty([.. spec.Shape.Select(d => (long)d)], ScalarType.Float32);
-            return spec.Init.Kind == InitKind.Constant ? weight.fill_(spec.Init.Value) : weight.normal_(0, spec.Init.Value, generator);
+            return spec.Init.Kind switch
+            {
+                InitKind.Constant => weight.fill_(spec.Init.Value),
+                InitKind.Grid => weight.copy_(tensor(GridPositions(spec.Shape, (int)spec.Init.Value), [.. spec.Shape.Select(d => (long)d)])),
+                _ => weight.normal_(0, spec.Init.Value, generator),
+            };
         });
+    }
+
+    /// <summary>Row-major [1, prefix + side * side, D], see <see cref="Init.Grid"/>.</summary>
+    static float[] GridPositions(IReadOnlyList<int> shape, int prefix)
+    {
+        int width = shape[2], quarter = width / 4, side = (int)Math.Round(Math.Sqrt(shape[1] - prefix));
+        var positions = new float[shape[1] * width];
+        for (int row = 0; row < side; row++)
+            for (int column = 0; column < side; column++)
+                for (int i = 0; i < quarter; i++)
+                {
+                    int at = (prefix + row * side + column) * width + i;
+                    double frequency = Math.Pow(10_000, -(double)i / quarter);
+                    (positions[at], positions[at + quarter]) = ((float)Math.Sin(column * frequency), (float)Math.Cos(column * frequency));
+                    (positions[at + 2 * quarter], positions[at + 3 * quarter]) = ((float)Math.Sin(row * frequency), (float)Math.Cos(row * frequency));
+                }
+        return positions;
     }
 
     /// <summary>Weights of a checkpoint.</summary>

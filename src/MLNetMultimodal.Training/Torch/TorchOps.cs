@@ -299,6 +299,36 @@ public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, 
         tokens.gather(1, index.reshape(-1, 1, 1).expand(tokens.shape[0], 1, tokens.shape[2])).squeeze(1);
 
     /// <inheritdoc/>
+    public Tensor PickTokens(Tensor tokens, Tensor index) =>
+        tokens.gather(1, index.unsqueeze(-1).expand(index.shape[0], index.shape[1], tokens.shape[2]));
+
+    /// <inheritdoc/>
+    public Tensor Largest(Tensor x, int count)
+    {
+        Tensor left = x.detach(), chosen = zeros_like(x, ScalarType.Bool);
+        for (int i = 0; i < count; i++)
+        {
+            Tensor largest = left.argmax(-1, keepdim: true);
+            Tensor next = zeros_like(chosen).scatter(-1, largest, ones_like(largest, ScalarType.Bool));
+            chosen = chosen.logical_or(next);
+            left = left.masked_fill(next, double.NegativeInfinity);
+        }
+        return chosen;
+    }
+
+    /// <inheritdoc/>
+    public Tensor TakeTokens(Tensor x, Tensor keep, double share) => x.flatten(0, 1).index_select(0, Places(keep));
+
+    /// <inheritdoc/>
+    public Tensor PutTokens(Tensor rows, Tensor keep)
+    {
+        Tensor empty = zeros([keep.numel(), .. rows.shape[1..]], rows.dtype, rows.device);
+        return empty.index_add(0, Places(keep), rows, 1).reshape([.. keep.shape, .. rows.shape[1..]]);
+    }
+
+    static Tensor Places(Tensor keep) => keep.flatten().nonzero().flatten();
+
+    /// <inheritdoc/>
     public Tensor PatchDropout(Tensor tokens, int prefixTokens)
     {
         if (_options is not { PatchDropout: > 0 and var dropped }) return tokens;
@@ -306,7 +336,6 @@ public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, 
         long kept = Math.Max(1, (long)Math.Round(patches * (1 - dropped)));
         Tensor chosen = rand(batch, patches, device: tokens.device, generator: _options.Generator).argsort(-1).slice(1, 0, kept, 1) + prefixTokens;
         Tensor prefix = arange(prefixTokens, ScalarType.Int64, tokens.device).expand(batch, prefixTokens);
-        Tensor index = cat([prefix, chosen], 1).unsqueeze(-1).expand(batch, prefixTokens + kept, tokens.shape[2]);
-        return tokens.gather(1, index);                                                                 // [B, L, D] -> [B, L', D]
+        return PickTokens(tokens, cat([prefix, chosen], 1));                                            // [B, L, D] -> [B, L', D]
     }
 }

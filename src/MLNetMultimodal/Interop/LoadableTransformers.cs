@@ -14,3 +14,7 @@ using MLNetMultimodal;
     "Samples or spectrograms of sounds", SoundTransformer.Loader)]
 [assembly: LoadableClass(typeof(CodecTransformer), typeof(CodecTransformer), null, typeof(SignatureLoadModel),
     "Codes of sounds, and sounds of codes", CodecTransformer.Loader)]
+[assembly: LoadableClass(typeof(VideoTransformer), typeof(VideoTransformer), null, typeof(SignatureLoadModel),
+    "Frames and soundtracks of videos", VideoTransformer.Loader)]
+[assembly: LoadableClass(typeof(FrameSoundTransformer), typeof(FrameSoundTransformer), null, typeof(SignatureLoadModel),
+    "Frames of videos that listen to their soundtracks", FrameSoundTransformer.Loader)]

@@ -77,10 +77,7 @@ public sealed class CodecTransformer : ITransformer, IDisposable
         (_options, _shared, Codec) = (options, codec, codec.Rent());
         try
         {
-            EncodecConfig config = Codec.Config;
-            if (config.Channels != 1 || config.Normalizes || config.SegmentSamples is not null)
-                throw new NotSupportedException($"'{Codec.Files.Name}' codes {config.Channels} channels in pieces with a loudness "
-                    + "each, which a column of codes does not hold; codecs of one channel that code a sound as a whole are supported.");
+            CheckIsWhole(Codec.Config, Codec.Files.Name);
             IHost host = env.Register(Loader);
             _computation = options.Tokens is { } tokens ? new VectorComputation<SoundPart, uint>(host, tokens.Step(Codec))
                 : options.Samples is { } samples ? new VectorComputation<CodePart, float>(host, samples.Step(Codec))
@@ -91,6 +88,14 @@ public sealed class CodecTransformer : ITransformer, IDisposable
             codec.Return();
             throw;
         }
+    }
+
+    /// <summary>Refuses codecs whose codes do not fit a column.</summary>
+    internal static void CheckIsWhole(EncodecConfig config, string name)
+    {
+        if (config.Channels != 1 || config.Normalizes || config.SegmentSamples is not null)
+            throw new NotSupportedException($"'{name}' codes {config.Channels} channels in pieces with a loudness "
+                + "each, which a column of codes does not hold; codecs of one channel that code a sound as a whole are supported.");
     }
 
     /// <summary>The codec; it lives as long as the transformer.</summary>

@@ -7,14 +7,14 @@ using MLNetMultimodal.Inference;
 
 namespace MLNetMultimodal.Transforms;
 
-/// <summary>Rows whose pictures, texts and sounds are embedded together.</summary>
+/// <summary>Rows whose pictures, texts, sounds and videos are embedded together.</summary>
 sealed class EmbedBatch(EmbedPart?[] parts) : RowBatch
 {
     /// <summary>What each input makes of the rows; null where nobody asks for it.</summary>
     public EmbedPart?[] Parts => parts;
 }
 
-/// <summary>Embeds a column of pictures, a column of texts, a column of sounds, or several of them.</summary>
+/// <summary>Embeds a column of pictures, of texts, of sounds, of videos, or several of them.</summary>
 sealed class EmbedComputation : BatchComputation<EmbedBatch>
 {
     /// <summary>Annotation of an embedding column: the name of the model that made it.</summary>
@@ -35,6 +35,7 @@ sealed class EmbedComputation : BatchComputation<EmbedBatch>
         if (options.Text is { } text) inputs.Add(new TextInput(model, text, options.BatchSize));
         if (options.Audio is { } audio)
             inputs.Add(new AudioInput(model, new(audio, options.AudioFolder, options.AudioSampleRateHz)));
+        if (options.Video is { } video) inputs.Add(new VideoInput(model, options.Videos(video)));
         _inputs = inputs;
         string name = ModelContent.ShortName(model);
         var annotations = new DataViewSchema.Annotations.Builder();
@@ -45,7 +46,8 @@ sealed class EmbedComputation : BatchComputation<EmbedBatch>
                 annotations.ToAnnotations()))];
     }
 
-    public override int BatchSize => _options.BatchSize;
+    /// <summary>A video is a batch of pictures by itself.</summary>
+    public override int BatchSize => _options.Video is null ? _options.BatchSize : 1;
 
     /// <summary>Texts are put together by length, so more of them are read than run at once; pictures and sounds are too large
     /// for that.</summary>

@@ -16,7 +16,7 @@ namespace MLNetMultimodal;
 /// <summary>How the embeddings of several inputs become one.</summary>
 public enum EmbeddingCombination
 {
-    /// <summary>One after the other, Vector&lt;Single, nE&gt; of n inputs: the picture's, the text's, the sound's. A trainer
+    /// <summary>One after the other, Vector&lt;Single, nE&gt; of n inputs: the picture's, the text's, the sound's, the video's. A trainer
     /// sees them all.</summary>
     Concatenate,
 
@@ -26,7 +26,7 @@ public enum EmbeddingCombination
 }
 
 /// <summary>Options of <see cref="MultimodalEmbedCatalog.MultimodalEmbed"/>. At least one of <see cref="Image"/>,
-/// <see cref="Text"/> and <see cref="Audio"/> is set, and exactly one of <see cref="Model"/> and
+/// <see cref="Text"/>, <see cref="Audio"/> and <see cref="Video"/> is set, and exactly one of <see cref="Model"/> and
 /// <see cref="LoadedModel"/>.</summary>
 public sealed record MultimodalEmbedOptions
 {
@@ -46,6 +46,10 @@ public sealed record MultimodalEmbedOptions
     /// <c>Audio</c> before <see cref="Output"/>.</summary>
     public string? AudioOutput { get; init => field = value is null ? null : Name(value, nameof(AudioOutput)); }
 
+    /// <summary>With several inputs, one more column: the video's embedding, Vector&lt;Single, E&gt; of length 1; default
+    /// <c>Video</c> before <see cref="Output"/>.</summary>
+    public string? VideoOutput { get; init => field = value is null ? null : Name(value, nameof(VideoOutput)); }
+
     /// <summary>Column of pictures: MLImage, a path as text, or the bytes of a picture file as Vector&lt;Byte&gt;; null for
     /// none.</summary>
     public string? Image { get; init => field = value is null ? null : Name(value, nameof(Image)); }
@@ -59,6 +63,14 @@ public sealed record MultimodalEmbedOptions
     /// for none. WAV and AIFF are read as they are, other formats and the sound of videos by ffmpeg. Of a long sound what the
     /// model takes is heard (<see cref="Media.Audio.AudioPreprocessing.MaxSamples"/>).</summary>
     public string? Audio { get; init => field = value is null ? null : Name(value, nameof(Audio)); }
+
+    /// <summary>Column of videos: a path as text, the bytes of a video file as Vector&lt;Byte&gt;, or frames, Vector&lt;Byte&gt; of
+    /// the dimensions [T, H, W, 3], as <c>LoadVideo</c> makes them; null for none. The picture tower sees frame by frame, and the
+    /// mean of its embeddings, brought to length 1, stands for the video, as CLIP4Clip pools frames (Luo et al. 2021,
+    /// arXiv:2104.08860) and ImageBind clips (Girdhar et al. 2023, arXiv:2305.05665). Which frames of a file those are says the
+    /// model (<see cref="MultimodalModel.Videos"/>): a frame a second, at most 12 spread evenly, where its folder says nothing
+    /// else. Of a column of frames it sees all.</summary>
+    public string? Video { get; init => field = value is null ? null : Name(value, nameof(Video)); }
 
     /// <summary>The model: a folder in the Hugging Face layout, or one of the hub, <c>hub:owner/name</c> or
     /// <c>hub:owner/name@revision</c>, which is downloaded where the cache does not have it
@@ -76,6 +88,9 @@ public sealed record MultimodalEmbedOptions
     /// <summary>Folder that relative paths in <see cref="Audio"/> start from; null for the working directory.</summary>
     public string? AudioFolder { get; init; }
 
+    /// <summary>Folder that relative paths in <see cref="Video"/> start from; null for the working directory.</summary>
+    public string? VideoFolder { get; init; }
+
     /// <summary>Samples per second of a column <see cref="Audio"/> of samples, 1 to
     /// <see cref="Media.Audio.AudioReader.MaxSampleRateHz"/>; null for the column's annotation <c>SampleRateHz</c>. Sounds in
     /// files say it themselves.</summary>
@@ -91,7 +106,7 @@ public sealed record MultimodalEmbedOptions
     public bool ReducedScaleJpeg { get; init; }
 
     /// <summary>B, rows that run through the model together, 1 to 1024; default 8. Larger batches take more memory and gain
-    /// little on a processor.</summary>
+    /// little on a processor. With <see cref="Video"/> it is one row, whose frames run together.</summary>
     public int BatchSize { get; init => field = Batch(value); } = 8;
 
     /// <summary>What runs of the model are arranged for; default <see cref="InferenceMode.Throughput"/>: batches run side by side, one
@@ -112,7 +127,7 @@ public sealed record MultimodalEmbedOptions
     /// there is. Without effect on <see cref="LoadedModel"/>.</summary>
     public OnnxDtype? Dtype { get; init; }
 
-    /// <summary>What happens where a picture, a text or a sound cannot be read; default <see
+    /// <summary>What happens where a picture, a text, a sound or a video cannot be read; default <see
     /// cref="MLNetMultimodal.OnError.Throw"/>.</summary>
     public OnError OnError { get; init; }
 
@@ -127,9 +142,12 @@ public sealed record MultimodalEmbedOptions
             if (Image is not null) parts.Add(ImageOutput ?? "Image" + Output);
             if (Text is not null) parts.Add(TextOutput ?? "Text" + Output);
             if (Audio is not null) parts.Add(AudioOutput ?? "Audio" + Output);
+            if (Video is not null) parts.Add(VideoOutput ?? "Video" + Output);
             return parts.Count > 1 ? [Output, .. parts] : [Output];
         }
     }
+
+    internal VideoColumn Videos(string column) => new(column, VideoFolder, takesFrames: true);
 
     internal static int Rate(int value, string option) =>
         value is >= 1 and <= Media.Audio.AudioReader.MaxSampleRateHz ? value
@@ -146,8 +164,8 @@ public sealed record MultimodalEmbedOptions
 
     internal void Validate()
     {
-        if (Image is null && Text is null && Audio is null)
-            throw new ArgumentException("set Image, Text, Audio or several of them: the columns to embed.");
+        if (Image is null && Text is null && Audio is null && Video is null)
+            throw new ArgumentException("set Image, Text, Audio, Video or several of them: the columns to embed.");
         string[] outputs = OutputColumns;
         if (outputs.Distinct().Count() < outputs.Length)
             throw new ArgumentException($"the output columns must have distinct names, but are {string.Join(", ", outputs)}.");
@@ -159,7 +177,7 @@ public static class MultimodalEmbedCatalog
 {
     extension(TransformsCatalog catalog)
     {
-        /// <summary>Embeds pictures, texts, sounds or several of them with a multimodal model (CLIP: Radford et al. 2021,
+        /// <summary>Embeds pictures, texts, sounds, videos or several of them with a multimodal model (CLIP: Radford et al. 2021,
         /// arXiv:2103.00020), whole batches at a time, decoding ahead
         /// on worker threads. Embeddings of one input have length 1, so that a dot product is a cosine. Each embedding column
         /// carries the annotation <c>Model</c>.</summary>
@@ -211,6 +229,8 @@ public sealed class MultimodalEmbedEstimator : IEstimator<MultimodalTransformer>
             Columns.CheckTexts(text, t.ItemType, Columns.IsVector(t));
         if (options.Audio is { } audio && Columns.Find(inputSchema, audio) is var a)
             new SoundColumn(audio, options.AudioFolder, options.AudioSampleRateHz).Check(a.ItemType, Columns.IsVector(a));
+        if (options.Video is { } video && Columns.Find(inputSchema, video) is var v)
+            options.Videos(video).Check(v.ItemType, Columns.IsVector(v));
         var annotations = new SchemaShape([MlNet.ShapeColumn(EmbedComputation.ModelAnnotation, VectorKind.Scalar,
             TextDataViewType.Instance, false, null)]);
         string[] outputs = options.OutputColumns;
@@ -220,7 +240,7 @@ public sealed class MultimodalEmbedEstimator : IEstimator<MultimodalTransformer>
     }
 }
 
-/// <summary>Embeds pictures, texts and sounds with a loaded model: the result of <see cref="MultimodalEmbedEstimator"/> and of
+/// <summary>Embeds pictures, texts, sounds and videos with a loaded model: the result of <see cref="MultimodalEmbedEstimator"/> and of
 /// the multimodal trainers.
 /// Saved by <c>MLContext.Model.Save</c> with the model's files in the same zip. Thread-safe, but for <see
 /// cref="Dispose"/>.</summary>
@@ -240,7 +260,7 @@ public sealed class MultimodalTransformer : ITransformer, IDisposable
         (_host, Options, _shared, Model) = (env.Register(Loader), options, model, model.Rent());
         try
         {
-            if (options.Image is not null) Require(Modality.Image);
+            if (options.Image is not null || options.Video is not null) Require(Modality.Image);
             if (options.Text is not null) Require(Modality.Text);
             if (options.Audio is not null) Require(Modality.Audio);
             _computation = new(_host, options, Model);

@@ -12,8 +12,8 @@ using VectorKind = Microsoft.ML.SchemaShape.Column.VectorKind;
 
 namespace MLNetMultimodal;
 
-/// <summary>Options of <see cref="ZeroShotClassifyCatalog.ZeroShotClassify"/>. Exactly one of <see cref="Model"/> and <see
-/// cref="LoadedModel"/> is set. The words come from <see cref="Labels"/> and <see
+/// <summary>Options of <see cref="ZeroShotClassifyCatalog.ZeroShotClassify"/>. Exactly one of <see cref="Image"/>
+/// and <see cref="Video"/>, and of <see cref="Model"/> and <see cref="LoadedModel"/>, is set. The words come from <see cref="Labels"/> and <see
 /// cref="Templates"/>, or from a folder beside the data: <see cref="Prompts"/> or <see cref="LoadedPrompts"/>.</summary>
 public sealed record ZeroShotClassifyOptions
 {
@@ -40,8 +40,22 @@ public sealed record ZeroShotClassifyOptions
     /// <summary>Column that is added: their scores, Vector&lt;Single, k&gt;; default <c>TopScores</c>.</summary>
     public string TopScores { get; init => field = MultimodalEmbedOptions.Name(value, nameof(TopScores)); } = "TopScores";
 
-    /// <summary>Column of pictures: MLImage, a path as text, or the bytes of a picture file as Vector&lt;Byte&gt;.</summary>
-    public required string Image { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Image)); }
+    /// <summary>Column of pictures: MLImage, a path as text, or the bytes of a picture file as Vector&lt;Byte&gt;; null for
+    /// none.</summary>
+    public string? Image
+    {
+        get;
+        init => field = value is null ? null : MultimodalEmbedOptions.Name(value, nameof(Image));
+    }
+
+    /// <summary>Column of videos: a path as text, the bytes of a video file as Vector&lt;Byte&gt;, or frames, as <c>LoadVideo</c>
+    /// makes them; null for none. The mean of its frames' embeddings stands for a video
+    /// (<see cref="MultimodalEmbedOptions.Video"/>).</summary>
+    public string? Video
+    {
+        get;
+        init => field = value is null ? null : MultimodalEmbedOptions.Name(value, nameof(Video));
+    }
 
     /// <summary>The classes: at least one, distinct, none empty. Beside prompts that name classes: none, for all of those, or
     /// some of them.</summary>
@@ -82,6 +96,9 @@ public sealed record ZeroShotClassifyOptions
     /// <summary>Folder that relative paths in <see cref="Image"/> start from; null for the working directory.</summary>
     public string? ImageFolder { get; init; }
 
+    /// <summary>Folder that relative paths in <see cref="Video"/> start from; null for the working directory.</summary>
+    public string? VideoFolder { get; init; }
+
     /// <summary>True decodes JPEGs of at least twice the model's size at 1/2, 1/4 or 1/8 before they are resized exactly, as
     /// <see cref="Media.Images.ImagePreprocessing.ReducedScaleJpeg"/> says: faster where decoding is the limit, and embeddings
     /// differ a little. Default false.</summary>
@@ -108,15 +125,22 @@ public sealed record ZeroShotClassifyOptions
     /// there is. Without effect on <see cref="LoadedModel"/>.</summary>
     public OnnxDtype? Dtype { get; init; }
 
-    /// <summary>What happens where a picture cannot be read; default <see cref="MLNetMultimodal.OnError.Throw"/>.</summary>
+    /// <summary>What happens where a picture or a video cannot be read; default <see cref="MLNetMultimodal.OnError.Throw"/>.</summary>
     public OnError OnError { get; init; }
 
     internal InferenceOptions Inference => new() { Mode = Mode, Threads = Threads, Dtype = Dtype };
 
     internal string[] OutputColumns => TopK > 0 ? [PredictedLabel, Score, TopLabels, TopScores] : [PredictedLabel, Score];
 
+    /// <summary>What is classified: exactly one column.</summary>
+    internal EmbedInput Input(MultimodalModel model) => Video is { } video
+        ? new VideoInput(model, new(video, VideoFolder, takesFrames: true))
+        : new ImageInput(model, Image!, ImageFolder, ReducedScaleJpeg);
+
     internal void Validate()
     {
+        if ((Image is null) == (Video is null))
+            throw new ArgumentException("set exactly one of Image and Video: the column to classify.");
         string[] outputs = OutputColumns;
         if (outputs.Distinct().Count() < outputs.Length)
             throw new ArgumentException($"the output columns must have distinct names, but are {string.Join(", ", outputs)}.");
@@ -145,12 +169,12 @@ public static class ZeroShotClassifyCatalog
 {
     extension(TransformsCatalog catalog)
     {
-        /// <summary>Classifies pictures into classes that are named in words, without training (CLIP: Radford et al. 2021,
+        /// <summary>Classifies pictures or videos into classes that are named in words, without training (CLIP: Radford et al. 2021,
         /// arXiv:2103.00020, section 3.1).
         /// The texts are embedded once, in <c>Fit</c>, and saved with the model.</summary>
         /// <param name="options">Columns, labels, prompts and model.</param>
         /// <returns>The estimator; its <c>Fit</c> loads the model and trains nothing.</returns>
-        /// <exception cref="ArgumentException">Not exactly one model is given, or output columns have the same name.</exception>
+        /// <exception cref="ArgumentException">Not exactly one column to classify or one model is given, or output columns have the same name.</exception>
         public ZeroShotClassifyEstimator ZeroShotClassify(ZeroShotClassifyOptions options) =>
             new(MlNet.Environment(catalog), options);
     }
@@ -205,8 +229,10 @@ public sealed class ZeroShotClassifyEstimator : IEstimator<ZeroShotTransformer>
     /// <exception cref="ArgumentException">The column is missing or of the wrong type; the message lists the columns.</exception>
     public SchemaShape GetOutputSchema(SchemaShape inputSchema)
     {
-        SchemaShape.Column image = Columns.Find(inputSchema, _options.Image);
-        Columns.CheckImages(_options.Image, image.ItemType, Columns.IsVector(image));
+        if (_options.Image is { } image && Columns.Find(inputSchema, image) is var i)
+            Columns.CheckImages(image, i.ItemType, Columns.IsVector(i));
+        if (_options.Video is { } video && Columns.Find(inputSchema, video) is var v)
+            new VideoColumn(video, _options.VideoFolder, takesFrames: true).Check(v.ItemType, Columns.IsVector(v));
         List<SchemaShape.Column> outputs =
         [
             MlNet.ShapeColumn(_options.PredictedLabel, VectorKind.Scalar, NumberDataViewType.UInt32, true,
@@ -227,7 +253,7 @@ public sealed class ZeroShotClassifyEstimator : IEstimator<ZeroShotTransformer>
         new(kinds.Select(kind => MlNet.ShapeColumn(kind, VectorKind.Vector, TextDataViewType.Instance, false, null)));
 }
 
-/// <summary>Classifies pictures into classes that are named in words. Saved by <c>MLContext.Model.Save</c> with the model's files
+/// <summary>Classifies pictures or videos into classes that are named in words. Saved by <c>MLContext.Model.Save</c> with the model's files
 /// and the class embeddings
 /// in the same zip. Thread-safe, but for <see cref="Dispose"/>.</summary>
 public sealed class ZeroShotTransformer : ITransformer, IDisposable

@@ -6,19 +6,19 @@ using MLNetMultimodal.Inference;
 
 namespace MLNetMultimodal.Transforms;
 
-/// <summary>Rows whose pictures are classified together.</summary>
-sealed class ZeroShotBatch(EmbedPart image, int labels) : RowBatch
+/// <summary>Rows whose pictures or videos are classified together.</summary>
+sealed class ZeroShotBatch(EmbedPart items, int labels) : RowBatch
 {
-    public EmbedPart Image => image;
+    public EmbedPart Items => items;
 
-    /// <summary>[B][labels]; null where the picture is missing.</summary>
-    public float[]?[] Scores { get; } = new float[image.Rows][];
+    /// <summary>[B][labels]; null where the item is missing.</summary>
+    public float[]?[] Scores { get; } = new float[items.Rows][];
 
     /// <summary>Values that stand for "missing".</summary>
     public float[] NoScores { get; } = [.. Enumerable.Repeat(float.NaN, labels)];
 }
 
-/// <summary>Compares pictures with the texts that name the classes.</summary>
+/// <summary>Compares pictures or videos with the texts that name the classes.</summary>
 sealed class ZeroShotComputation : BatchComputation<ZeroShotBatch>
 {
     /// <summary>Annotations of the score column, for reports: the templates of the prompts, and where prompts come
@@ -27,7 +27,7 @@ sealed class ZeroShotComputation : BatchComputation<ZeroShotBatch>
 
     readonly ZeroShotClassifyOptions _options;
     readonly ZeroShotClassifier _classifier;
-    readonly EmbedInput _image;
+    readonly EmbedInput _input;
     readonly IHost _host;
     readonly ReadOnlyMemory<char>[] _labels;
     readonly ReadOnlyMemory<char> _promptSource;
@@ -36,7 +36,7 @@ sealed class ZeroShotComputation : BatchComputation<ZeroShotBatch>
         IHost host, ZeroShotClassifyOptions options, MultimodalModel model, ZeroShotClassifier classifier, string promptSource)
     {
         (_host, _options, _classifier, _promptSource) = (host, options, classifier, promptSource.AsMemory());
-        _image = new ImageInput(model, options.Image, options.ImageFolder, options.ReducedScaleJpeg);
+        _input = options.Input(model);
         _labels = [.. classifier.Labels.Select(l => l.AsMemory())];
         int labels = _labels.Length, top = Math.Min(options.TopK, labels);
         List<OutputColumn> outputs =
@@ -53,29 +53,30 @@ sealed class ZeroShotComputation : BatchComputation<ZeroShotBatch>
         Outputs = outputs;
     }
 
-    public override int BatchSize => _options.BatchSize;
+    /// <summary>A video is a batch of pictures by itself.</summary>
+    public override int BatchSize => _options.Video is null ? _options.BatchSize : 1;
 
     public override IReadOnlyList<OutputColumn> Outputs { get; }
 
     public override IEnumerable<DataViewSchema.Column> Inputs(DataViewSchema input, Func<int, bool> isActive) =>
-        [_image.Find(input)];
+        [_input.Find(input)];
 
-    public override ZeroShotBatch NewBatch(int rows, Func<int, bool> isActive) => new(_image.NewPart(rows), _labels.Length);
+    public override ZeroShotBatch NewBatch(int rows, Func<int, bool> isActive) => new(_input.NewPart(rows), _labels.Length);
 
     public override Action<ZeroShotBatch, int> Reader(DataViewRow input, Func<int, bool> isActive)
     {
-        Action<EmbedPart, int> read = _image.Reader(input);
-        return (batch, slot) => read(batch.Image, slot);
+        Action<EmbedPart, int> read = _input.Reader(input);
+        return (batch, slot) => read(batch.Items, slot);
     }
 
-    public override void Prepare(ZeroShotBatch batch, int slot) => _image.Prepare(batch.Image, slot, batch.FirstRow + slot);
+    public override void Prepare(ZeroShotBatch batch, int slot) => _input.Prepare(batch.Items, slot, batch.FirstRow + slot);
 
     public override void Run(ZeroShotBatch batch, int count)
     {
-        _image.Run(batch.Image, count);
+        _input.Run(batch.Items, count);
         for (int slot = 0; slot < count; slot++)
-            batch.Scores[slot] = batch.Image.Error(slot) is null
-                ? _classifier.Probabilities(batch.Image.Embedding(slot, OnError.Throw)) : null;
+            batch.Scores[slot] = batch.Items.Error(slot) is null
+                ? _classifier.Probabilities(batch.Items.Embedding(slot, OnError.Throw)) : null;
     }
 
     public override Delegate Getter(int output, Func<(ZeroShotBatch Batch, int Slot)> current) => output switch
@@ -92,12 +93,12 @@ sealed class ZeroShotComputation : BatchComputation<ZeroShotBatch>
     };
 
     public override int Failures(ZeroShotBatch batch, int count) =>
-        _options.OnError == OnError.Throw ? 0 : batch.Image.Failures(count);
+        _options.OnError == OnError.Throw ? 0 : batch.Items.Failures(count);
 
     public override void Report(long failures)
     {
         using IChannel channel = _host.Start("ZeroShotClassify");
-        channel.Warning(MessageSensitivity.None, $"{failures} pictures could not be read; their labels and scores are missing.");
+        channel.Warning(MessageSensitivity.None, $"{failures} items could not be read; their labels and scores are missing.");
     }
 
     int Top => Math.Min(_options.TopK, _labels.Length);
@@ -106,7 +107,7 @@ sealed class ZeroShotComputation : BatchComputation<ZeroShotBatch>
     float[]? Scores(Func<(ZeroShotBatch Batch, int Slot)> current)
     {
         var (batch, slot) = current();
-        return batch.Image.Error(slot) is { } error && _options.OnError == OnError.Throw ? throw error : batch.Scores[slot];
+        return batch.Items.Error(slot) is { } error && _options.OnError == OnError.Throw ? throw error : batch.Scores[slot];
     }
 
     /// <summary>Labels from the most probable down; of equals, the earlier first.</summary>

@@ -3,6 +3,7 @@ using System.Reflection;
 using System.Runtime.InteropServices;
 using Microsoft.ML;
 using Microsoft.ML.OnnxRuntime;
+using MLNetMultimodal.Media.Images;
 
 namespace MLNetMultimodal.Benchmarks.Running;
 
@@ -17,6 +18,7 @@ static class Machine
         ["system"] = RuntimeInformation.OSDescription,
         [".NET"] = Environment.Version.ToString(),
         ["ML.NET"] = VersionOf(typeof(MLContext)),
+        ["JPEG decoder"] = $"{ImageDecoder.JpegLibrary}",
         ["ONNX Runtime"] = OrtEnv.Instance().GetVersionString(),
         ["TorchSharp"] = $"{VersionOf(typeof(TorchSharp.torch))} (libtorch {TorchSharp.torch.__version__})",
     };

@@ -8,19 +8,25 @@ namespace MLNetMultimodal.Media.Tests.Images;
 public sealed class ImageDecoderTests
 {
     // Synthetic pictures saved, and read back with convert("RGB"), by Pillow 9.4.0; Data/README.md states two differences.
-    static readonly JsonElement Cases =
-        JsonDocument.Parse(File.ReadAllBytes(Path.Combine(AppContext.BaseDirectory, "Data", "pillow-decode.json"))).RootElement;
+    internal static readonly IReadOnlyDictionary<string, JsonElement> Cases =
+        new[] { "pillow-decode.json", "jpeg-variants.json" }
+            .Select(file => File.ReadAllBytes(Path.Combine(AppContext.BaseDirectory, "Data", file)))
+            .SelectMany(json => JsonDocument.Parse(json).RootElement.EnumerateArray())
+            .ToDictionary(c => c.GetProperty("name").GetString()!);
 
-    public static TheoryData<string> Pictures() => [.. Cases.EnumerateArray().Select(c => c.GetProperty("name").GetString()!)];
+    public static TheoryData<string> Pictures() => [.. Cases.Keys];
 
     [Theory, MemberData(nameof(Pictures))]
-    public void Pixels_equal_those_of_Pillow(string name)
+    public void Pixels_equal_those_of_Pillow_whatever_decodes_JPEG(string name)
     {
-        JsonElement c = Cases.EnumerateArray().Single(c => c.GetProperty("name").GetString() == name);
-        RgbImage image = ImageDecoder.Decode(c.GetProperty("encoded").GetBytesFromBase64(), name);
-        Assert.Equal((c.GetProperty("width").GetInt32(), c.GetProperty("height").GetInt32()), (image.Width, image.Height));
-        int max = Difference.Max(image.Pixels, c.GetProperty("pixels").GetBytesFromBase64());
-        Assert.True(max == 0, $"max |got - expected| = {max} of 255 for {name}");
+        JsonElement c = Cases[name];
+        foreach (TurboJpeg? library in JpegLibraryTests.Libraries)
+        {
+            RgbImage image = ImageDecoder.Decode(c.GetProperty("encoded").GetBytesFromBase64(), name, library);
+            Assert.Equal((c.GetProperty("width").GetInt32(), c.GetProperty("height").GetInt32()), (image.Width, image.Height));
+            int max = Difference.Max(image.Pixels, c.GetProperty("pixels").GetBytesFromBase64());
+            Assert.True(max == 0, $"max |got - expected| = {max} of 255 for {name} by {JpegLibraryTests.NameOf(library)}");
+        }
     }
 
     [Fact]
@@ -54,13 +60,14 @@ public sealed class ImageDecoderTests
     [Theory, MemberData(nameof(Pictures))]
     public void Truncated_picture_is_refused_and_named(string name)
     {
-        byte[] encoded = Cases.EnumerateArray().Single(c => c.GetProperty("name").GetString() == name).GetProperty("encoded")
-            .GetBytesFromBase64();
-        foreach (int length in new[] { 1, 10, 30, encoded.Length / 2 })
-        {
-            var error = Assert.Throws<InvalidDataException>(() => ImageDecoder.Decode(encoded.AsSpan(0, length), "cut.bin"));
-            Assert.Contains("'cut.bin'", error.Message, StringComparison.Ordinal);
-        }
+        byte[] encoded = Cases[name].GetProperty("encoded").GetBytesFromBase64();
+        foreach (TurboJpeg? library in JpegLibraryTests.Libraries)
+            foreach (int length in new[] { 1, 10, 30, encoded.Length / 2 })
+            {
+                var error = Assert.Throws<InvalidDataException>(
+                    () => ImageDecoder.Decode(encoded.AsSpan(0, length), "cut.bin", library));
+                Assert.Contains("'cut.bin'", error.Message, StringComparison.Ordinal);
+            }
     }
 
     [Fact]

@@ -114,53 +114,82 @@ public sealed class AudioFamilyTests
     [Theory, MemberData(nameof(Data2VecCases))]
     public void Data2vec(string engine, int positionKernel)
     {
-        int[] channels = [8, 6], kernels = [10, 3], strides = [5, 2];
-        var folder = new FamilyFolder($$"""
-            {"model_type":"data2vec-audio","hidden_size":24,"intermediate_size":40,"num_hidden_layers":2,"num_attention_heads":3,
-             "conv_dim":[8,6],"conv_kernel":[10,3],"conv_stride":[5,2],"num_conv_pos_embeddings":2,"conv_pos_kernel_size":{{positionKernel}},
-             "num_conv_pos_embedding_groups":4}
-            """, n => $"data2vec_audio.{n}");
+        var folder = new FamilyFolder(Data2VecJson(positionKernel), n => $"data2vec_audio.{n}");
         Plain w = folder.Oracle;
         foreach (int samples in (int[])[97, 20]) // 8 tokens and 1 token
         {
             double[][] sounds = [Values(5, samples), Values(6, samples)];
-            double[][][] tokens = [.. sounds.Select(sound =>
-            {
-                double[][] x = [sound];
-                for (int i = 0; i < channels.Length; i++)
-                {
-                    string n = $"feature_extractor.conv_layers.{i}.";
-                    x = Convolve(w, x, n + "conv", kernels[i], strides[i], bias: false);
-                    x = Transposed(Plain.Map(w.Norm(Transposed(x), n + "layer_norm", 1e-5), Plain.Gelu));
-                }
-                x = w.Linear(w.Norm(Transposed(x), "feature_projection.layer_norm", 1e-5), "feature_projection.projection");
-                double[][] positions = x;
-                for (int i = 0; i < 2; i++)
-                {
-                    double[][] h = Convolve(w, Transposed(positions), $"encoder.pos_conv_embed.layers.{i}.conv", positionKernel, padding: positionKernel / 2, groups: 4);
-                    positions = Plain.Map(Standardized(Transposed(h)[..x.Length]), Plain.Gelu);
-                }
-                x = w.Norm(Plain.Add(x, positions), "encoder.layer_norm", 1e-5);
-                for (int i = 0; i < Layers; i++)
-                {
-                    string n = $"encoder.layers.{i}.", a = n + "attention.";
-                    double[][] h = Plain.Attend(w.Linear(x, a + "q_proj"), w.Linear(x, a + "k_proj"), w.Linear(x, a + "v_proj"), Heads);
-                    x = w.Norm(Plain.Add(x, w.Linear(h, a + "out_proj")), n + "layer_norm", 1e-5);
-                    h = w.Linear(Plain.Map(w.Linear(x, n + "feed_forward.intermediate_dense"), Plain.Gelu), n + "feed_forward.output_dense");
-                    x = w.Norm(Plain.Add(x, h), n + "final_layer_norm", 1e-5);
-                }
-                return x;
-            })];
+            double[][][] tokens = [.. sounds.Select(sound => Data2VecTokens(w, sound, positionKernel))];
             var inputs = new Dictionary<string, TensorData> { ["input_values"] = Batch(sounds, samples) };
             Check("last_hidden_state", tokens.SelectMany(t => t), folder.Run(engine, folder.Model.Full, inputs)["last_hidden_state"]);
             Check("audio_embeds", tokens.Select(t => Plain.Unit(Mean(t))), folder.Run(engine, folder.Model.Encoders[Modality.Audio], inputs)["audio_embeds"]);
         }
+    }
+
+    static string Data2VecJson(int positionKernel) => $$"""
+        {"model_type":"data2vec-audio","hidden_size":24,"intermediate_size":40,"num_hidden_layers":2,"num_attention_heads":3,
+         "conv_dim":[8,6],"conv_kernel":[10,3],"conv_stride":[5,2],"num_conv_pos_embeddings":2,"conv_pos_kernel_size":{{positionKernel}},
+         "num_conv_pos_embedding_groups":4}
+        """;
+
+    /// <summary>Tokens of a sound; those <paramref name="masked"/> are not seen, and <paramref name="results"/> is given what each
+    /// block's feed-forward part gives before it is added.</summary>
+    static double[][] Data2VecTokens(Plain w, double[] sound, int positionKernel, bool[]? masked = null, ICollection<double[][]>? results = null)
+    {
+        int[] kernels = [10, 3], strides = [5, 2];
+        double[][] x = [sound];
+        for (int i = 0; i < kernels.Length; i++)
+        {
+            string n = $"feature_extractor.conv_layers.{i}.";
+            x = Convolve(w, x, n + "conv", kernels[i], strides[i], bias: false);
+            x = Transposed(Plain.Map(w.Norm(Transposed(x), n + "layer_norm", 1e-5), Plain.Gelu));
+        }
+        x = w.Linear(w.Norm(Transposed(x), "feature_projection.layer_norm", 1e-5), "feature_projection.projection");
+        if (masked is not null) x = [.. x.Select((token, i) => masked[i] ? w.Weight("masked_spec_embed") : token)];
+        double[][] positions = x;
+        for (int i = 0; i < 2; i++)
+        {
+            double[][] h = Convolve(w, Transposed(positions), $"encoder.pos_conv_embed.layers.{i}.conv", positionKernel, padding: positionKernel / 2, groups: 4);
+            positions = Plain.Map(Standardized(Transposed(h)[..x.Length]), Plain.Gelu);
+        }
+        x = w.Norm(Plain.Add(x, positions), "encoder.layer_norm", 1e-5);
+        for (int i = 0; i < Layers; i++)
+        {
+            string n = $"encoder.layers.{i}.", a = n + "attention.";
+            double[][] h = Plain.Attend(w.Linear(x, a + "q_proj"), w.Linear(x, a + "k_proj"), w.Linear(x, a + "v_proj"), Heads);
+            x = w.Norm(Plain.Add(x, w.Linear(h, a + "out_proj")), n + "layer_norm", 1e-5);
+            h = w.Linear(Plain.Map(w.Linear(x, n + "feed_forward.intermediate_dense"), Plain.Gelu), n + "feed_forward.output_dense");
+            results?.Add(h);
+            x = w.Norm(Plain.Add(x, h), n + "final_layer_norm", 1e-5);
+        }
+        return x;
 
         static double[][] Standardized(double[][] x) => Array.ConvertAll(x, row =>
         {
             double mean = row.Average(), variance = row.Average(v => (v - mean) * (v - mean));
             return Array.ConvertAll(row, v => (v - mean) / Math.Sqrt(variance + 1e-5));
         });
+    }
+
+    [Theory, MemberData(nameof(EngineNames))]
+    public void Both_sides_of_a_self_distillation(string engine)
+    {
+        DistillationPair pair = Data2Vec.Sounds(((Data2VecAudioModel)new FamilyFolder(Data2VecJson(5)).Model).Config);
+        IReadOnlyDictionary<string, TensorData> weights = FamilyFolder.Draw(pair.Student);
+        var w = new Plain(weights);
+        double[][] sounds = [Values(5, 97), Values(6, 97)]; // 8 tokens each
+        bool[][] masked = [[false, true, true, false, false, false, false, true], [true, true, true, true, true, true, true, true]];
+        var layers = sounds.Select(_ => new List<double[][]>()).ToArray();
+        double[][][] hidden = [.. sounds.Zip(masked, (sound, mask) => w.Linear(Data2VecTokens(w, sound, 5, mask), "regression_head"))];
+        for (int i = 0; i < sounds.Length; i++) Data2VecTokens(w, sounds[i], 5, null, layers[i]);
+        var inputs = new Dictionary<string, TensorData>
+        {
+            ["input_values"] = Batch(sounds, 97),
+            ["mask_time_indices"] = new(DType.BOOL, [2, 8], masked.SelectMany(m => m).Select(m => m ? (byte)1 : (byte)0).ToArray()),
+        };
+        Check("predictions", hidden.SelectMany(t => t), Engines.Get(engine).Run(pair.Student, weights, inputs)["predictions"]);
+        var seen = Engines.Get(engine).Run(pair.Teacher, weights, inputs);
+        for (int i = 0; i < Layers; i++) Check($"layer.{i}", layers.SelectMany(l => l[i]), seen[$"layer.{i}"]);
     }
 
     [Theory]

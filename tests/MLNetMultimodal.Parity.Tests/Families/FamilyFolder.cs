@@ -14,8 +14,7 @@ sealed class FamilyFolder
         var files = new Dictionary<string, ReadOnlyMemory<byte>> { ["config.json"] = Encoding.UTF8.GetBytes(config) };
         foreach (var (name, content) in more) files[name] = Encoding.UTF8.GetBytes(content);
         Model = ModelFamilies.Create(ModelFiles.FromMemory("random", files));
-        var random = new Random(7);
-        Weights = ModelSummary.Of(Model.Full).Parameters.ToDictionary(p => p.Name, p => Draw(p, random));
+        Weights = Draw(Model.Full);
         // Modules of sentence-transformers have files of their own.
         foreach (var group in Weights.GroupBy(w => w.Key.Split('.')[0] is var module && files.ContainsKey($"{module}/config.json") ? module : ""))
         {
@@ -41,6 +40,13 @@ sealed class FamilyFolder
     {
         using ModelWeights stored = Files.OpenWeights();
         return Engines.Get(engine).Run(program, CheckpointWeights.For(Model, stored, "random"), inputs);
+    }
+
+    /// <summary>Random weights for a program.</summary>
+    public static IReadOnlyDictionary<string, TensorData> Draw(IProgram program)
+    {
+        var random = new Random(7);
+        return ModelSummary.Of(program).Parameters.ToDictionary(p => p.Name, p => Draw(p, random));
     }
 
     static TensorData Draw(ParameterSpec p, Random random)

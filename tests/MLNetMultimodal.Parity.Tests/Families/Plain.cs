@@ -133,13 +133,18 @@ sealed class Plain(IReadOnlyDictionary<string, TensorData> weights)
 
     public double[][] VitEncoder(double[][] x, string name, int layers, int heads, double epsilon)
     {
-        for (int i = 0; i < layers; i++)
-        {
-            string n = $"{name}encoder.layer.{i}", a = n + ".attention.attention.";
-            x = Add(x, SelfAttention(Norm(x, n + ".layernorm_before", epsilon), a + "query", a + "key", a + "value", n + ".attention.output.dense", heads));
-            x = Add(x, Linear(Map(Linear(Norm(x, n + ".layernorm_after", epsilon), n + ".intermediate.dense"), Gelu), n + ".output.dense"));
-        }
+        for (int i = 0; i < layers; i++) x = VitBlock(x, $"{name}encoder.layer.{i}", heads, epsilon);
         return Norm(x, name + "layernorm", epsilon);
+    }
+
+    /// <summary>One block; <paramref name="results"/> is given what its feed-forward part gives before it is added.</summary>
+    public double[][] VitBlock(double[][] x, string n, int heads, double epsilon, ICollection<double[][]>? results = null)
+    {
+        string a = n + ".attention.attention.";
+        x = Add(x, SelfAttention(Norm(x, n + ".layernorm_before", epsilon), a + "query", a + "key", a + "value", n + ".attention.output.dense", heads));
+        double[][] h = Linear(Map(Linear(Norm(x, n + ".layernorm_after", epsilon), n + ".intermediate.dense"), Gelu), n + ".output.dense");
+        results?.Add(h);
+        return Add(x, h);
     }
 
     public double[][] Dinov2Encoder(double[][] x, int layers, int heads, bool gated)
@@ -169,7 +174,8 @@ sealed class Plain(IReadOnlyDictionary<string, TensorData> weights)
         return Array.ConvertAll(x, row => row.Select((v, i) => v * scale[i]).ToArray());
     }
 
-    public double[][] Bert(long[] ids, bool[] keep, string name, int width, int layers, int heads, int firstPosition, double epsilon)
+    public double[][] Bert(long[] ids, bool[] keep, string name, int width, int layers, int heads, int firstPosition, double epsilon,
+        ICollection<double[][]>? results = null)
     {
         string e = name + "embeddings.";
         double[][] x = [.. ids.Select((id, i) =>
@@ -177,13 +183,13 @@ sealed class Plain(IReadOnlyDictionary<string, TensorData> weights)
                 .Zip(Row(e + "position_embeddings.weight", firstPosition + i, width), (a, b) => a + b)
                 .Zip(Row(e + "token_type_embeddings.weight", 0, width), (a, b) => a + b).ToArray())];
         x = Norm(x, e + "LayerNorm", epsilon);
-        for (int i = 0; i < layers; i++) x = BertBlock(x, $"{name}encoder.layer.{i}", heads, epsilon, j => keep[j]);
+        for (int i = 0; i < layers; i++) x = BertBlock(x, $"{name}encoder.layer.{i}", heads, epsilon, j => keep[j], results: results);
         return x;
     }
 
     /// <summary>A block of BERT; with a context one whose tokens then attend to it.</summary>
     public double[][] BertBlock(double[][] x, string n, int heads, double epsilon, Func<int, bool>? keep = null, double[][]? context = null,
-        Func<int, bool>? keepContext = null)
+        Func<int, bool>? keepContext = null, ICollection<double[][]>? results = null)
     {
         string a = n + ".attention.self.";
         double[][] h = SelfAttention(x, a + "query", a + "key", a + "value", n + ".attention.output.dense", heads, keep);
@@ -195,6 +201,7 @@ sealed class Plain(IReadOnlyDictionary<string, TensorData> weights)
             x = Norm(Add(x, Linear(h, n + ".crossattention.output.dense")), n + ".crossattention.output.LayerNorm", epsilon);
         }
         h = Linear(Map(Linear(x, n + ".intermediate.dense"), Gelu), n + ".output.dense");
+        results?.Add(h);
         return Norm(Add(x, h), n + ".output.LayerNorm", epsilon);
     }
 

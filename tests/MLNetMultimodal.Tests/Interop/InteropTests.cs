@@ -25,9 +25,9 @@ public sealed class InteropTests
     [Fact]
     public void LoadableClass_attributes_are_those_of_MLNet()
     {
-        object[] attributes = typeof(MultimodalTransformer)
-            .Assembly.GetCustomAttributes(Real("Microsoft.ML.LoadableClassAttribute"), false);
-        Assert.Equal(4, attributes.Length);
+        Assembly face = typeof(MultimodalTransformer).Assembly;
+        object[] attributes = face.GetCustomAttributes(Real("Microsoft.ML.LoadableClassAttribute"), false);
+        Assert.Equal(face.GetTypes().Count(t => typeof(ITransformer).IsAssignableFrom(t) && !t.IsAbstract), attributes.Length); // one each
         Assert.NotNull(Real("Microsoft.ML.LoadableClassAttribute").GetConstructor(All,
             [typeof(Type), typeof(Type), typeof(Type), typeof(Type), typeof(string), typeof(string[])]));
         Assert.True(typeof(Delegate).IsAssignableFrom(Real("Microsoft.ML.SignatureLoadModel")));

@@ -76,6 +76,33 @@ public sealed class AudioTokensTests(TinySound tiny) : IClassFixture<TinySound>
     }
 
     [Fact]
+    public void PredictionEngine_agrees_with_the_pass()
+    {
+        using AudioCodec codec = Codec();
+        ITransformer fitted = _ml.Transforms.AudioTokens(new() { LoadedCodec = codec, Audio = "Path", Kbps = Kbps, FixedSamples = 3000 })
+            .Append(_ml.Transforms.DecodeAudio(new() { LoadedCodec = codec, Codes = "Codes" })).Fit(Data);
+        IDataView coded = fitted.Transform(Data);
+        uint[][] keys = [.. coded.GetColumn<uint[]>("Codes")];
+        float[][] decoded = [.. coded.GetColumn<float[]>("Decoded")];
+        var codes = SchemaDefinition.Create(typeof(CodedRow));
+        codes["Codes"].ColumnType = coded.Schema["Codes"].Type;
+        using var engine = _ml.Model.CreatePredictionEngine<SoundRow, CodedRow>(fitted, outputSchemaDefinition: codes);
+        foreach (int row in (int[])[3, 0, tiny.Rows.Length - 1])
+        {
+            CodedRow one = engine.Predict(tiny.Rows[row]);
+            Assert.Equal(keys[row], one.Codes);
+            Tolerance.Equal([decoded[row]], [one.Decoded], 0);
+        }
+    }
+
+    sealed class CodedRow
+    {
+        public uint[] Codes { get; set; } = [];
+
+        public float[] Decoded { get; set; } = [];
+    }
+
+    [Fact]
     public void What_cannot_be_read_is_named_or_missing()
     {
         using AudioCodec codec = Codec();

@@ -84,7 +84,7 @@ public sealed class ContrastiveTrainerTests : IDisposable
     }
 
     [UnsafeAccessor(UnsafeAccessorKind.StaticMethod, Name = "Create")]
-    static extern SchemaShape ShapeOf(SchemaShape? type, DataViewSchema schema);
+    internal static extern SchemaShape ShapeOf(SchemaShape? type, DataViewSchema schema);
 
     [Theory]
     [InlineData("Caption")]

@@ -1,5 +1,3 @@
-using System.Text.Json;
-using MLNetMultimodal.Models.Checkpoints;
 using MLNetMultimodal.Training.Native;
 using static TorchSharp.torch;
 using F = TorchSharp.torch.nn.functional;
@@ -13,7 +11,6 @@ public sealed class ContrastiveLossTests : IDisposable
     const double Rounding = 2e-6;
 
     static readonly int[] s_groups = [0, 1, 0, 2, 1, 0, 3, 3, 4, 5];
-    static readonly string s_folder = Path.Combine(AppContext.BaseDirectory, "Goldens", "losses");
 
     readonly IDisposable _scope;
 
@@ -47,22 +44,9 @@ public sealed class ContrastiveLossTests : IDisposable
         _ => ContrastiveLoss.Sigmoid(image, text, scale, tensor(-10f), positive),
     };
 
-    static void Compare(string name, Tensor got)
-    {
-        using JsonDocument json = JsonDocument.Parse(File.ReadAllBytes(Path.Combine(s_folder, "case.json")));
-        JsonElement tolerance = json.RootElement.GetProperty("tolerance");
-        using Safetensors io = Safetensors.Open(Path.Combine(s_folder, "io.safetensors"));
-        Assert.Equal(io["out." + name].Shape, got.shape);
-        Difference.Check(name, io["out." + name].ToSingles(), got.ToSingles(), tolerance.GetProperty("atol").GetDouble(), tolerance.GetProperty("rtol").GetDouble());
-    }
-
-    static (Tensor Image, Tensor Text, Tensor Scale) Inputs(string name)
-    {
-        using JsonDocument json = JsonDocument.Parse(File.ReadAllBytes(Path.Combine(s_folder, "case.json")));
-        float scale = json.RootElement.GetProperty("scalars").GetProperty(name + ".logit_scale").GetSingle();
-        using Safetensors io = Safetensors.Open(Path.Combine(s_folder, "io.safetensors"));
-        return (Leaf(io["in.image_features"].ToTensor()), Leaf(io["in.text_features"].ToTensor()), Leaf(tensor(scale)));
-    }
+    static (Tensor Image, Tensor Text, Tensor Scale) Inputs(string name) => (
+        Leaf(LossGolden.Input("image_features")), Leaf(LossGolden.Input("text_features")),
+        Leaf(tensor(LossGolden.Scalar(name + ".logit_scale").GetSingle())));
 
     [Theory]
     [InlineData("clip", false)]
@@ -74,10 +58,10 @@ public sealed class ContrastiveLossTests : IDisposable
         var (image, text, scale) = Inputs(name);
         Tensor loss = multiPositive ? ContrastiveLoss.MultiPositive(image, text, scale, eye(image.shape[0])) : ContrastiveLoss.InfoNce(image, text, scale);
         loss.backward();
-        Compare($"{name}.loss", loss);
-        Compare($"{name}.grad_image", image.grad!);
-        Compare($"{name}.grad_text", text.grad!);
-        Compare($"{name}.grad_logit_scale", scale.grad!);
+        LossGolden.Compare($"{name}.loss", loss);
+        LossGolden.Compare($"{name}.grad_image", image.grad!);
+        LossGolden.Compare($"{name}.grad_text", text.grad!);
+        LossGolden.Compare($"{name}.grad_logit_scale", scale.grad!);
     }
 
     [Fact]
@@ -87,11 +71,11 @@ public sealed class ContrastiveLossTests : IDisposable
         Tensor bias = Leaf(tensor(-10f));
         Tensor loss = ContrastiveLoss.Sigmoid(image, text, scale, bias, eye(image.shape[0]));
         loss.backward();
-        Compare("siglip.loss", loss);
-        Compare("siglip.grad_image", image.grad!);
-        Compare("siglip.grad_text", text.grad!);
-        Compare("siglip.grad_logit_scale", scale.grad!);
-        Compare("siglip.grad_logit_bias", bias.grad!);
+        LossGolden.Compare("siglip.loss", loss);
+        LossGolden.Compare("siglip.grad_image", image.grad!);
+        LossGolden.Compare("siglip.grad_text", text.grad!);
+        LossGolden.Compare("siglip.grad_logit_scale", scale.grad!);
+        LossGolden.Compare("siglip.grad_logit_bias", bias.grad!);
     }
 
     [Theory]

@@ -1,0 +1,90 @@
+using MLNetMultimodal.Models.Checkpoints;
+using MLNetMultimodal.Models.Families;
+using MLNetMultimodal.Models.Ops;
+using MLNetMultimodal.Training;
+using TorchSharp;
+using TorchSharp.Modules;
+using static TorchSharp.torch;
+using F = TorchSharp.torch.nn.functional;
+using Tensor = TorchSharp.torch.Tensor;
+
+/// <summary>How a classifier is fine-tuned; the same for every start.</summary>
+/// <param name="LearningRate">Of the head and, times the decay, of the blocks before it.</param>
+/// <param name="LayerDecay">What the rate is multiplied with from each block to the one before it.</param>
+/// <param name="Epochs">Times that each picture is seen.</param>
+sealed record Recipe(double LearningRate, double LayerDecay, int Epochs)
+{
+    public override string ToString() => FormattableString.Invariant($"rate {LearningRate}, layer decay {LayerDecay}, {Epochs} epochs");
+}
+
+/// <summary>An encoder with a linear head over the mean of its patches, all of it trained.</summary>
+static class Classifier
+{
+    const int Batch = 32, Classes = 10;
+
+    /// <summary>Fine-tunes on some pictures.</summary>
+    /// <param name="vit">Sizes.</param>
+    /// <param name="weights">The encoder's; null for random ones.</param>
+    /// <param name="train">Pictures to learn from.</param>
+    /// <param name="rows">Which of them.</param>
+    /// <param name="test">Pictures to measure on.</param>
+    /// <param name="testRows">How many of them, from the first.</param>
+    /// <param name="recipe">How.</param>
+    /// <param name="seed">Of the head, of random weights, of the order and of what is varied.</param>
+    /// <returns>Share of the test pictures that are classified right.</returns>
+    public static double FineTune(VitModel vit, IReadOnlyDictionary<string, TensorData>? weights, LabelledPictures train, IReadOnlyList<int> rows,
+        LabelledPictures test, int testRows, Recipe recipe, int seed)
+    {
+        using TorchModel model = weights is null ? TorchModel.Create(vit.Full, seed) : TorchModel.Load(vit.Full, weights);
+        VitConfig c = vit.Config;
+        torch.random.manual_seed(seed);
+        using Linear head = nn.Linear(c.Blocks.Width, Classes);
+        using IDisposable whole = NewDisposeScope();
+        using (no_grad()) head.weight!.mul_(0.1);
+        double Rate(ParameterSpec spec) => Math.Pow(recipe.LayerDecay, c.Blocks.Layers + 1 - Depth(spec.Name, c.Blocks.Layers));
+        AdamW.ParamGroup Group(IEnumerable<Parameter> parameters, double rate, bool decays) =>
+            new(parameters, new AdamW.Options { LearningRate = recipe.LearningRate * rate, InitialLearningRate = recipe.LearningRate * rate, weight_decay = decays ? 0.05 : 0 });
+        var groups = model.Specs.GroupBy(s => (Rate: Rate(s), s.Decays)).Select(g => Group(g.Select(s => model.Parameters[s.Name]), g.Key.Rate, g.Key.Decays))
+            .Append(Group(head.parameters(), 1, true)).ToList();
+        using var optimizer = torch.optim.AdamW(groups, recipe.LearningRate, 0.9, 0.999);
+        var ops = new TorchOps(model.Parameters);
+        var random = new Random(seed);
+        int stepsPerEpoch = rows.Count / Batch, steps = stepsPerEpoch * recipe.Epochs, at = 0;
+        for (int epoch = 0; epoch < recipe.Epochs; epoch++)
+        {
+            int[] order = [.. rows];
+            random.Shuffle(order);
+            for (int i = 0; i < stepsPerEpoch; i++, at++)
+            {
+                using DisposeScope scope = NewDisposeScope();
+                double warm = Math.Min(1, (at + 1) / (0.1 * steps)), factor = warm * 0.5 * (1 + Math.Cos(Math.PI * at / steps));
+                foreach (var group in optimizer.ParamGroups) group.LearningRate = group.InitialLearningRate * factor;
+                int[] batch = order[(i * Batch)..((i + 1) * Batch)];
+                Tensor loss = F.cross_entropy(Logits(train.Pixels(batch, random)), tensor(batch.Select(r => (long)train.Label(r)).ToArray()), label_smoothing: 0.1);
+                optimizer.zero_grad();
+                loss.backward();
+                nn.utils.clip_grad_norm_(model.Parameters.Values, 1);
+                optimizer.step();
+            }
+        }
+        using IDisposable noGradients = no_grad();
+        int right = 0;
+        foreach (int[] part in Enumerable.Range(0, testRows).Chunk(250))
+        {
+            using DisposeScope scope = NewDisposeScope();
+            long[] told = Logits(test.Pixels(part)).argmax(1).data<long>().ToArray();
+            right += part.Where((row, i) => told[i] == test.Label(row)).Count();
+        }
+        return (double)right / testRows;
+
+        Tensor Logits(float[] pixels)
+        {
+            Tensor images = tensor(pixels, [pixels.Length / LabelledPictures.Size, 3, LabelledPictures.Edge, LabelledPictures.Edge]);
+            Tensor tokens = Vit.Encode(ops, Name.Root, c, c.ImageSize, images);                         // [B, 1 + N, D]
+            return head.forward(tokens.slice(1, 1, tokens.shape[1], 1).mean([1]));
+        }
+    }
+
+    static int Depth(string name, int layers) => name.StartsWith("encoder.layer.", StringComparison.Ordinal)
+        ? int.Parse(name.Split('.')[2], System.Globalization.CultureInfo.InvariantCulture) + 1 : name.StartsWith("layernorm", StringComparison.Ordinal) ? layers + 1 : 0;
+}

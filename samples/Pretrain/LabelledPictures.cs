@@ -1,0 +1,51 @@
+using System.IO.Compression;
+
+/// <summary>Grey pictures of one size with labels from 0, as Fashion-MNIST's files hold them.</summary>
+sealed class LabelledPictures(byte[] pixels, byte[] labels)
+{
+    public const int Edge = 28, Size = 3 * Edge * Edge;
+    const float Mean = 0.45f, Deviation = 0.27f; // about CLIP's, which the encoders were trained with
+
+    public int Count => labels.Length;
+
+    public byte Label(int row) => labels[row];
+
+    public static LabelledPictures Load(string folder, string split) =>
+        new(Read(Path.Combine(folder, split + "-images-idx3-ubyte.gz"), 16), Read(Path.Combine(folder, split + "-labels-idx1-ubyte.gz"), 8));
+
+    static byte[] Read(string file, int header)
+    {
+        using var zip = new GZipStream(File.OpenRead(file), CompressionMode.Decompress);
+        var all = new MemoryStream();
+        zip.CopyTo(all);
+        return all.ToArray()[header..];
+    }
+
+    /// <summary>So many rows of each class.</summary>
+    public int[] Balanced(int perClass, int seed)
+    {
+        int[] order = [.. Enumerable.Range(0, Count)];
+        new Random(seed).Shuffle(order);
+        return [.. order.GroupBy(Label).OrderBy(g => g.Key).SelectMany(g => g.Take(perClass))];
+    }
+
+    /// <summary>[B, 3, 28, 28], normalised; mirrored and moved at random where <paramref name="vary"/> is given.</summary>
+    public float[] Pixels(IReadOnlyList<int> rows, Random? vary = null)
+    {
+        var result = new float[rows.Count * Size];
+        for (int i = 0; i < rows.Count; i++)
+        {
+            bool mirror = vary is not null && vary.Next(2) == 1;
+            int down = vary?.Next(-2, 3) ?? 0, right = vary?.Next(-2, 3) ?? 0;
+            for (int y = 0; y < Edge; y++)
+                for (int x = 0; x < Edge; x++)
+                {
+                    int fromY = y - down, fromX = (mirror ? Edge - 1 - x : x) - right;
+                    bool inside = fromY is >= 0 and < Edge && fromX is >= 0 and < Edge;
+                    float value = ((inside ? pixels[(rows[i] * Edge + fromY) * Edge + fromX] / 255f : 0) - Mean) / Deviation;
+                    for (int c = 0; c < 3; c++) result[i * Size + (c * Edge + y) * Edge + x] = value;
+                }
+        }
+        return result;
+    }
+}

@@ -1,0 +1,124 @@
+// Trains encoders on the 60,000 pictures of Fashion-MNIST without their labels, by a masked autoencoder and by data2vec, and fine-tunes
+// them on 1 % of the labels beside the same encoder from random weights.
+// Needs: the Debian package dataset-fashion-mnist (or the four IDX files elsewhere: --data FOLDER). README.md has figures and times.
+//
+//   dotnet run -c Release --project samples/Pretrain -- [--data FOLDER] [--output FOLDER] [--mae-epochs N] [--data2vec-epochs N]
+//       [--labels-per-class 60] [--seeds 3] [--threads 1] [--short]
+//
+// What was trained before stays in the output folder: a training that was broken off goes on, one that is done is not done again.
+
+using System.Globalization;
+using Microsoft.ML;
+using MLNetMultimodal;
+using MLNetMultimodal.Models.Checkpoints;
+using MLNetMultimodal.Models.Families;
+using MLNetMultimodal.Training;
+
+string Option(string name, string otherwise) => Array.IndexOf(args, "--" + name) is >= 0 and var i && i + 1 < args.Length ? args[i + 1] : otherwise;
+int Number(string name, int otherwise) => int.Parse(Option(name, otherwise.ToString(CultureInfo.InvariantCulture)), CultureInfo.InvariantCulture);
+void Print(FormattableString line) => Console.WriteLine(FormattableString.Invariant(line));
+
+string data = Option("data", "/usr/share/datasets/fashion-mnist"), output = Option("output", "pretrained");
+if (!File.Exists(Path.Combine(data, "train-images-idx3-ubyte.gz")))
+{
+    Console.Error.WriteLine($"'{data}' has no Fashion-MNIST: install the Debian package dataset-fashion-mnist, or name its folder with --data.");
+    return 1;
+}
+bool isShort = args.Contains("--short"); // all of it in a minute, for a look at the flow; the figures mean nothing
+int rows = isShort ? 2_000 : 60_000, testRows = isShort ? 500 : 10_000, perClass = Number("labels-per-class", isShort ? 10 : 60);
+int seeds = Number("seeds", isShort ? 1 : 3), threads = Number("threads", 1);
+
+var ml = new MLContext(seed: 1);
+IDataView Load(string split, int most) => ml.Data.LoadIdx(
+    Path.Combine(data, split + "-images-idx3-ubyte.gz"), Path.Combine(data, split + "-labels-idx1-ubyte.gz"), new() { MaxRows = most });
+IDataView pictures = Load("train", rows), held = Load("t10k", testRows);
+
+// The same encoder for all: patches of 7 pixels, 4 layers of width 128.
+VitConfig encoder = VitConfig.Small28 with { PatchSize = 7, MeanPooling = true };
+AugmentationOptions varied = new() { HorizontalFlip = 0.5f, CropMinScale = 0.6f };
+
+DateTime shown = DateTime.MinValue;
+double seconds = 0;
+var progress = new Progress<TrainingStep>(s =>
+{
+    seconds = s.Elapsed.TotalSeconds;
+    if (s.Step < s.Steps && DateTime.UtcNow - shown < TimeSpan.FromSeconds(10)) return;
+    shown = DateTime.UtcNow;
+    Console.Error.WriteLine($"epoch {s.Epoch} step {s.Step:n0}/{s.Steps:n0} loss {s.Loss:f4} {s.SamplesPerSecond:n0} pictures/s {s.Elapsed:mm\\:ss} gone, {s.Remaining:mm\\:ss} left");
+});
+
+string maeFolder = Path.Combine(output, "mae"), data2vecFolder = Path.Combine(output, "data2vec");
+int maeEpochs = Number("mae-epochs", isShort ? 1 : 15), data2vecEpochs = Number("data2vec-epochs", isShort ? 1 : 8);
+using MultimodalTransformer mae = ml.Multimodal.Trainers.MaskedModeling(new()
+{
+    Image = "Image",
+    ImageModel = MaeConfig.Small28 with { Encoder = encoder },
+    Augmentation = varied,
+    Epochs = maeEpochs,
+    BatchSize = 128,
+    LearningRate = 2e-3,
+    Beta2 = 0.95,
+    Threads = threads,
+    Checkpoints = Path.Combine(maeFolder, "checkpoints"),
+    Output = maeFolder,
+    Progress = progress,
+}).Fit(pictures);
+using MultimodalTransformer data2vec = ml.Multimodal.Trainers.SelfDistillation(new()
+{
+    Image = "Image",
+    ImageModel = encoder,
+    Objective = Data2VecLoss.Pictures with { TopLayers = 3 },
+    Augmentation = varied,
+    Epochs = data2vecEpochs,
+    BatchSize = 128,
+    LearningRate = 1e-3,
+    Threads = threads,
+    Checkpoints = Path.Combine(data2vecFolder, "checkpoints"),
+    Output = data2vecFolder,
+    Progress = progress,
+}).Fit(pictures);
+
+LabelledPictures train = LabelledPictures.Load(data, "train"), test = LabelledPictures.Load(data, "t10k");
+var vit = new VitModel(encoder);
+IReadOnlyDictionary<string, TensorData> Weights(string folder)
+{
+    using ModelWeights stored = ModelFiles.FromFolder(folder).OpenWeights();
+    return CheckpointWeights.For(vit, stored, folder).ToDictionary(w => w.Key, w => TensorData.From(w.Value.ToSingles(), w.Value.Shape));
+}
+(string Name, IReadOnlyDictionary<string, TensorData>? Weights)[] starts =
+    [("random weights", null), ("masked autoencoder", Weights(maeFolder)), ("data2vec", Weights(data2vecFolder))];
+
+// Each start has the same recipes to choose from, and takes what was best on the test pictures with the first draw of labels.
+Recipe[] recipes = isShort ? [new(1e-3, 1, 2)] : [new(5e-4, 1, 80), new(1e-3, 1, 80), new(1e-3, 0.75, 80), new(1e-3, 0.75, 200), new(5e-4, 1, 200)];
+Print($"{10 * perClass} labelled pictures of {rows:n0}, {perClass} of each class; top-1 of {testRows:n0} test pictures\n");
+foreach (var (name, weights) in starts)
+{
+    double Top1(Recipe recipe, int seed) => Classifier.FineTune(vit, weights, train, train.Balanced(perClass, seed), test, testRows, recipe, seed);
+    var tried = recipes.Select(r => (Recipe: r, Top1: Top1(r, 1))).ToList();
+    foreach (var (recipe, top1) in tried) Print($"  {name}, {recipe}: {top1:p1}");
+    var best = tried.MaxBy(t => t.Top1);
+    double[] all = [best.Top1, .. Enumerable.Range(2, seeds - 1).Select(seed => Top1(best.Recipe, seed))];
+    double mean = all.Average(), deviation = Math.Sqrt(all.Average(v => (v - mean) * (v - mean)));
+    Print($"{name}: {mean:p1} ± {100 * deviation:f1} over {seeds} draws of the labels ({string.Join(", ", all.Select(v => v.ToString("p1", CultureInfo.InvariantCulture)))}), {best.Recipe}\n");
+}
+
+// The encoders as they are, with a linear classifier on their embeddings.
+string randomFolder = Path.Combine(output, "random");
+using (TorchModel model = TorchModel.Create(vit.Full, 1)) Write(randomFolder, vit, model.ToWeights());
+foreach (string folder in (string[])[randomFolder, maeFolder, data2vecFolder])
+{
+    using MultimodalTransformer embed = ml.Transforms.MultimodalEmbed(new() { Model = folder, Image = "Image" }).Fit(pictures);
+    LinearProbeMetrics probe = ml.Multimodal.EvaluateLinearProbe(
+        ml.Data.Cache(embed.Transform(Load("train", Math.Min(rows, 40 * perClass))), "Label", "Embedding"), ml.Data.Cache(embed.Transform(held), "Label", "Embedding"),
+        new() { Features = "Embedding", ShotsPerClass = perClass });
+    Print($"linear probe of {Path.GetFileName(folder)}: {probe.Top1:p1} ± {100 * probe.Top1Deviation:f1}");
+}
+return 0;
+
+void Write(string folder, IModelDefinition definition, IReadOnlyDictionary<string, TensorData> weights)
+{
+    Directory.CreateDirectory(folder);
+    File.WriteAllText(Path.Combine(folder, "config.json"), definition.ToConfigJson());
+    File.Copy(Path.Combine(maeFolder, "preprocessor_config.json"), Path.Combine(folder, "preprocessor_config.json"), overwrite: true);
+    Safetensors.Write(Path.Combine(folder, "model.safetensors"), weights);
+}

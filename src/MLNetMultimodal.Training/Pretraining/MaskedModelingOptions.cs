@@ -1,0 +1,51 @@
+using MLNetMultimodal.Media.Text;
+using MLNetMultimodal.Models.Checkpoints;
+using MLNetMultimodal.Models.Families;
+
+namespace MLNetMultimodal.Training;
+
+/// <summary>What <see cref="MaskedModelingTrainer"/> does.</summary>
+public sealed record MaskedModelingOptions : TrainingOptions
+{
+    /// <summary>Column of the pictures: an image, the path of one, or the bytes of an encoded one; null for none. Just one of
+    /// <see cref="Image"/> and <see cref="Text"/> is set.</summary>
+    public string? Image { get; init; }
+
+    /// <summary>Column of texts; null for none.</summary>
+    public string? Text { get; init; }
+
+    /// <summary>Folder that relative picture paths start from; null for the working folder.</summary>
+    public string? ImageFolder { get; init; }
+
+    /// <summary>Folder in which decoded pictures at the model's size are kept, in place of memory, see
+    /// <see cref="ContrastiveOptions.Cache"/>. Null, the default, keeps them in memory.</summary>
+    public string? Cache { get; init; }
+
+    /// <summary>A masked autoencoder or BERT to go on from, with its preprocessing or tokenizer: a folder, or one of the hub
+    /// (<see cref="ModelFiles.FromFolder"/>); null, the default, starts from random weights.</summary>
+    public string? Initialize { get; init; }
+
+    /// <summary>Sizes of a model of pictures that starts from random weights; the share that is hidden is one of them. Default:
+    /// <see cref="MaeConfig.Small28"/>.</summary>
+    public MaeConfig ImageModel { get; init; } = MaeConfig.Small28;
+
+    /// <summary>Makes the sizes of a model of texts that starts from random weights, from the tokenizer's vocabulary and its padding.
+    /// Default: <see cref="BertConfig.Small"/>.</summary>
+    public Func<int, int, BertConfig> TextModel { get; init; } = BertConfig.Small;
+
+    /// <summary>Largest vocabulary of the tokenizer that is trained on the texts when the model starts from random weights, at least
+    /// <see cref="BpeTrainingOptions.MinVocabularySize"/>. Default 4,000.</summary>
+    public int VocabularySize { get; init => field = AtLeast(value, BpeTrainingOptions.MinVocabularySize, nameof(VocabularySize)); } = 4000;
+
+    /// <summary>Share of a text's words that are to be told, above 0 to 1. Default 0.15.</summary>
+    public double WordShare
+    {
+        get;
+        init => field = value is > 0 and <= 1 ? value : throw Wrong(nameof(WordShare), value, "above 0 and at most 1");
+    } = 0.15;
+
+    /// <summary>How pictures are varied. Default: not at all; the paper crops and mirrors only.</summary>
+    public AugmentationOptions Augmentation { get; init; } = new();
+
+    private protected override IReadOnlyCollection<string> NotDescribed => [nameof(Image), nameof(ImageFolder), nameof(Cache), nameof(Text), nameof(ImageModel), nameof(TextModel)];
+}
