@@ -72,6 +72,7 @@ Trained Train(string name, AlbefFusion fusion, int passes)
         BatchSize = 32,
         LearningRate = 1e-3,
         MaskShare = 0.3,
+        EvenShare = 0.4,
         Seed = seed,
         Threads = 1,
         Output = Option("output", "") is { Length: > 0 } folder ? Path.Combine(folder, name.Replace(' ', '-')) : null,
@@ -102,7 +103,7 @@ void Blind(ImageTextMatchTransformer model)
         schema[nameof(Pair.Features)].ColumnType = new VectorDataViewType(NumberDataViewType.Single, words[0].Length);
         var lot = new Random(seed);
         Pair[] pairs = [.. some.Select((_, i) => new Pair { Features = oneSense(2 * i + lot.Next(2)), Label = lot.Next(2) == 0 })];
-        var classifier = ml.BinaryClassification.Trainers.LbfgsLogisticRegression(nameof(Pair.Label), nameof(Pair.Features)).Fit(ml.Data.LoadFromEnumerable(pairs, schema));
+        var classifier = ml.BinaryClassification.Trainers.LbfgsLogisticRegression(nameof(Pair.Label), nameof(Pair.Features), l1Regularization: 0, l2Regularization: 0.1f).Fit(ml.Data.LoadFromEnumerable(pairs, schema));
         return ml.Multimodal.EvaluateComposition((images, texts) =>
         {
             IDataView scored = classifier.Transform(ml.Data.LoadFromEnumerable(embed(images, texts).Select(e => new Pair { Features = e }), schema));

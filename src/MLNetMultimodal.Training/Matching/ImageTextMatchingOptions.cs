@@ -50,6 +50,11 @@ public sealed record ImageTextMatchingOptions : TrainingOptions
     /// 1.</summary>
     public double MatchingWeight { get; init => field = Weight(value, nameof(MatchingWeight)); } = 1;
 
+    /// <summary>Share of the wrong pairs that are drawn from the batch evenly, 0 to 1; the others are drawn the more often the more alike
+    /// they are. Default 0. Where the most alike differ in a detail only, as with <see cref="Together"/>, a model from random weights
+    /// first learns from easier ones.</summary>
+    public double EvenShare { get; init => field = Share(value, nameof(EvenShare)); }
+
     /// <summary>What masked words count in the loss, at least 0; 0 leaves them out. Without effect where no words meet patches. Default
     /// 1.</summary>
     public double MaskingWeight { get; init => field = Weight(value, nameof(MaskingWeight)); } = 1;

@@ -42,7 +42,7 @@ sealed class MatchingStep(ImageTextMatchingOptions options, AlbefConfig config, 
         if (config.Fusion != AlbefFusion.None && options.MatchingWeight > 0)
         {
             float[] similarity = (Scale * image.Embeds.matmul(text.Embeds.t())).ToSingles();                // [B, U]
-            var (images, texts) = Pairs(similarity, batch, random);
+            var (images, texts) = Pairs(similarity, batch, options.EvenShare, random);
             itm = Matching(image.Tokens, text.Tokens, keep, images, texts, batch.Count);
             loss = loss + itm * options.MatchingWeight;
         }
@@ -82,8 +82,8 @@ sealed class MatchingStep(ImageTextMatchingOptions options, AlbefConfig config, 
     }
 
     /// <summary>The pairs that are looked at: each picture with its caption, each with a wrong text, each caption with a wrong picture.
-    /// Wrong ones are drawn the more often the more alike they are (section 3.2).</summary>
-    public static (long[] Images, long[] Texts) Pairs(float[] similarity, MatchingBatch batch, Random random)
+    /// Wrong ones are drawn the more often the more alike they are (section 3.2), or, in so large a share, all alike.</summary>
+    public static (long[] Images, long[] Texts) Pairs(float[] similarity, MatchingBatch batch, double evenShare, Random random)
     {
         int count = batch.Count, texts = batch.Texts;
         var seen = new HashSet<(long Image, long Text)>(3 * count);
@@ -108,10 +108,11 @@ sealed class MatchingStep(ImageTextMatchingOptions options, AlbefConfig config, 
             float most = float.NegativeInfinity;
             for (int i = 0; i < candidates; i++)
                 if (!batch.Positive[cell(i)]) most = MathF.Max(most, similarity[cell(i)]);
+            bool evenly = random.NextDouble() < evenShare;
             double sum = 0;
             var shares = new double[candidates];
             for (int i = 0; i < candidates; i++)
-                if (!batch.Positive[cell(i)]) sum += shares[i] = Math.Exp(similarity[cell(i)] - most);
+                if (!batch.Positive[cell(i)]) sum += shares[i] = evenly ? 1 : Math.Exp(similarity[cell(i)] - most);
             double at = random.NextDouble() * sum;
             int last = -1;
             for (int i = 0; i < candidates; i++)

@@ -74,7 +74,7 @@ public sealed class MatchingStepTests
         int drawn = 0, alike = 0;
         for (int i = 0; i < 500; i++)
         {
-            var (pictures, words) = MatchingStep.Pairs(similarity, batch, random);
+            var (pictures, words) = MatchingStep.Pairs(similarity, batch, evenShare: 0, random);
             Assert.Equal(pictures.Length, words.Length);
             Assert.Equal(pictures.Length, pictures.Zip(words).Distinct().Count());
             for (int p = 0; p < pictures.Length; p++)
@@ -90,7 +90,7 @@ public sealed class MatchingStepTests
     public void A_batch_in_which_all_is_right_has_no_wrong_pairs()
     {
         MatchingBatch batch = Batch() with { Positive = [.. Enumerable.Repeat(true, Rows * 6)] };
-        Assert.Equal(Rows, MatchingStep.Pairs(new float[Rows * 6], batch, new Random(1)).Images.Length);
+        Assert.Equal(Rows, MatchingStep.Pairs(new float[Rows * 6], batch, evenShare: 0, new Random(1)).Images.Length);
     }
 
     // The queue holds what the momentum encoder made, and a caption that comes again is right there too.
