@@ -1,10 +1,13 @@
 using System.IO.Compression;
+using MLNetMultimodal.Media.Images;
 
 /// <summary>Grey pictures of one size with labels from 0, as Fashion-MNIST's files hold them.</summary>
 sealed class LabelledPictures(byte[] pixels, byte[] labels)
 {
     public const int Edge = 28, Size = 3 * Edge * Edge;
-    const float Mean = 0.45f, Deviation = 0.27f; // about CLIP's, which the encoders were trained with
+
+    // What the encoders were trained with.
+    static readonly (float R, float G, float B) s_mean = ImagePreprocessing.Clip(Edge).Mean!.Value, s_deviation = ImagePreprocessing.Clip(Edge).Std!.Value;
 
     public int Count => labels.Length;
 
@@ -42,8 +45,11 @@ sealed class LabelledPictures(byte[] pixels, byte[] labels)
                 {
                     int fromY = y - down, fromX = (mirror ? Edge - 1 - x : x) - right;
                     bool inside = fromY is >= 0 and < Edge && fromX is >= 0 and < Edge;
-                    float value = ((inside ? pixels[(rows[i] * Edge + fromY) * Edge + fromX] / 255f : 0) - Mean) / Deviation;
-                    for (int c = 0; c < 3; c++) result[i * Size + (c * Edge + y) * Edge + x] = value;
+                    float value = inside ? pixels[(rows[i] * Edge + fromY) * Edge + fromX] / 255f : 0;
+                    int at = i * Size + y * Edge + x, plane = Edge * Edge;
+                    result[at] = (value - s_mean.R) / s_deviation.R;
+                    result[at + plane] = (value - s_mean.G) / s_deviation.G;
+                    result[at + 2 * plane] = (value - s_mean.B) / s_deviation.B;
                 }
         }
         return result;

@@ -24,6 +24,14 @@ static class MediaFiles
     /// <exception cref="InvalidDataException">A folder has no videos.</exception>
     public static string[] Videos(IEnumerable<string> paths) => Expand(paths, VideoEndings, "videos");
 
+    /// <summary>Files as they are, and for a folder the pictures and sounds in it and in its folders, in ordinal order.</summary>
+    /// <exception cref="InvalidDataException">A folder has neither.</exception>
+    public static string[] PicturesAndSounds(IEnumerable<string> paths) =>
+        Expand(paths, new([.. PictureEndings, .. SoundEndings], StringComparer.OrdinalIgnoreCase), "pictures or sounds");
+
+    /// <summary>Whether a name has the ending of a sound.</summary>
+    public static bool IsSound(string path) => SoundEndings.Contains(Path.GetExtension(path));
+
     /// <summary>Whether a name has the ending of a video.</summary>
     public static bool IsVideo(string path) => VideoEndings.Contains(Path.GetExtension(path));
 

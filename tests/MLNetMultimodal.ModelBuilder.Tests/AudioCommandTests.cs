@@ -31,6 +31,25 @@ public sealed class AudioCommandTests(ToolFixture fixture)
     }
 
     [Fact]
+    public async Task Sounds_of_folders_and_files_are_classified_as_the_model_classifies_them()
+    {
+        string text = fixture.At("words.wav");
+        File.WriteAllText(text, "no sound");
+        ToolResult result = await Tool.Run("classify", "--model", fixture.SoundTextModel, "--labels", "dog,cat", "--template", "a {}",
+            "--format", "json", fixture.Sounds, text, Sound(1));
+        JsonElement[] rows = result.Expect(1).Rows;
+        Assert.Contains(text, result.Errors);
+        string[] expected = [Sound(0), Sound(1), Sound(2), Sound(1)];
+        Assert.Equal(expected, rows.Select(r => r.GetProperty("input").GetString()));
+        using MultimodalModel model = MultimodalModel.Load(fixture.SoundTextModel);
+        ZeroShotClassifier classifier = ZeroShotClassifier.Create(model, ["dog", "cat"], ["a {}"]);
+        float[][] scores = [.. model.EmbedAudio(expected).Select(e => classifier.Probabilities(e))];
+        float largest = rows.Select((r, i) => Math.Abs(r.GetProperty("scores").GetProperty("cat").GetSingle() - scores[i][1])).Max();
+        Assert.True(largest <= AcrossBatchSizes, $"max |tool - model| = {largest:g3}");
+        (await Tool.Run("classify", "--model", fixture.Model, "--labels", "dog,cat", Sound(0))).ExpectOneLine(1, "Audio");
+    }
+
+    [Fact]
     public async Task Preprocessed_sounds_are_what_the_model_hears_and_no_weights_are_needed()
     {
         string folder = fixture.At("audio-preprocessor-only"), outputs = fixture.At("heard.safetensors");

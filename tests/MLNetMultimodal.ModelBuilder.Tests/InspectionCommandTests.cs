@@ -63,4 +63,21 @@ public sealed class InspectionCommandTests(ToolFixture fixture)
             Assert.True(row.GetProperty("layers").GetArrayLength() > 10);
         }
     }
+
+    [Fact]
+    public async Task Blocks_stand_side_by_side()
+    {
+        Dictionary<string, (long Parameters, long Flops)> blocks = (await Tool.Run("summary", "--blocks", "--format", "json")).Expect(0).Rows
+            .ToDictionary(r => r.GetProperty("block").GetString()!, r => (r.GetProperty("parameters").GetInt64(), r.GetProperty("flops").GetInt64()));
+        long width = 256;
+        Assert.Equal(4 * width * (width + 1), blocks["cross-attention"].Parameters); // four projections with biases
+        Assert.Equal(width * (width + 1) + 3 * width / 4 * (width + 1) - 3 * width * width / 4,
+            blocks["low-rank cross-attention, r = D/4"].Parameters); // three to r, one back
+        var (dense, experts) = (blocks["feed-forward, 4D"], blocks["8 experts of 4D, 1 chosen"]);
+        Assert.Equal(8 * dense.Parameters + 8 * width, experts.Parameters);
+        Assert.InRange(experts.Flops, dense.Flops, 1.1 * dense.Flops); // as many weights as eight, the work of one
+        Assert.True(blocks["8 experts of 4D, 2 chosen"].Flops > 1.8 * dense.Flops);
+        (await Tool.Run("summary", "--blocks", "--model", fixture.Model)).ExpectOneLine(2, "--blocks");
+        (await Tool.Run("summary")).ExpectOneLine(2, "--model");
+    }
 }

@@ -29,6 +29,7 @@ public sealed class ToolFixture : IDisposable
         WritePictures("blue", () => (random.Next(60), random.Next(60), random.Next(160, 256)));
         File.WriteAllText(Broken, "no picture");
         WriteAudioModel();
+        WriteSoundTextModel();
     }
 
     public string Root { get; }
@@ -36,6 +37,9 @@ public sealed class ToolFixture : IDisposable
     public string Model => At("model");
 
     public string AudioModel => At("audio-model");
+
+    /// <summary>A model of sounds and texts.</summary>
+    public string SoundTextModel => At("sound-text-model");
 
     public string Pictures => At("pictures");
 
@@ -59,6 +63,14 @@ public sealed class ToolFixture : IDisposable
         var definition = new ClipModel(tiny with { Text = text });
         WriteFolder(Model, definition, ImagePreprocessing.Clip(ImageSize).ToJson());
         foreach (var (name, bytes) in tokenizer.Files) File.WriteAllBytes(Path.Combine(Model, name), bytes.ToArray());
+    }
+
+    void WriteSoundTextModel()
+    {
+        TextTokenizer tokenizer = ByteLevelBpeTrainer.Train(["the sound of a dog"], new() { VocabularySize = 530, ContextLength = 8 });
+        ClipTextConfig text = ClipConfig.Tiny.Text with { VocabularySize = tokenizer.VocabularySize, EndTokenId = tokenizer.EndId };
+        WriteFolder(SoundTextModel, new AudioDualEncoderModel(new() { Audio = AstConfig.Tiny, Text = text, ProjectionWidth = 12 }), Spectrogram.ToJson());
+        foreach (var (name, bytes) in tokenizer.Files) File.WriteAllBytes(Path.Combine(SoundTextModel, name), bytes.ToArray());
     }
 
     void WriteAudioModel()

@@ -55,6 +55,17 @@ public sealed class TinySound : IDisposable
             new() { Threads = 1, Families = [.. ModelFamilies.BuiltIn, new(model.ModelType, _ => model)] });
     }
 
+    /// <summary>A model of sounds and texts of random weights, in memory.</summary>
+    public static MultimodalModel WithTexts()
+    {
+        TextTokenizer tokenizer = ByteLevelBpeTrainer.Train(["a low sound"], new() { VocabularySize = 520, ContextLength = 8 });
+        ClipTextConfig text = ClipConfig.Tiny.Text with { VocabularySize = tokenizer.VocabularySize, EndTokenId = tokenizer.EndId };
+        Dictionary<string, ReadOnlyMemory<byte>> files =
+            Files(new AudioDualEncoderModel(new() { Audio = AstConfig.Tiny, Text = text, ProjectionWidth = 12 }), Preprocessing.ToJson());
+        foreach (var (name, content) in tokenizer.Files) files[name] = content;
+        return MultimodalModel.Load(ModelFiles.FromMemory("sounds and texts", files), new() { Threads = 1 });
+    }
+
     internal static Dictionary<string, ReadOnlyMemory<byte>> Files(IModelDefinition model, string preprocessor = "{}")
     {
         var random = new Random(5);

@@ -85,6 +85,8 @@ public static class OnnxExport
             files[Preprocessor] = model.Files.TryRead(Preprocessor) ?? Encoding.UTF8.GetBytes(model.Images.ToJson());
         if (model.Modalities.Contains(Modality.Text))
             foreach (var (name, bytes) in TokenizerFiles(model)) files[name] = bytes;
+        if (model.Definition is CrossModalFusionModel fusion)
+            foreach (var (name, bytes) in FusionPreprocessing.Load(model.Files, fusion.Config).ToFiles()) files[name] = bytes;
         if (model.Files.TryRead(ModelCard) is { } card) files[ModelCard] = card;
         return files;
     }

@@ -103,6 +103,33 @@ public sealed record SpectrogramPreprocessing
         Padding = SpectrogramPadding.Repeats,
     };
 
+    /// <summary>CLAP's dB spectrogram for small models of short sounds: windows of 32 ms every 10 ms, filled up with silence.</summary>
+    /// <param name="sampleRateHz">The rate, a multiple of 1000, of which half is the end of the highest band.</param>
+    /// <param name="seconds">What is heard of a sound, 1 to 600.</param>
+    /// <param name="melBins">F.</param>
+    /// <returns>The preprocessing; the result is [100 seconds + 1, F].</returns>
+    public static SpectrogramPreprocessing Clap(int sampleRateHz, int seconds, int melBins = 64)
+    {
+        ArgumentOutOfRangeException.ThrowIfNotEqual(sampleRateHz % 1000, 0, nameof(sampleRateHz));
+        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(seconds);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(seconds, 600);
+        int window = sampleRateHz / 1000 * 32;
+        return new()
+        {
+            LogMel = LogMelConfig.Clap() with
+            {
+                SampleRateHz = sampleRateHz,
+                WindowSamples = window,
+                FftSamples = window,
+                HopSamples = sampleRateHz / 100,
+                MelBins = melBins,
+                MaxHz = sampleRateHz / 2.0,
+            },
+            Frames = 100 * seconds + 1,
+            Padding = SpectrogramPadding.Silence,
+        };
+    }
+
     /// <summary>Computes what the model takes.</summary>
     /// <param name="sound">The sound, at <see cref="LogMelConfig.SampleRateHz"/>.</param>
     /// <param name="destination">[T, F], or [F, T] where <see cref="BinsFirst"/>; at least that long.</param>

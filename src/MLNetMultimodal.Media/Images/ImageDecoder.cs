@@ -59,7 +59,8 @@ public static class ImageDecoder
     /// <returns>The picture, [H, W, 3].</returns>
     /// <exception cref="InvalidDataException">The bytes are not a picture of a known format, are cut off or damaged, or have more
     /// than <see cref="MaxPixels"/> pixels.</exception>
-    public static RgbImage Decode(ReadOnlySpan<byte> encoded, string name = Unnamed) => Decode(encoded, name, TurboJpeg.Installed);
+    public static RgbImage Decode(ReadOnlySpan<byte> encoded, string name = Unnamed) =>
+        Decode(encoded, name, TurboJpeg.Installed);
 
     internal static RgbImage Decode(ReadOnlySpan<byte> encoded, string name, TurboJpeg? turbo)
     {
@@ -124,7 +125,8 @@ public static class ImageDecoder
             int width = codec.Info.Width, height = codec.Info.Height;
             CheckSize(width, height, name);
             size = (width, height);
-            if (jpegSizes is not null && codec.EncodedFormat == SKEncodedImageFormat.Jpeg) (width, height) = jpegSizes(width, height);
+            if (jpegSizes is not null && codec.EncodedFormat == SKEncodedImageFormat.Jpeg)
+                (width, height) = jpegSizes(width, height);
             return Pixels(codec, width, height, name);
         }
     }

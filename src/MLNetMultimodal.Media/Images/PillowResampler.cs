@@ -1,8 +1,8 @@
 using System.Buffers;
-using System.Buffers.Binary;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 
 namespace MLNetMultimodal.Media.Images;
 
@@ -84,64 +84,111 @@ public static class PillowResampler
         return result;
     }
 
-    // [H, W, channels] -> [lastRow - firstRow, Wout, 3], two rows at a time in the halves of a vector.
+    // [H, W, channels] -> [lastRow - firstRow, Wout, 3], four rows at a time in the quarters of a vector.
     static PixelBuffer Across(PixelView image, Taps taps, int firstRow, int lastRow)
     {
-        int outWidth = taps.Count, rows = lastRow - firstRow, channels = image.Channels;
-        int from = taps.First, count = taps.End - from;
-        var result = new PixelBuffer(outWidth, rows, 3);
-        byte[] memory = ArrayPool<byte>.Shared.Rent(count * Vector256<byte>.Count);
-        Span<Vector256<int>> row = MemoryMarshal.Cast<byte, Vector256<int>>(memory.AsSpan())[..count];
-        for (int y = 0; y < rows; y += 2)
+        int outWidth = taps.Count, channels = image.Channels, count = taps.End - taps.First, pairs = (count + 1) / 2;
+        var result = new PixelBuffer(outWidth, lastRow - firstRow, 3);
+        using var weights = new PairedTaps(taps);
+        byte[] memory = ArrayPool<byte>.Shared.Rent(pairs * Vector512<byte>.Count);
+        Span<Vector512<short>> rows = MemoryMarshal.Cast<byte, Vector512<short>>(memory.AsSpan())[..pairs];
+        for (int y = 0; y < result.Height; y += 4)
         {
-            bool two = y + 1 < rows;
-            ReadOnlySpan<byte> upper = image.Bytes.Slice(channels * ((firstRow + y) * image.Width + from), channels * count);
-            ReadOnlySpan<byte> lower = two
-                ? image.Bytes.Slice(channels * ((firstRow + y + 1) * image.Width + from), channels * count) : upper;
-            Widen(upper, lower, channels, row);
-            Span<byte> target = result.Bytes.Slice(3 * y * outWidth, 3 * outWidth);
-            SumAcross(row, taps, from, target, two ? result.Bytes.Slice(3 * (y + 1) * outWidth, 3 * outWidth) : target);
+            int last = Math.Min(y + 3, result.Height - 1); // stands for those below it too
+            ReadOnlySpan<byte> Row(PixelView image, int y) =>
+                image.Bytes.Slice(channels * ((firstRow + Math.Min(y, last)) * image.Width + taps.First), channels * count);
+            Pair(Row(image, y), Row(image, y + 1), Row(image, y + 2), Row(image, y + 3), channels, rows);
+            SumAcross(rows, weights, result.Bytes[(3 * y * outWidth)..(3 * (last + 1) * outWidth)]);
         }
         ArrayPool<byte>.Shared.Return(memory);
         return result;
     }
 
-    // [W, channels] twice -> [W, 2, 4]
-    static void Widen(ReadOnlySpan<byte> upper, ReadOnlySpan<byte> lower, int channels, Span<Vector256<int>> row)
+    // [W, channels] four times -> [W / 2, 4, 4, 2]: the values of two neighbours side by side, channel by channel.
+    static void Pair(ReadOnlySpan<byte> row0, ReadOnlySpan<byte> row1, ReadOnlySpan<byte> row2, ReadOnlySpan<byte> row3,
+        int channels, Span<Vector512<short>> rows)
     {
-        int x = 0;
-        for (; channels * x + 4 <= upper.Length; x++) // the fourth byte is alpha or the next pixel's, and does not count
-            row[x] = Vector256.Create(Load(upper[(channels * x)..]), Load(lower[(channels * x)..]));
-        if (x < row.Length)
-            row[x] = Vector256.Create(
-                upper[3 * x], upper[3 * x + 1], upper[3 * x + 2], 0, lower[3 * x], lower[3 * x + 1], lower[3 * x + 2], 0);
-    }
-
-    static Vector128<int> Load(ReadOnlySpan<byte> pixel) => Vector128.WidenLower(
-        Vector128.WidenLower(Vector128.CreateScalarUnsafe(BinaryPrimitives.ReadUInt32LittleEndian(pixel)).AsByte())).AsInt32();
-
-    static void SumAcross(ReadOnlySpan<Vector256<int>> row, Taps taps, int from, Span<byte> upper, Span<byte> lower)
-    {
-        for (int x = 0; x < taps.Count; x++)
+        const byte none = 255; // a value that is 0
+        Vector128<byte> order = channels == 3
+            ? Vector128.Create(0, none, 3, none, 1, none, 4, none, 2, none, 5, none, none, none, none, none)
+            : Vector128.Create(0, none, 4, none, 1, none, 5, none, 2, none, 6, none, none, none, none, none);
+        int i = 0;
+        for (int at = 0; at + sizeof(ulong) <= row0.Length && i < rows.Length; at += 2 * channels, i++)
+            rows[i] = Pair(Eight(row0, at), Eight(row1, at), Eight(row2, at), Eight(row3, at), order);
+        for (; i < rows.Length; i++) // the last pair may lack a pixel
         {
-            ReadOnlySpan<int> weights = taps.Weights(x);
-            ref readonly Vector256<int> pixel = ref MemoryMarshal.GetReference(row.Slice(taps.Start(x) - from, weights.Length));
-            Vector256<int> sum = Vector256.Create(Half);
-            for (int k = 0; k < weights.Length; k++)
-                sum += Unsafe.Add(ref Unsafe.AsRef(in pixel), k) * weights[k];
-            sum = Clamp(sum >> Precision);
-            Store(sum.GetLower(), upper[(3 * x)..]);
-            Store(sum.GetUpper(), lower[(3 * x)..]);
+            int at = 2 * channels * i;
+            rows[i] = Pair(Rest(row0[at..]), Rest(row1[at..]), Rest(row2[at..]), Rest(row3[at..]), order);
         }
     }
 
-    // Four bytes where there is room: the next pixel overwrites the fourth.
-    static void Store(Vector128<int> pixel, Span<byte> target)
+    static Vector512<short> Pair(ulong pixels0, ulong pixels1, ulong pixels2, ulong pixels3, Vector128<byte> order) =>
+        Vector512.Create(Vector256.Create(Pair(pixels0, order), Pair(pixels1, order)),
+            Vector256.Create(Pair(pixels2, order), Pair(pixels3, order)));
+
+    static Vector128<short> Pair(ulong pixels, Vector128<byte> order) =>
+        Vector128.ShuffleNative(Vector128.CreateScalarUnsafe(pixels).AsByte(), order).AsInt16();
+
+    // All four rows have the length of the first.
+    static ulong Eight(ReadOnlySpan<byte> row, int at) =>
+        Unsafe.ReadUnaligned<ulong>(ref Unsafe.Add(ref MemoryMarshal.GetReference(row), at));
+
+    static ulong Rest(ReadOnlySpan<byte> row)
     {
-        var lowest = Vector128.Create((byte)0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
-        uint bytes = Vector128.Shuffle(pixel.AsByte(), lowest).AsUInt32()[0];
-        if (target.Length >= 4) BinaryPrimitives.WriteUInt32LittleEndian(target, bytes);
-        else (target[0], target[1], target[2]) = ((byte)bytes, (byte)(bytes >> 8), (byte)(bytes >> 16));
+        Span<byte> eight = stackalloc byte[sizeof(ulong)];
+        eight.Clear();
+        row[..Math.Min(row.Length, eight.Length)].CopyTo(eight);
+        return BitConverter.ToUInt64(eight);
+    }
+
+    // [Win / 2] of four rows -> [up to 4, W, 3]
+    static void SumAcross(ReadOnlySpan<Vector512<short>> rows, PairedTaps taps, Span<byte> target)
+    {
+        int stride = 3 * taps.Count, end = target.Length == 4 * stride ? stride - 3 : 0;
+        ref byte start = ref MemoryMarshal.GetReference(target);
+        ReadOnlySpan<(int High, int Low)> all = taps.All;
+        for (int at = 0; at < stride; at += 3)
+        {
+            (int first, int pairs) = all[0];
+            ReadOnlySpan<(int High, int Low)> weights = all.Slice(1, pairs);
+            ref Vector512<short> pixels = ref MemoryMarshal.GetReference(rows.Slice(first, pairs));
+            Vector512<int> high = Vector512<int>.Zero, low = Vector512.Create(Half);
+            for (int k = 0; k < weights.Length; k++)
+            {
+                Vector512<short> pair = Unsafe.Add(ref pixels, k);
+                high += SumOfProducts(pair, Vector512.Create(weights[k].High).AsInt16());
+                low += SumOfProducts(pair, Vector512.Create(weights[k].Low).AsInt16());
+            }
+            Vector512<int> sum = ((high << PairedTaps.LowBits) + low) >> Precision;
+            Vector128<uint> bytes = ToBytes(sum.GetLower(), sum.GetUpper()).AsUInt32();
+            if (at < end) // four bytes each, of which the next pixel overwrites the fourth
+            {
+                Unsafe.WriteUnaligned(ref Unsafe.Add(ref start, at), bytes[0]);
+                Unsafe.WriteUnaligned(ref Unsafe.Add(ref start, at + stride), bytes[1]);
+                Unsafe.WriteUnaligned(ref Unsafe.Add(ref start, at + 2 * stride), bytes[2]);
+                Unsafe.WriteUnaligned(ref Unsafe.Add(ref start, at + 3 * stride), bytes[3]);
+            }
+            else
+                for (int row = 0; row * stride < target.Length; row++)
+                    MemoryMarshal.AsBytes([bytes[row]])[..3].CopyTo(target[(row * stride + at)..]);
+            all = all[(1 + pairs)..];
+        }
+    }
+
+    // Of neighbours: a0 b0 + a1 b1, a2 b2 + a3 b3 ...
+    static Vector512<int> SumOfProducts(Vector512<short> a, Vector512<short> b) => Avx512BW.IsSupported
+        ? Avx512BW.MultiplyAddAdjacent(a, b)
+        : Vector512.Create(SumOfProducts(a.GetLower(), b.GetLower()), SumOfProducts(a.GetUpper(), b.GetUpper()));
+
+    static Vector256<int> SumOfProducts(Vector256<short> a, Vector256<short> b) => Avx2.IsSupported
+        ? Avx2.MultiplyAddAdjacent(a, b)
+        : ((a.AsInt32() << 16) >> 16) * ((b.AsInt32() << 16) >> 16) + (a.AsInt32() >> 16) * (b.AsInt32() >> 16);
+
+    // Clamped to 0 to 255.
+    static Vector128<byte> ToBytes(Vector256<int> lower, Vector256<int> upper)
+    {
+        Vector256<short> words = Vector256.Narrow(Clamp(lower), Clamp(upper));
+        return Vector128.Narrow(words.GetLower().AsUInt16(), words.GetUpper().AsUInt16());
     }
 
     // [H, W, 3] -> [Hout, W, 3]
@@ -180,8 +227,7 @@ public static class PillowResampler
             low += lower.AsInt32() * weights[k];
             high += upper.AsInt32() * weights[k];
         }
-        Vector256<short> words = Vector256.Narrow(Clamp(low >> Precision), Clamp(high >> Precision));
-        return Vector128.Narrow(words.GetLower().AsUInt16(), words.GetUpper().AsUInt16());
+        return ToBytes(low >> Precision, high >> Precision);
     }
 
     static Vector256<ushort> Widen(Vector128<byte> bytes)
@@ -219,6 +265,44 @@ public static class PillowResampler
 
     internal readonly record struct Window(long Left, long Top, int Width, int Height);
 
+    // Taps for two inputs at a time; of each weight the high and the low bits, which fit 16-bit products. In rented memory.
+    sealed class PairedTaps : IDisposable
+    {
+        public const int LowBits = Precision / 2;
+
+        readonly (int High, int Low)[] _memory;
+        readonly int _length;
+
+        public PairedTaps(Taps taps)
+        {
+            Count = taps.Count;
+            _memory = ArrayPool<(int, int)>.Shared.Rent(checked((taps.Most / 2 + 3) * Count));
+            for (int i = 0; i < Count; i++)
+            {
+                ReadOnlySpan<int> weights = taps.Weights(i);
+                int start = taps.Start(i) - taps.First, first = start / 2, pairs = (start + weights.Length + 1) / 2 - first;
+                Span<(int High, int Low)> tap = _memory.AsSpan(_length, 1 + pairs);
+                tap[0] = (first, pairs);
+                tap[1..].Clear();
+                for (int k = 0; k < weights.Length; k++)
+                {
+                    ref (int High, int Low) pair = ref tap[1 + (start + k) / 2 - first];
+                    int shift = 16 * ((start + k) % 2);
+                    pair.High |= ((weights[k] >> LowBits) & 0xFFFF) << shift;
+                    pair.Low |= (weights[k] & ((1 << LowBits) - 1)) << shift;
+                }
+                _length += tap.Length;
+            }
+        }
+
+        public int Count { get; }
+
+        // For each output its first pair, counted from the first input that is read at all, the number of pairs, their weights.
+        public ReadOnlySpan<(int High, int Low)> All => _memory.AsSpan(0, _length);
+
+        public void Dispose() => ArrayPool<(int, int)>.Shared.Return(_memory);
+    }
+
     // Which inputs each output reads, and with which weights. In rented memory.
     sealed class Taps : IDisposable
     {
@@ -249,6 +333,9 @@ public static class PillowResampler
         }
 
         public int Count { get; }
+
+        // Inputs that an output reads at most.
+        public int Most => _stride;
 
         // The inputs read at all are [First, End).
         public int First { get; private set; }

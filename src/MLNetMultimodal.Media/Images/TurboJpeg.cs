@@ -43,13 +43,14 @@ sealed unsafe class TurboJpeg
             && NativeLibrary.TryGetExport(library, "tjInitDecompress", out nint create)
             && NativeLibrary.TryGetExport(library, "tjDestroy", out nint destroy)
             && NativeLibrary.TryGetExport(library, "tjDecompressHeader3", out nint readHeader)
-            && NativeLibrary.TryGetExport(library, "tjDecompress2", out nint decode) ? new(create, destroy, readHeader, decode) : null;
+            && NativeLibrary.TryGetExport(library, "tjDecompress2", out nint decode)
+            ? new(create, destroy, readHeader, decode) : null;
     }
 
     /// <summary>Decodes a JPEG into rented memory.</summary>
     /// <param name="encoded">The file's bytes.</param>
-    /// <param name="sizes">From the picture's own width and height to those it is decoded at: the same, or 1/2, 1/4 or 1/8 of them,
-    /// rounded up. Throws where the picture is too large.</param>
+    /// <param name="sizes">From the picture's own width and height to those it is decoded at: the same, or 1/2, 1/4 or 1/8 of
+    /// them, rounded up. Throws where the picture is too large.</param>
     /// <param name="room">Rents the memory.</param>
     /// <param name="size">The picture's own width and height.</param>
     /// <returns>[H, W, 3]; null where the library warns or gives up.</returns>
@@ -86,8 +87,8 @@ sealed unsafe class TurboJpeg
         }
     }
 
-    /// <summary>The library takes the largest of its scales, eighths, that fits into a size: for a picture of a few pixels that may
-    /// be another one than is meant.</summary>
+    /// <summary>The library takes the largest of its scales, eighths, that fits into a size: for a picture of a few pixels that
+    /// may be another one than is meant.</summary>
     static bool TakesAnotherScale(int width, int height, int toWidth, int toHeight)
     {
         if ((width, height) == (toWidth, toHeight)) return false;

@@ -6,7 +6,7 @@ using MLNetMultimodal.Media.Images;
 
 namespace MLNetMultimodal.ModelBuilder.Commands;
 
-/// <summary><c>classify</c>: pictures and videos into classes that are named in words.</summary>
+/// <summary><c>classify</c>: pictures, sounds and videos into classes that are named in words.</summary>
 static class ClassifyCommand
 {
     const int Batch = 16; // files that are decoded together
@@ -19,11 +19,11 @@ static class ClassifyCommand
         var prompts = new PromptOptions();
         var files = new Argument<string[]>("FILES")
         {
-            Description = "Pictures, folders of pictures, or videos, which are known by their endings.",
+            Description = "Pictures, sounds or videos, which are known by their endings, or folders of pictures or sounds.",
             Arity = ArgumentArity.OneOrMore,
         };
         Option<string?> adapter = ToolOptions.Adapter(), dtype = ToolOptions.Dtype(Enum.GetValues<OnnxDtype>());
-        var command = new Command("classify", "Classify pictures and videos into classes named in words, without training.")
+        var command = new Command("classify", "Classify pictures, sounds and videos into classes named in words, without training.")
         {
             model, adapter, dtype, format, files,
         };
@@ -33,7 +33,7 @@ static class ClassifyCommand
             ZeroShotPrompts words = prompts.Read(parsed);
             IReadOnlyList<string> labels = words.Labels
                 ?? throw new WrongUsageException("give the classes: --labels or --labels-file, or a folder with --prompts.");
-            string[] items = MediaFiles.Pictures(parsed.GetRequiredValue(files));
+            string[] items = MediaFiles.PicturesAndSounds(parsed.GetRequiredValue(files));
             using MultimodalModel loaded =
                 ToolOptions.Load(parsed.GetRequiredValue(model), parsed.GetValue(adapter), parsed.GetValue(dtype));
             ZeroShotClassifier classifier =
@@ -55,6 +55,7 @@ static class ClassifyCommand
     {
         var rows = new List<Row>();
         int done = 0;
+        if (files.Any(MediaFiles.IsSound)) _ = model.Sounds; // a model that hears nothing says so once, not for each file
         foreach (string[] part in files.Chunk(Batch))
         {
             var decoded = new RgbImage?[part.Length];
@@ -62,13 +63,15 @@ static class ClassifyCommand
             var reasons = new string?[part.Length];
             Parallel.For(0, part.Length, new() { CancellationToken = cancellation }, i =>
             {
-                if (MediaFiles.IsVideo(part[i]))
+                if (MediaFiles.IsSound(part[i]))
+                    (embedded[i], reasons[i]) = Try(() => model.EmbedAudio([part[i]], cancellation)[0]);
+                else if (MediaFiles.IsVideo(part[i]))
                     (embedded[i], reasons[i]) = Try(() => model.EmbedVideos([part[i]], cancellation)[0]);
                 else (decoded[i], reasons[i]) = Try(() => ImageDecoder.Decode(part[i]));
             });
             errors.AddRange(reasons.OfType<string>());
             int[] pictures = [.. Enumerable.Range(0, part.Length).Where(i => decoded[i] is not null)];
-            float[][] seen = model.EmbedImages([.. pictures.Select(i => decoded[i]!)], cancellation);
+            float[][] seen = pictures.Length == 0 ? [] : model.EmbedImages([.. pictures.Select(i => decoded[i]!)], cancellation);
             for (int i = 0; i < pictures.Length; i++) embedded[pictures[i]] = seen[i];
             rows.AddRange(part.Zip(embedded).Where(file => file.Second is not null)
                 .Select(file => ToRow(file.First, classifier.Labels, classifier.Probabilities(file.Second!))));

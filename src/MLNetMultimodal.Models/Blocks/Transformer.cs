@@ -155,7 +155,7 @@ public static class Transformer
         return c.PostNorm ? ops.LayerNorm(h, name / norm, c.NormEpsilon) : h;
     }
 
-    static T FeedForward<T>(ITensorOps<T> ops, Name name, TransformerConfig c, T x) where T : class
+    internal static T FeedForward<T>(ITensorOps<T> ops, Name name, TransformerConfig c, T x) where T : class
     {
         int up = c.GatedMlp ? 2 * c.MlpWidth : c.MlpWidth;
         T h = ops.Linear(x, name / c.Names.Up, c.Width, up, init: Init.Normal(1 / MathF.Sqrt(2f * c.Width)));

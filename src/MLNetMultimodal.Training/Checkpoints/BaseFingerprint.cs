@@ -1,7 +1,5 @@
 using System.IO.Hashing;
 using System.Text;
-using MLNetMultimodal.Media.Images;
-using MLNetMultimodal.Media.Text;
 using MLNetMultimodal.Models.Checkpoints;
 using MLNetMultimodal.Models.Families;
 
@@ -13,14 +11,6 @@ static class BaseFingerprint
 {
     /// <summary>XXH128 of the model's config, preprocessing, tokenizer and weights, in hexadecimal. A weight is read once, where
     /// it is mapped.</summary>
-    public static string Of(
-        IModelDefinition definition, ImagePreprocessing? images, TextTokenizer? texts, IReadOnlyDictionary<string, TensorData> weights)
-    {
-        IEnumerable<(string, ReadOnlyMemory<byte>)> preprocessing = images is null ? [] : [("preprocessor_config.json", Encoding.UTF8.GetBytes(images.ToJson()))];
-        return Of(definition, [.. preprocessing, .. texts?.Files.Select(f => (f.Key, f.Value)) ?? []], weights);
-    }
-
-    /// <summary>The same for any files beside the weights.</summary>
     public static string Of(
         IModelDefinition definition, IReadOnlyList<(string Name, ReadOnlyMemory<byte> Content)> files, IReadOnlyDictionary<string, TensorData> weights)
     {

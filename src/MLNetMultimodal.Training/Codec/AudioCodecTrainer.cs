@@ -105,7 +105,7 @@ public sealed class AudioCodecTrainer : IEstimator<CodecTransformer>
             throw new NotSupportedException($"'{folder}' is no codec; an 'encodec' is one.");
         CodecTransformer.CheckIsWhole(known.Config, folder);
         IReadOnlyDictionary<string, TensorData> named = CheckpointWeights.For(known, weights, folder);
-        return (known, TorchModel.Load(known.Full, named, device), _options.Checkpoints is null ? null : BaseFingerprint.Of(known, null, null, named));
+        return (known, TorchModel.Load(known.Full, named, device), _options.Checkpoints is null ? null : BaseFingerprint.Of(known, [], named));
     }
 
     AudioTokensOptions Tokens => new()

@@ -12,9 +12,9 @@ namespace MLNetMultimodal.Training;
 /// embeddings first without gradients, the loss over the whole batch, then each part again with the gradient that its embeddings
 /// got, so that
 /// loss and gradients are those of the large batch while memory is that of the small one.</summary>
-sealed class ContrastiveStep(IModelDefinition definition, TorchModel model, ContrastiveOptions options, Generator generator, Parameter? bias)
+sealed class ContrastiveStep(IModelDefinition definition, TorchModel model, (Modality First, Modality Second) senses, ContrastiveOptions options,
+    Generator generator, Parameter? bias)
 {
-    readonly IProgram _image = definition.Encoders[Modality.Image], _text = definition.Encoders[Modality.Text];
     readonly TorchOps _ops = model.Ops(new()
     {
         BFloat16 = options.BFloat16,
@@ -30,41 +30,48 @@ sealed class ContrastiveStep(IModelDefinition definition, TorchModel model, Cont
     public float Backward(PairBatch batch)
     {
         using DisposeScope scope = NewDisposeScope();
-        TensorSpec pixelSpec = _image.Inputs[0];
-        Tensor pixels = tensor(batch.Pixels, [batch.Count, .. pixelSpec.Shape.Skip(1).Select(d => (long)d.Size)]).to(model.Device);
-        Tensor ids = tensor(batch.Ids, [batch.DistinctCaptions, batch.Length]).to(model.Device);
+        Tensor first = batch.First.ToTensor(model.Device), second = batch.Second.ToTensor(model.Device);
         int micro = options.MicroBatchSize ?? batch.Count;
         if (micro >= batch.Count)
         {
-            Tensor loss = Loss(Embed(_image, pixels), Embed(_text, ids), batch);
+            Tensor loss = Loss(Embed(senses.First, first), Embed(senses.Second, second), batch);
             loss.backward();
             return loss.item<float>();
         }
 
         using Tensor state = generator.get_state();
-        using var images = new CachedEmbeddings(part => Embed(_image, part), pixels, micro);
-        using var texts = new CachedEmbeddings(part => Embed(_text, part), ids, micro);
-        Tensor whole = Loss(images.Embeddings, texts.Embeddings, batch);
+        using var ofFirst = new CachedEmbeddings(part => Embed(senses.First, part), first, micro);
+        using var ofSecond = new CachedEmbeddings(part => Embed(senses.Second, part), second, micro);
+        Tensor whole = Loss(ofFirst.Embeddings, ofSecond.Embeddings, batch);
         whole.backward();
         generator.set_state(state);
-        images.Backward();
-        texts.Backward();
+        ofFirst.Backward();
+        ofSecond.Backward();
         return whole.item<float>();
     }
 
-    Tensor Embed(IProgram program, Tensor input) =>
-        program.Run(_ops, new Dictionary<string, Tensor> { [program.Inputs[0].Name] = input })[0].Value;
+    Tensor Embed(Modality modality, Tensor input) => Embed(definition, _ops, modality, input);
 
-    Tensor Loss(Tensor imageEmbeds, Tensor captionEmbeds, PairBatch batch)
+    /// <summary>[U, ..] -> [U, E].</summary>
+    public static Tensor Embed(IModelDefinition definition, TorchOps ops, Modality modality, Tensor input)
     {
-        Tensor textEmbeds = captionEmbeds.index_select(0, tensor(batch.Caption).to(model.Device));      // [U, E] -> [B, E]
+        IProgram program = definition.Encoders[modality];
+        return program.Run(ops, new Dictionary<string, Tensor> { [program.Inputs[0].Name] = input })[0].Value;
+    }
+
+    Tensor OfRows(Tensor embeds, ItemBatch items) =>
+        items.Item is { } item ? embeds.index_select(0, tensor(item).to(model.Device)) : embeds;        // [U, E] -> [B, E]
+
+    Tensor Loss(Tensor firstEmbeds, Tensor secondEmbeds, PairBatch batch)
+    {
+        Tensor first = OfRows(firstEmbeds, batch.First), second = OfRows(secondEmbeds, batch.Second);
         Tensor scale = _scale.exp();
-        if (options.Objective == ContrastiveObjective.InfoNce) return ContrastiveLoss.InfoNce(imageEmbeds, textEmbeds, scale);
+        if (options.Objective == ContrastiveObjective.InfoNce) return ContrastiveLoss.InfoNce(first, second, scale);
         Tensor groups = tensor(batch.Groups).to(model.Device);
         Tensor positive = groups.unsqueeze(0).eq(groups.unsqueeze(1)).to(ScalarType.Float32);           // [B, B]
         return options.Objective == ContrastiveObjective.MultiPositive
-            ? ContrastiveLoss.MultiPositive(imageEmbeds, textEmbeds, scale, positive)
-            : ContrastiveLoss.Sigmoid(imageEmbeds, textEmbeds, scale, bias!, positive);
+            ? ContrastiveLoss.MultiPositive(first, second, scale, positive)
+            : ContrastiveLoss.Sigmoid(first, second, scale, bias!, positive);
     }
 
     /// <summary>Embeddings of a large input, made part by part without gradients and again with them once their own gradient is

@@ -1,14 +1,13 @@
-using System.Text;
 using Microsoft.ML;
 using Microsoft.ML.Data;
 using Microsoft.ML.Runtime;
 using MLNetMultimodal.Inference;
 using MLNetMultimodal.Interop;
+using MLNetMultimodal.Media.Audio;
 using MLNetMultimodal.Media.Images;
 using MLNetMultimodal.Media.Text;
 using MLNetMultimodal.Models.Checkpoints;
 using MLNetMultimodal.Models.Families;
-using MLNetMultimodal.Models.Ops;
 using MLNetMultimodal.Training.Native;
 using MLNetMultimodal.Transforms;
 using TorchSharp;
@@ -21,15 +20,17 @@ public static class ContrastiveCatalog
 {
     extension(MultimodalTrainers trainers)
     {
-        /// <summary>Trains a dual encoder, from pictures and captions, to put what belongs together close to each other
-        /// (CLIP: Radford et al. 2021, arXiv:2103.00020).</summary>
+        /// <summary>Trains a dual encoder, from pictures and captions, sounds and captions, or sounds and pictures, to put what belongs
+        /// together close to each other (CLIP: Radford et al. 2021, arXiv:2103.00020; CLAP: Elizalde et al. 2022,
+        /// arXiv:2206.04769).</summary>
         /// <param name="options">Columns, model and training.</param>
+        /// <exception cref="ArgumentException">Not two columns are named.</exception>
         public ContrastiveTrainer Contrastive(ContrastiveOptions options) => new(trainers.Environment, options);
     }
 }
 
-/// <summary>Contrastive training of pictures and texts. Its transformer embeds the picture column and, where it is a single text,
-/// the text column.
+/// <summary>Contrastive training of two of pictures, texts and sounds. Its transformer embeds the columns of both; of captions only where
+/// they are a single text.
 /// One fit at a time: torch uses all cores of the machine.</summary>
 public sealed class ContrastiveTrainer : IEstimator<MultimodalTransformer>
 {
@@ -39,14 +40,15 @@ public sealed class ContrastiveTrainer : IEstimator<MultimodalTransformer>
     internal ContrastiveTrainer(IHostEnvironment env, ContrastiveOptions options)
     {
         ArgumentNullException.ThrowIfNull(options);
+        options.Validate();
         (_env, _options) = (env, options);
     }
 
     /// <summary>Trains on all rows; nothing is held back.</summary>
-    /// <param name="input">Pictures and captions, at least 2 rows; pictures are read once and kept at the model's size, in
-    /// memory or in <see cref="ContrastiveOptions.Cache"/>.</param>
+    /// <param name="input">Pairs, at least 2 rows. Pictures are read once and kept at the model's size, in memory or in
+    /// <see cref="ContrastiveOptions.Cache"/>; sounds are read once and kept at the model's rate, in memory.</param>
     /// <exception cref="ArgumentException">A column is missing or of the wrong type, or there are fewer than 2 rows.</exception>
-    /// <exception cref="InvalidDataException">A picture cannot be read, a row has no caption or no group, or a file of
+    /// <exception cref="InvalidDataException">A picture or sound cannot be read, a row has no caption or no group, or a file of
     /// <see cref="ContrastiveOptions.Initialize"/> or of a checkpoint is not sound.</exception>
     /// <exception cref="InvalidOperationException">The loss is not finite, or a checkpoint is of a training with other
     /// options.</exception>
@@ -55,11 +57,12 @@ public sealed class ContrastiveTrainer : IEstimator<MultimodalTransformer>
 
     /// <summary>Trains on <paramref name="train"/> and keeps the weights that are best on <paramref name="validation"/>, which is
     /// looked at after each epoch:
-    /// the share of its pictures for which the captions of their own group score highest.</summary>
-    /// <param name="train">Pictures and captions, at least 2 rows.</param>
+    /// the share of its pictures or sounds for which the captions of their own group score highest; of sounds and pictures, the share of
+    /// sounds for which the pictures of their group do.</summary>
+    /// <param name="train">Pairs, at least 2 rows.</param>
     /// <param name="validation">The same columns; null keeps the last weights.</param>
     /// <exception cref="ArgumentException">A column is missing or of the wrong type, or there are too few rows.</exception>
-    /// <exception cref="InvalidDataException">A picture cannot be read, a row has no caption or no group, or a file of
+    /// <exception cref="InvalidDataException">A picture or sound cannot be read, a row has no caption or no group, or a file of
     /// <see cref="ContrastiveOptions.Initialize"/> or of a checkpoint is not sound.</exception>
     /// <exception cref="InvalidOperationException">The loss is not finite, or a checkpoint is of a training with other
     /// options.</exception>
@@ -73,72 +76,104 @@ public sealed class ContrastiveTrainer : IEstimator<MultimodalTransformer>
         TorchNative.EnsureLoaded();
         if (_options.Threads > 0) set_num_threads(_options.Threads);
         var reader = new PairReader(_options);
-        (IModelDefinition definition, ImagePreprocessing images, TextTokenizer texts, TorchModel model, string? fingerprint) =
-            Start(reader, train);
+        (IModelDefinition definition, PairSenses senses, TorchModel model, string? fingerprint) =
+            _options.Initialize is { } known ? StartFrom(known) : StartNew(reader, train);
         using (model)
         {
             if (_options.FineTuning.Lora is { } lora) model.AddLora(lora, _options.Seed);
-            using PairSet pairs = reader.Read(train, images);
-            using PairSet? held = validation is null ? null : reader.Read(validation, images);
+            using PairSet pairs = reader.Read(train, senses, definition);
+            using PairSet? held = validation is null ? null : reader.Read(validation, senses, definition);
             using IChannel log = _env.Register("Contrastive").Start("Fit");
             ContrastiveOptions logged = _options with { Progress = new EpochLog(log, _options.Progress) };
-            using var task = new ContrastiveTask(logged, definition, model, images, texts, pairs, held);
+            using var task = new ContrastiveTask(logged, definition, model, pairs, held);
             using var loop = new TrainingLoop<PairBatch>(logged, task, _options.Initialize, fingerprint);
             TrainingResult result = loop.Run();
-            ModelFiles files = TrainedModel.ToFiles(_options.Output, definition, result, Card(definition, pairs.Count, result),
-                [.. texts.Files.Select(f => (f.Key, f.Value)), ("preprocessor_config.json", Encoding.UTF8.GetBytes(images.ToJson()))]);
+            ModelFiles files = TrainedModel.ToFiles(_options.Output, definition, result, Card(definition, pairs.Count, result), senses.Files);
             if (_options.Output is { } folder) TrainedModel.Write(files, folder);
-            return new(_env, EmbedOptions(train.Schema[_options.Text].Type is TextDataViewType), MultimodalModel.Load(files, new() { Mode = InferenceMode.Throughput }));
+            bool singleText = _options.Text is { } text && train.Schema[text].Type is TextDataViewType;
+            return new(_env, EmbedOptions(singleText), MultimodalModel.Load(files, new() { Mode = InferenceMode.Throughput }));
         }
     }
 
-    (IModelDefinition, ImagePreprocessing, TextTokenizer, TorchModel, string? Fingerprint) Start(
-        PairReader reader, IDataView train)
+    (IModelDefinition, PairSenses, TorchModel, string? Fingerprint) StartFrom(string folder)
     {
-        Device device = torch.device(_options.Device);
-        if (_options.Initialize is { } folder)
-        {
-            ModelFiles files = ModelFiles.FromFolder(folder);
-            using ModelWeights weights = files.OpenWeights(); // first: where there are none, nothing else matters
-            ImagePreprocessing preprocessing = ImagePreprocessing.TryLoad(files.TryRead)
-                ?? throw new FileNotFoundException($"'{folder}' has no preprocessor_config.json; training wants one.");
-            IModelDefinition known = ModelFamilies.Create(files);
-            if (preprocessing.Height == preprocessing.Width) known = known.WithImageSize(preprocessing.Height);
-            if (!known.Encoders.ContainsKey(Modality.Image) || !known.Encoders.ContainsKey(Modality.Text))
-                throw new NotSupportedException($"'{folder}' is '{known.ModelType}' and has no encoders for pictures and texts; contrastive training wants both.");
-            CheckSize(known.Encoders[Modality.Image].Inputs[0], preprocessing, folder);
-            IReadOnlyDictionary<string, TensorData> named = CheckpointWeights.For(known, weights, folder);
-            TextTokenizer tokenizer = TextTokenizer.Load(files.TryRead, folder);
-            return (known, preprocessing, tokenizer, TorchModel.Load(known.Full, named, device),
-                _options.Checkpoints is null ? null : BaseFingerprint.Of(known, preprocessing, tokenizer, named));
-        }
+        ModelFiles files = ModelFiles.FromFolder(folder);
+        using ModelWeights weights = files.OpenWeights(); // first: where there are none, nothing else matters
+        IModelDefinition known = ModelFamilies.Create(files);
+        CheckSenses(known, folder);
+        ImagePreprocessing? images = _options.Image is null ? null : ImagePreprocessing.TryLoad(files.TryRead) ?? throw NoPreprocessing(folder);
+        AudioPreprocessing? sounds = _options.Audio is null ? null : AudioPreprocessing.TryLoad(files.TryRead) ?? throw NoPreprocessing(folder);
+        if (images is not null && images.Height == images.Width) known = known.WithImageSize(images.Height);
+        var senses = new PairSenses(images, sounds is null ? null : sounds with { MinSamples = known.MinSamples },
+            _options.Text is null ? null : TextTokenizer.Load(files.TryRead, folder));
+        senses.Check(known, folder);
+        IReadOnlyDictionary<string, TensorData> named = CheckpointWeights.For(known, weights, folder);
+        return (known, senses, TorchModel.Load(known.Full, named, torch.device(_options.Device)),
+            _options.Checkpoints is null ? null : BaseFingerprint.Of(known, senses.Files, named));
+    }
+
+    static FileNotFoundException NoPreprocessing(string folder) => new($"'{folder}' has no preprocessor_config.json; training wants one.");
+
+    void CheckSenses(IModelDefinition known, string folder)
+    {
+        (string? Column, Modality Sense, string Name)[] senses =
+            [(_options.Image, Modality.Image, "pictures"), (_options.Text, Modality.Text, "texts"), (_options.Audio, Modality.Audio, "sounds")];
+        (string? Column, Modality Sense, string Name)[] wanted = [.. senses.Where(s => s.Column is not null)];
+        if (!wanted.All(w => known.Encoders.ContainsKey(w.Sense)))
+            throw new NotSupportedException($"'{folder}' is '{known.ModelType}' and has no encoders for {string.Join(" and ", wanted.Select(w => w.Name))}; "
+                + "contrastive training of these columns wants both.");
+    }
+
+    (IModelDefinition, PairSenses, TorchModel, string? Fingerprint) StartNew(PairReader reader, IDataView train)
+    {
         if (_options.FineTuning != new FineTuningOptions())
             throw new ArgumentException("FineTuning needs Initialize: random weights must all be trained.");
-        TextTokenizer texts = ByteLevelBpeTrainer.Train(PairBatcher.Texts(reader.Captions(train), _options.Templates).Distinct(),
-            new() { VocabularySize = _options.VocabularySize });
-        ClipConfig config = _options.Model(texts.VocabularySize);
-        if (config.Text.VocabularySize != texts.VocabularySize || config.Text.EndTokenId != texts.EndId)
+        TextTokenizer? texts = _options.Text is null ? null
+            : ByteLevelBpeTrainer.Train(PairTexts.InTemplates(reader.Captions(train), _options.Templates).Distinct(), new() { VocabularySize = _options.VocabularySize });
+        (IModelDefinition definition, ClipTextConfig? text, VisionConfig? vision) = _options.Audio is null ? NewClip(texts!) : NewAudioModel(texts);
+        if (texts is not null && (text!.VocabularySize != texts.VocabularySize || text.EndTokenId != texts.EndId))
             throw new ArgumentException($"Model must make a config for the tokenizer's {texts.VocabularySize} tokens with the end token {texts.EndId}, "
-                + $"but made one for {config.Text.VocabularySize} and {config.Text.EndTokenId}.");
-        var definition = new ClipModel(config);
-        return (definition, ImagePreprocessing.Clip(config.Vision.ImageSize), texts.WithContextLength(config.Text.ContextLength),
-            TorchModel.Create(definition.Full, _options.Seed, device), null);
+                + $"but made one for {text.VocabularySize} and {text.EndTokenId}.");
+        var senses = new PairSenses(_options.Image is null ? null : ImagePreprocessing.Clip(vision!.ImageSize),
+            _options.Audio is null ? null : AudioPreprocessing.FromSpectrogram(_options.Sounds), texts?.WithContextLength(text!.ContextLength));
+        return (definition, senses, TorchModel.Create(definition.Full, _options.Seed, torch.device(_options.Device)), null);
+    }
+
+    (IModelDefinition, ClipTextConfig?, VisionConfig?) NewClip(TextTokenizer texts)
+    {
+        ClipConfig config = _options.Model(texts.VocabularySize);
+        return (new ClipModel(config), config.Text, config.Vision);
+    }
+
+    (IModelDefinition, ClipTextConfig?, VisionConfig?) NewAudioModel(TextTokenizer? texts)
+    {
+        SpectrogramPreprocessing sounds = _options.Sounds;
+        sounds.ToJson(); // what no file can say is refused before the training, not after it
+        AudioDualEncoderConfig config = _options.AudioModel is { } make ? make(texts?.VocabularySize ?? 0)
+            : texts is null ? AudioDualEncoderConfig.SmallWithImages(sounds.Frames, sounds.LogMel.MelBins)
+            : AudioDualEncoderConfig.Small(texts.VocabularySize, sounds.Frames, sounds.LogMel.MelBins);
+        if (config.Text is null != texts is null || config.Vision is null != _options.Image is null)
+            throw new ArgumentException($"AudioModel must make a tower for {(texts is null ? "pictures" : "texts")} beside that for sounds, and no other.");
+        if ((config.Audio.Frames, config.Audio.MelBins) != (sounds.Frames, sounds.LogMel.MelBins) || sounds.BinsFirst)
+            throw new ArgumentException($"AudioModel must take what Sounds makes, but takes [{config.Audio.Frames}, {config.Audio.MelBins}], "
+                + $"and Sounds makes [{(sounds.BinsFirst ? $"{sounds.LogMel.MelBins}, {sounds.Frames}" : $"{sounds.Frames}, {sounds.LogMel.MelBins}")}].");
+        return (new AudioDualEncoderModel(config), config.Text, config.Vision);
     }
 
     string Card(IModelDefinition definition, int rows, TrainingResult result) =>
-        TrainedModel.Card($"contrastively ({_options.Objective})", _options, definition, rows, result, "zero-shot top-1", _options.Initialize)
-            + $"Templates: {string.Join(" ", _options.Templates.Select(t => $"`{t}`"))}\n";
+        TrainedModel.Card($"contrastively ({_options.Objective})", _options, definition, rows, result,
+            _options.Text is null ? "top-1 of sounds among groups of pictures" : "zero-shot top-1", _options.Initialize)
+            + (_options.Text is null ? "" : $"Templates: {string.Join(" ", _options.Templates.Select(t => $"`{t}`"))}\n");
 
-    static void CheckSize(TensorSpec pixels, ImagePreprocessing preprocessing, string folder)
+    MultimodalEmbedOptions EmbedOptions(bool singleText) => new()
     {
-        (int height, int width) = (pixels.Shape[2].Size, pixels.Shape[3].Size);
-        if (preprocessing.Height != height || preprocessing.Width != width)
-            throw new InvalidDataException($"preprocessor_config.json of '{folder}' makes pictures of {preprocessing.Width}x{preprocessing.Height}, "
-                + $"but its config.json wants {width}x{height}.");
-    }
-
-    MultimodalEmbedOptions EmbedOptions(bool singleText) =>
-        new() { Image = _options.Image, Text = singleText ? _options.Text : null, ImageFolder = _options.ImageFolder };
+        Image = _options.Image,
+        Text = singleText ? _options.Text : null,
+        Audio = _options.Audio,
+        ImageFolder = _options.ImageFolder,
+        AudioFolder = _options.AudioFolder,
+        AudioSampleRateHz = _options.AudioSampleRateHz,
+    };
 
     /// <summary>The columns after the fitted transformer.</summary>
     /// <param name="inputSchema">The columns before it.</param>
@@ -146,15 +181,24 @@ public sealed class ContrastiveTrainer : IEstimator<MultimodalTransformer>
     public SchemaShape GetOutputSchema(SchemaShape inputSchema)
     {
         Check(inputSchema);
-        return MultimodalEmbedEstimator.OutputSchema(EmbedOptions(!Columns.IsVector(Columns.Find(inputSchema, _options.Text))), inputSchema);
+        bool singleText = _options.Text is { } text && !Columns.IsVector(Columns.Find(inputSchema, text));
+        return MultimodalEmbedEstimator.OutputSchema(EmbedOptions(singleText), inputSchema);
     }
 
     void Check(SchemaShape schema)
     {
-        SchemaShape.Column image = Columns.Find(schema, _options.Image), text = Columns.Find(schema, _options.Text);
-        Columns.CheckImages(_options.Image, image.ItemType, Columns.IsVector(image));
-        if (text.ItemType is not TextDataViewType)
-            throw new ArgumentException($"column '{_options.Text}' must be text or a vector of texts, but is {text.ItemType}.");
+        if (_options.Image is { } imageName)
+        {
+            SchemaShape.Column image = Columns.Find(schema, imageName);
+            Columns.CheckImages(imageName, image.ItemType, Columns.IsVector(image));
+        }
+        if (_options.Audio is { } audioName)
+        {
+            SchemaShape.Column audio = Columns.Find(schema, audioName);
+            new SoundColumn(audioName, _options.AudioFolder, _options.AudioSampleRateHz).Check(audio.ItemType, Columns.IsVector(audio));
+        }
+        if (_options.Text is { } textName && Columns.Find(schema, textName) is { ItemType: not TextDataViewType } text)
+            throw new ArgumentException($"column '{textName}' must be text or a vector of texts, but is {text.ItemType}.");
         if (_options.Group is not { } name) return;
         SchemaShape.Column group = Columns.Find(schema, name);
         bool fits = group.ItemType is TextDataViewType || group.IsKey && group.ItemType == NumberDataViewType.UInt32;

@@ -1,19 +1,23 @@
 using System.Globalization;
 using Microsoft.ML;
 using Microsoft.ML.Data;
+using MLNetMultimodal.Media.Audio;
 using MLNetMultimodal.Media.Images;
+using MLNetMultimodal.Models.Families;
 using MLNetMultimodal.Transforms;
 
 namespace MLNetMultimodal.Training;
 
-/// <summary>Reads pictures and captions out of a data view.</summary>
+/// <summary>Reads pairs out of a data view: captions and groups in one pass, then pictures, then sounds.</summary>
 sealed class PairReader(ContrastiveOptions options)
 {
+    const int Chunk = 64; // sounds that are held encoded
+
     /// <summary>All captions, in the order of the rows.</summary>
     public IEnumerable<string> Captions(IDataView data)
     {
-        using DataViewRowCursor cursor = data.GetRowCursor([data.Schema[options.Text]]);
-        Func<string[]> captions = TextsGetter(cursor, options.Text);
+        using DataViewRowCursor cursor = data.GetRowCursor([data.Schema[options.Text!]]);
+        Func<string[]> captions = TextsGetter(cursor, options.Text!);
         while (cursor.MoveNext())
         {
             options.Cancellation.ThrowIfCancellationRequested();
@@ -21,75 +25,89 @@ sealed class PairReader(ContrastiveOptions options)
         }
     }
 
-    /// <summary>All rows, pictures at the size that the model sees.</summary>
-    /// <exception cref="InvalidDataException">A picture cannot be read, or a row has no caption or no group; the message names
-    /// the row.</exception>
+    /// <summary>All rows, pictures at the size that the model sees, sounds at its rate.</summary>
+    /// <exception cref="InvalidDataException">A picture or sound cannot be read, or a row has no caption or no group; the message
+    /// names the row.</exception>
     /// <exception cref="OperationCanceledException">Cancelled: part of the data is no data to train on.</exception>
-    public PairSet Read(IDataView data, ImagePreprocessing images)
+    public PairSet Read(IDataView data, PairSenses senses, IModelDefinition definition)
     {
-        var set = new PairSet();
-        if (options.Cache is not { } folder)
+        (List<string[]> captions, List<int> groups) = CaptionsAndGroups(data);
+        PairItems? pictures = options.Image is null ? null : new PairPictures(Pictures(data, senses.Images!), senses.Images!, options.Augmentation, options.Seed);
+        try
         {
-            set.Pictures = PictureStore.InMemory(images, Pictures(data, images, set));
-            return set;
+            PairItems? sounds = options.Audio is null ? null
+                : new PairSounds(Sounds(data, senses.Sounds!, groups.Count), senses.Sounds!, options.AudioAugmentation, options.Seed);
+            PairItems? texts = options.Text is null ? null : new PairTexts(captions, senses.Texts!, definition, options.Templates, options.Seed);
+            return new(texts is null ? sounds! : pictures ?? sounds!, texts ?? pictures!, groups);
         }
-        set.Pictures = PictureStore.OnDisk(folder, images,
-            hash => Pass(data, set, pictures => pictures.AppendTo(hash)), () => Pictures(data, images, null));
-        return set;
-    }
-
-    /// <summary>The pictures of all rows, decoded on all cores.</summary>
-    /// <param name="data">The rows.</param>
-    /// <param name="images">How pictures are made.</param>
-    /// <param name="set">Is given captions and groups on the way; null where it has them.</param>
-    IEnumerable<RgbImage> Pictures(IDataView data, ImagePreprocessing images, PairSet? set) =>
-        PictureReader.Decode(Encoded(data, set), images);
-
-    IEnumerable<Func<RgbImage>> Encoded(IDataView data, PairSet? set)
-    {
-        using DataViewRowCursor cursor = data.GetRowCursor(set is null ? [data.Schema[options.Image]] : Columns(data));
-        using var pictures = new ImageColumn(cursor, options.Image, options.ImageFolder);
-        Action<PairSet>? pair = set is null ? null : PairGetter(cursor);
-        while (cursor.MoveNext())
+        catch
         {
-            options.Cancellation.ThrowIfCancellationRequested();
-            if (set is not null) pair!(set);
-            yield return pictures.Take();
+            pictures?.Dispose();
+            throw;
         }
     }
 
-    /// <summary>Captions and groups of all rows, and something for each picture.</summary>
-    void Pass(IDataView data, PairSet set, Action<ImageColumn> each)
+    (List<string[]> Captions, List<int> Groups) CaptionsAndGroups(IDataView data)
     {
-        using DataViewRowCursor cursor = data.GetRowCursor(Columns(data));
-        using var pictures = new ImageColumn(cursor, options.Image, options.ImageFolder);
-        Action<PairSet> pair = PairGetter(cursor);
-        while (cursor.MoveNext())
-        {
-            options.Cancellation.ThrowIfCancellationRequested();
-            pair(set);
-            each(pictures);
-        }
-    }
-
-    DataViewSchema.Column[] Columns(IDataView data)
-    {
-        (DataViewSchema.Column image, DataViewSchema.Column text) = (data.Schema[options.Image], data.Schema[options.Text]);
-        return options.Group is { } group ? [image, text, data.Schema[group]] : [image, text];
-    }
-
-    Action<PairSet> PairGetter(DataViewRowCursor cursor)
-    {
-        Func<string[]> captions = TextsGetter(cursor, options.Text);
+        (List<string[]> Captions, List<int> Groups) read = ([], []);
+        var numbers = new Dictionary<string, int>(StringComparer.Ordinal);
+        using DataViewRowCursor cursor = data.GetRowCursor(data.Schema.Where(c => c.Name == options.Text || c.Name == options.Group));
+        Func<string[]>? captions = options.Text is null ? null : TextsGetter(cursor, options.Text!);
         Func<string>? group = options.Group is { } name ? GroupGetter(cursor, name) : null;
-        return set =>
+        while (cursor.MoveNext())
         {
-            string[] texts = captions();
-            if (texts.Length == 0) throw new InvalidDataException($"row {cursor.Position}, column '{options.Text}': the row has no caption.");
-            string own = group is null ? string.Join('\u001f', texts) : group();
+            options.Cancellation.ThrowIfCancellationRequested();
+            string[] texts = captions?.Invoke() ?? [];
+            if (captions is not null && texts.Length == 0)
+                throw new InvalidDataException($"row {cursor.Position}, column '{options.Text}': the row has no caption.");
+            string own = group is not null ? group() : captions is null ? $"{cursor.Position}" : string.Join('\u001f', texts);
             if (own.Length == 0) throw new InvalidDataException($"row {cursor.Position}, column '{options.Group}': the row has no group.");
-            set.Add(texts, own);
-        };
+            if (!numbers.TryGetValue(own, out int number)) numbers.Add(own, number = numbers.Count);
+            read.Captions.Add(texts);
+            read.Groups.Add(number);
+        }
+        return read;
+    }
+
+    PictureStore Pictures(IDataView data, ImagePreprocessing images) =>
+        new PictureReader(options.Image!, options.ImageFolder, options.Cancellation).Read(data, images, options.Cache);
+
+    /// <summary>The sounds of all rows, one channel each at the model's rate.</summary>
+    List<Waveform> Sounds(IDataView data, AudioPreprocessing heard, int rows)
+    {
+        var column = new SoundColumn(options.Audio!, options.AudioFolder, options.AudioSampleRateHz);
+        using DataViewRowCursor cursor = data.GetRowCursor([column.Find(data.Schema)]);
+        SoundPart part = column.NewPart(Chunk);
+        Action<SoundPart, int> read = column.Reader(cursor);
+        var sounds = new List<Waveform>(rows);
+        for (int held = 0; ;)
+        {
+            bool more = cursor.MoveNext();
+            options.Cancellation.ThrowIfCancellationRequested();
+            if (more) read(part, held++);
+            if (held == Chunk || !more)
+            {
+                int first = sounds.Count;
+                sounds.AddRange(ParallelDecoding.Run(held, i => Sound(column, part, i, first + i, heard)));
+                held = 0;
+            }
+            if (!more) return sounds;
+        }
+    }
+
+    static Waveform Sound(SoundColumn column, SoundPart part, int slot, int row, AudioPreprocessing heard)
+    {
+        try
+        {
+            Waveform sound = column.Decode(part, slot, heard).Resample(heard.SampleRateHz);
+            sound = (heard.Spectrogram?.FirstChannelOnly == true ? new(sound.Channel(0).ToArray(), sound.SampleRateHz) : sound.ToMono()).Slice(0, heard.MaxSamples);
+            heard.Apply(sound); // a sound that the model cannot take is found now, and its row named
+            return sound;
+        }
+        catch (Exception e) when (e is InvalidDataException or ArgumentException or IOException)
+        {
+            throw column.Unreadable(part, slot, row, e);
+        }
     }
 
     /// <summary>The texts of a column of texts or of vectors of them, but for empty ones.</summary>

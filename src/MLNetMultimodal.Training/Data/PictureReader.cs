@@ -1,4 +1,3 @@
-using System.Runtime.ExceptionServices;
 using Microsoft.ML;
 using MLNetMultimodal.Media.Images;
 using MLNetMultimodal.Transforms;
@@ -41,24 +40,5 @@ sealed class PictureReader(string column, string? folder, CancellationToken canc
     /// <param name="images">How pictures are made.</param>
     /// <exception cref="InvalidDataException">A picture cannot be read: the first one's reason.</exception>
     public static IEnumerable<RgbImage> Decode(IEnumerable<Func<RgbImage>> encoded, ImagePreprocessing images) =>
-        encoded.Chunk(Chunk).SelectMany(chunk => Decode(chunk, images));
-
-    static RgbImage[] Decode(Func<RgbImage>[] encoded, ImagePreprocessing images)
-    {
-        var pictures = new RgbImage[encoded.Length];
-        var errors = new Exception?[encoded.Length];
-        Parallel.For(0, encoded.Length, i =>
-        {
-            try
-            {
-                pictures[i] = images.ResizeAndCrop(encoded[i]());
-            }
-            catch (InvalidDataException e)
-            {
-                errors[i] = e;
-            }
-        });
-        if (Array.Find(errors, e => e is not null) is { } first) ExceptionDispatchInfo.Throw(first); // the first row's
-        return pictures;
-    }
+        encoded.Chunk(Chunk).SelectMany(chunk => ParallelDecoding.Run(chunk.Length, i => images.ResizeAndCrop(chunk[i]())));
 }

@@ -14,6 +14,9 @@ public enum FrozenTowers
     /// <summary>The text encoder, its projection too.</summary>
     Text,
 
+    /// <summary>The audio encoder, its projection too.</summary>
+    Audio,
+
     /// <summary>All but the heads: what comes after the last block of each encoder.</summary>
     AllButHeads,
 }

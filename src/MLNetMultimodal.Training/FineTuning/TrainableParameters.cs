@@ -52,6 +52,7 @@ static partial class TrainableParameters
     {
         FrozenTowers.Image when place.Modality == Modality.Image => false,
         FrozenTowers.Text when place.Modality == Modality.Text => false,
+        FrozenTowers.Audio when place.Modality == Modality.Audio => false,
         FrozenTowers.AllButHeads => place.Depth > place.Blocks,
         _ => options.LastLayers is not { } last || place.Depth > place.Blocks - last,
     };

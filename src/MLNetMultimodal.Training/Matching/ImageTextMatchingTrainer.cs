@@ -78,10 +78,10 @@ public sealed class ImageTextMatchingTrainer : IEstimator<ImageTextMatchTransfor
             using var task = new MatchingTask(logged, definition, model, images, texts, pairs, held);
             using var loop = new TrainingLoop<MatchingBatch>(logged, task, _options.Initialize, fingerprint);
             TrainingResult result = loop.Run();
-            string card = TrainedModel.Card($"by contrast, matching and masked words, fusion {definition.Config.Fusion}", _options, definition, pairs.Pairs.Count,
+            string card = TrainedModel.Card($"by contrast, matching and masked words, fusion {definition.Config.Fusion}", _options, definition, pairs.Count,
                 result, "caption among those of 16 rows", _options.Initialize);
             ModelFiles files = TrainedModel.ToFiles(_options.Output, definition, result, card,
-                [.. texts.Files.Select(f => (f.Key, f.Value)), ("preprocessor_config.json", Encoding.UTF8.GetBytes(images.ToJson()))]);
+                Files(texts, images));
             if (_options.Output is { } folder) TrainedModel.Write(files, folder);
             return new(_env, TransformOptions, MultimodalModel.Load(files, new() { Mode = InferenceMode.Throughput }));
         }
@@ -106,7 +106,7 @@ public sealed class ImageTextMatchingTrainer : IEstimator<ImageTextMatchTransfor
             TextTokenizer tokenizer = TextTokenizer.Load(files.TryRead, folder);
             return (known, preprocessing, tokenizer.WithContextLength(Math.Min(tokenizer.ContextLength, known.Config.Text.ContextLength)),
                 TorchModel.Load(known.Full, named, device),
-                _options.Checkpoints is null ? null : BaseFingerprint.Of(known, preprocessing, tokenizer, named));
+                _options.Checkpoints is null ? null : BaseFingerprint.Of(known, [.. Files(tokenizer, preprocessing)], named));
         }
         TextTokenizer texts = ByteLevelBpeTrainer.Train(reader.Texts(train).Distinct(), new() { VocabularySize = _options.VocabularySize });
         AlbefConfig config = _options.Model(texts.VocabularySize);
@@ -117,6 +117,9 @@ public sealed class ImageTextMatchingTrainer : IEstimator<ImageTextMatchTransfor
         return (definition, ImagePreprocessing.Clip(config.Vision.ImageSize), texts.WithContextLength(config.Text.ContextLength),
             TorchModel.Create(definition.Full, _options.Seed, device), null);
     }
+
+    static IEnumerable<(string, ReadOnlyMemory<byte>)> Files(TextTokenizer texts, ImagePreprocessing images) =>
+        [.. texts.Files.Select(f => (f.Key, f.Value)), ("preprocessor_config.json", Encoding.UTF8.GetBytes(images.ToJson()))];
 
     ImageTextMatchOptions TransformOptions => new() { Image = _options.Image, Text = _options.Text, ImageFolder = _options.ImageFolder };
 

@@ -5,12 +5,17 @@ using MLNetMultimodal.Models.Families;
 namespace MLNetMultimodal.Training;
 
 /// <summary>Pictures, captions and hard negatives: what an epoch is drawn from.</summary>
-/// <param name="Pairs">Pictures and captions.</param>
+/// <param name="Pictures">Of all rows; the set closes them.</param>
+/// <param name="Captions">For each row the texts that are right for it.</param>
+/// <param name="Groups">For each row a number, equal for rows with equal captions.</param>
 /// <param name="Negatives">For each row the texts that are wrong for it.</param>
 /// <param name="Units">Rows that stand together; each row is in one of them.</param>
-sealed record MatchingSet(PairSet Pairs, IReadOnlyList<string[]> Negatives, IReadOnlyList<int[]> Units) : IDisposable
+sealed record MatchingSet(PictureStore Pictures, IReadOnlyList<string[]> Captions, IReadOnlyList<int> Groups, IReadOnlyList<string[]> Negatives,
+    IReadOnlyList<int[]> Units) : IDisposable
 {
-    public void Dispose() => Pairs.Dispose();
+    public int Count => Captions.Count;
+
+    public void Dispose() => Pictures.Dispose();
 }
 
 /// <summary>Pictures and texts of a step, ready for the engine.</summary>
@@ -29,30 +34,21 @@ sealed record MatchingBatch(float[] Pixels, long[] Ids, int Length, long[] Capti
 }
 
 /// <summary>Draws batches from a <see cref="MatchingSet"/>. Every choice follows from seed, epoch and row.</summary>
-sealed class MatchingBatcher(MatchingSet set, IModelDefinition definition, ImagePreprocessing images, TextTokenizer texts, Augmentation augmentation, int seed)
+sealed class MatchingBatcher(MatchingSet set, IModelDefinition definition, ImagePreprocessing images, TextTokenizer texts, AugmentationOptions augmentation, int seed)
 {
-    readonly PairBatcher _pairs = new(set.Pairs, definition, images, texts, augmentation, ["{}"], seed);
-    readonly HashSet<string>[] _right = RightTexts(set.Pairs);
-
-    static HashSet<string>[] RightTexts(PairSet pairs)
-    {
-        var right = new HashSet<string>[pairs.GroupNames.Count];
-        for (int row = 0; row < pairs.Count; row++) (right[pairs.Group(row)] ??= new(StringComparer.Ordinal)).UnionWith(pairs.Captions(row));
-        return right;
-    }
+    readonly PairPictures _pictures = new(set.Pictures, images, augmentation, seed);
+    readonly PairTexts _texts = new(set.Captions, texts, definition, ["{}"], seed);
 
     /// <summary>Makes one batch; not thread-safe, but may run on any thread.</summary>
-    public MatchingBatch Make(ReadOnlyMemory<int> chosen, int epoch)
+    public MatchingBatch Make(ReadOnlyMemory<int> rows, int epoch)
     {
-        int[] rows = chosen.ToArray();
-        PairBatch pairs = _pairs.Make(rows, epoch);
-        IEnumerable<string> captions = rows.Select(row => _pairs.ChooseText(row, epoch)).Distinct(StringComparer.Ordinal);
-        string[] all = [.. captions.Concat(rows.SelectMany(row => set.Negatives[row])).Distinct(StringComparer.Ordinal)];
-        IReadOnlyList<int>[] tokens = [.. all.Select(_pairs.Tokens)];
-        int length = definition.PaddedLength(tokens.Max(t => t.Count));
-        var ids = new long[all.Length * length];
-        for (int i = 0; i < all.Length; i++) texts.Pad(tokens[i], ids.AsSpan(i * length, length));
-        bool[] positive = [.. pairs.Groups.SelectMany(group => all.Select(_right[group].Contains))];
-        return new(pairs.Pixels, ids, length, pairs.Caption, pairs.Groups, positive, EpochOrder.Seed(seed ^ 0x17A, epoch, rows[0]));
+        int[] chosen = rows.ToArray();
+        string[] captions = [.. chosen.Select(row => _texts.Choose(row, epoch))];
+        string[] all = [.. captions.Concat(chosen.SelectMany(row => set.Negatives[row])).Distinct(StringComparer.Ordinal)];
+        var places = all.Select((text, i) => (text, i)).ToDictionary(t => t.text, t => (long)t.i, StringComparer.Ordinal);
+        ItemBatch ids = _texts.Ids(all);
+        bool[] positive = [.. chosen.SelectMany(row => all.Select(text => set.Captions[row].Contains(text, StringComparer.Ordinal)))];
+        return new((float[])_pictures.Make(rows, epoch).Values, (long[])ids.Values, (int)ids.Shape[1], [.. captions.Select(c => places[c])],
+            [.. chosen.Select(row => (long)set.Groups[row])], positive, EpochOrder.Seed(seed ^ 0x17A, epoch, chosen[0]));
     }
 }

@@ -22,15 +22,13 @@ sealed class MatchingTask : ITrainingTask<MatchingBatch>, IDisposable
     public MatchingTask(ImageTextMatchingOptions options, AlbefModel definition, TorchModel model, ImagePreprocessing images, TextTokenizer texts,
         MatchingSet train, MatchingSet? validation)
     {
-        if (train.Pairs.Count < 2) throw new ArgumentException($"matching needs at least 2 rows, but the data has {train.Pairs.Count}.", nameof(train));
-        if (validation is { Pairs.Count: 0 }) throw new ArgumentException("the validation data has no rows.", nameof(validation));
+        if (train.Count < 2) throw new ArgumentException($"matching needs at least 2 rows, but the data has {train.Count}.", nameof(train));
+        if (validation is { Count: 0 }) throw new ArgumentException("the validation data has no rows.", nameof(validation));
         (_definition, _model, _train, _validation) = (definition, model, train, validation);
         Parameters = [.. model.Specs.Select(s => new NamedParameter(s.Name, model.Parameters[s.Name], s.Decays))];
         _momentum = options.HasMomentum ? new(definition.Config, model, definition, options.QueueSize, options.Momentum) : null;
         _step = new(options, definition.Config, model, _momentum);
-        var (mean, std) = (images.Mean ?? (0, 0, 0), images.Std ?? (1, 1, 1));
-        MatchingBatcher Batcher(MatchingSet set, AugmentationOptions augmentation) => new(set, definition, images, texts,
-            new(augmentation, images.Height, images.Width, [mean.R, mean.G, mean.B], [std.R, std.G, std.B], options.Seed), options.Seed);
+        MatchingBatcher Batcher(MatchingSet set, AugmentationOptions augmentation) => new(set, definition, images, texts, augmentation, options.Seed);
         _batcher = Batcher(train, options.Augmentation);
         _validationBatcher = validation is null ? null : Batcher(validation, new());
     }
@@ -39,7 +37,7 @@ sealed class MatchingTask : ITrainingTask<MatchingBatch>, IDisposable
 
     public IReadOnlyDictionary<string, Tensor> State => _momentum?.State ?? new Dictionary<string, Tensor>();
 
-    public int Rows => _train.Pairs.Count;
+    public int Rows => _train.Count;
 
     public string Metric => "matching";
 
@@ -65,7 +63,7 @@ sealed class MatchingTask : ITrainingTask<MatchingBatch>, IDisposable
     {
         if (_validation is not { } set) return null;
         int right = set.Units.SelectMany(u => u).Chunk(ValidationRows).Sum(chunk => _step.Right(_validationBatcher!.Make(chunk, 0)));
-        return (double)right / set.Pairs.Count;
+        return (double)right / set.Count;
     }
 
     public void Dispose() => _momentum?.Dispose();

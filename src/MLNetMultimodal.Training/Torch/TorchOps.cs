@@ -44,16 +44,6 @@ public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, 
     readonly TorchOpsOptions? _options = options is not ({ PatchDropout: > 0, Generator: null } or { LoraDropout: true, Lora.Dropout: > 0, Generator: null }) ? options
         : throw new ArgumentException($"PatchDropout {options.PatchDropout} or Lora's dropout needs a Generator.", nameof(options));
 
-    // TorchSharp makes a scalar for each number that an operation is given, the 1 of an addition too, and does not hold on to it: a collection
-    // that falls into the call frees it while libtorch reads it. So numbers are held here.
-    static readonly Scalar One = 1;
-
-    static Tensor Times(Tensor x, double c)
-    {
-        using Scalar held = c;
-        return x.mul(held);
-    }
-
     Tensor Weight(Name name) => parameters.TryGetValue(name.ToString(), out Parameter? weight) ? weight
         : throw new KeyNotFoundException($"the model has no weight {name}.");
 
@@ -176,7 +166,7 @@ public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, 
     /// <inheritdoc/>
     public Tensor AttentionWeights(Tensor q, Tensor k, Mask<Tensor> mask = default)
     {
-        Tensor scores = Times(q, 1 / Math.Sqrt(q.shape[^1])).matmul(k.transpose(-2, -1));
+        Tensor scores = (q * (1 / Math.Sqrt(q.shape[^1]))).matmul(k.transpose(-2, -1));
         Tensor? bias = ScoreBias(mask, q, k);
         return F.softmax(bias is null ? scores : scores + bias, -1);
     }
@@ -208,7 +198,7 @@ public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, 
     {
         Activation.Gelu => F.gelu(x),
         Activation.GeluTanh => F.gelu(x, TorchSharp.Modules.GELU.Approximate.tanh),
-        Activation.QuickGelu => x * Times(x, 1.702f).sigmoid(),
+        Activation.QuickGelu => x * x.mul(TorchScalars.Of(1.702f)).sigmoid(),
         Activation.Relu => F.relu(x),
         Activation.Silu => F.silu(x),
         Activation.Tanh => x.tanh(),
@@ -218,14 +208,10 @@ public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, 
     };
 
     /// <inheritdoc/>
-    public Tensor Add(Tensor a, Tensor b) => a.add(b, One);
+    public Tensor Add(Tensor a, Tensor b) => a.add(b, TorchScalars.Of(1));
 
     /// <inheritdoc/>
-    public Tensor Add(Tensor x, float c)
-    {
-        using Scalar held = c;
-        return x.add(held, One);
-    }
+    public Tensor Add(Tensor x, float c) => x.add(TorchScalars.Of(c), TorchScalars.Of(1));
 
     /// <inheritdoc/>
     public Tensor Subtract(Tensor a, Tensor b) => a - b;
@@ -234,7 +220,7 @@ public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, 
     public Tensor Multiply(Tensor a, Tensor b) => a * b;
 
     /// <inheritdoc/>
-    public Tensor Multiply(Tensor x, float c) => Times(x, c);
+    public Tensor Multiply(Tensor x, float c) => x.mul(TorchScalars.Of(c));
 
     /// <inheritdoc/>
     public Tensor Divide(Tensor a, Tensor b) => a / b;

@@ -31,6 +31,9 @@ abstract class BatchComputation<TBatch> where TBatch : RowBatch
     /// <summary>The columns that are added, in their order.</summary>
     public abstract IReadOnlyList<OutputColumn> Outputs { get; }
 
+    /// <summary>The same after a given input, where something beside them depends on it.</summary>
+    public virtual IEnumerable<OutputColumn> OutputsOn(DataViewSchema input) => Outputs;
+
     /// <summary>The columns that are read for the given outputs.</summary>
     /// <exception cref="ArgumentException">A column is missing or of the wrong type.</exception>
     public abstract IEnumerable<DataViewSchema.Column> Inputs(DataViewSchema input, Func<int, bool> isActive);
@@ -72,7 +75,7 @@ abstract class BatchComputation<TBatch> where TBatch : RowBatch
         _ = Inputs(input, _ => true).Count();
         var builder = new DataViewSchema.Builder();
         builder.AddColumns(input);
-        foreach (OutputColumn column in Outputs) builder.AddColumn(column.Name, column.Type, column.Annotations);
+        foreach (OutputColumn column in OutputsOn(input)) builder.AddColumn(column.Name, column.Type, column.Annotations);
         return builder.ToSchema();
     }
 }

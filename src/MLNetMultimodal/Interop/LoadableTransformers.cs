@@ -10,6 +10,10 @@ using MLNetMultimodal;
     "Zero-shot classification with a multimodal model", ZeroShotTransformer.Loader)]
 [assembly: LoadableClass(typeof(ImageTextMatchTransformer), typeof(ImageTextMatchTransformer), null, typeof(SignatureLoadModel),
     "Matches of pictures and texts", ImageTextMatchTransformer.Loader)]
+[assembly: LoadableClass(typeof(FusionTransformer), typeof(FusionTransformer), null, typeof(SignatureLoadModel),
+    "Predictions from several senses", FusionTransformer.Loader)]
+[assembly: LoadableClass(typeof(ModerationTransformer), typeof(ModerationTransformer), null, typeof(SignatureLoadModel),
+    "Verdicts of policies on pictures and texts", ModerationTransformer.Loader)]
 [assembly: LoadableClass(typeof(SoundTransformer), typeof(SoundTransformer), null, typeof(SignatureLoadModel),
     "Samples or spectrograms of sounds", SoundTransformer.Loader)]
 [assembly: LoadableClass(typeof(CodecTransformer), typeof(CodecTransformer), null, typeof(SignatureLoadModel),

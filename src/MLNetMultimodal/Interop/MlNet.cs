@@ -13,6 +13,9 @@ static class MlNet
 
     public static IHostEnvironment Environment(DataOperationsCatalog catalog) => DataEnvironment(catalog);
 
+    public static IHostEnvironment Environment(TrainCatalogBase.CatalogInstantiatorBase trainers) =>
+        TrainingEnvironment(Owner(trainers));
+
     [UnsafeAccessor(UnsafeAccessorKind.Constructor)]
     public static extern SchemaShape.Column ShapeColumn(string name, VectorKind kind, DataViewType itemType, bool isKey,
         SchemaShape? annotations);
@@ -28,6 +31,12 @@ static class MlNet
 
     [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "_env")]
     static extern ref IHostEnvironment DataEnvironment(DataOperationsCatalog catalog);
+
+    [UnsafeAccessor(UnsafeAccessorKind.Method, Name = "get_Owner")]
+    static extern TrainCatalogBase Owner(TrainCatalogBase.CatalogInstantiatorBase trainers);
+
+    [UnsafeAccessor(UnsafeAccessorKind.Method, Name = "get_Environment")]
+    static extern IHostEnvironment TrainingEnvironment(TrainCatalogBase catalog);
 
     [UnsafeAccessor(UnsafeAccessorKind.StaticMethod, Name = "Create")]
     static extern SchemaShape CreateShape(SchemaShape? type, DataViewSchema schema);

@@ -63,7 +63,7 @@ public static class ZeroShotEvaluation
     }
 }
 
-/// <summary>How well pictures were classified into classes named in words.</summary>
+/// <summary>How well pictures, sounds or videos were classified into classes named in words.</summary>
 /// <param name="Rows">Rows with a label.</param>
 /// <param name="Unlabelled">Rows without a label, which count nowhere.</param>
 /// <param name="Missing">Rows with a label whose scores are missing (NaN): they count as wrong in every number, and as no class's

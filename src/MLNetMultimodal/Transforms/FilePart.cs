@@ -22,6 +22,9 @@ sealed class FilePart(int rows)
         return (part, slot) => content(ref part._contents[slot]);
     }
 
+    /// <summary>True where the slot has neither path nor bytes.</summary>
+    public bool IsEmpty(int slot) => _paths[slot].IsEmpty && _contents[slot].Length == 0;
+
     /// <summary>The path; null where the slot has none.</summary>
     public string? Path(int slot, string? folder) => _paths[slot].IsEmpty ? null
         : folder is null ? _paths[slot].ToString() : System.IO.Path.Combine(folder, _paths[slot].ToString());

@@ -112,10 +112,15 @@ static class ModelContent
     /// <summary>Writes the files into a folder, each whole or not at all; an adapter is merged into the weights.</summary>
     public static void SaveFolder(MultimodalModel model, string folder)
     {
-        ArgumentException.ThrowIfNullOrEmpty(folder);
-        foreach (string name in Names(model).Where(name => model.Adapter is null || !Matches(name, Weights)))
-            AtomicFile.Write(Path.Combine(folder, name), stream => Copy(model.Files, name, stream));
+        SaveFolder(model.Files, [.. Names(model).Where(name => model.Adapter is null || !Matches(name, Weights))], folder);
         if (model.Adapter is not null) AtomicFile.Write(Path.Combine(folder, WeightsFile), model.WriteWeights);
+    }
+
+    /// <summary>Writes files of a model into a folder, each whole or not at all.</summary>
+    public static void SaveFolder(ModelFiles files, IReadOnlyList<string> names, string folder)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(folder);
+        foreach (string name in names) AtomicFile.Write(Path.Combine(folder, name), stream => Copy(files, name, stream));
     }
 
     static string Stream(int index) => FormattableString.Invariant($"ModelFile_{index:00}");

@@ -14,6 +14,9 @@ sealed class SoundPart(int rows)
 
     /// <summary>Of <see cref="Samples"/>, samples per second; 0 where the column holds files.</summary>
     public int SampleRateHz { get; set; }
+
+    /// <summary>True where a slot has no sound: nothing, or samples that are all missing.</summary>
+    public bool IsEmpty(int slot) => SampleRateHz == 0 ? Files.IsEmpty(slot) : Samples[slot].DenseValues().All(float.IsNaN);
 }
 
 /// <summary>A column of sounds: paths as text, bytes of files, or mono samples with a rate.</summary>

@@ -12,8 +12,8 @@ using VectorKind = Microsoft.ML.SchemaShape.Column.VectorKind;
 
 namespace MLNetMultimodal;
 
-/// <summary>Options of <see cref="ZeroShotClassifyCatalog.ZeroShotClassify"/>. Exactly one of <see cref="Image"/>
-/// and <see cref="Video"/>, and of <see cref="Model"/> and <see cref="LoadedModel"/>, is set. The words come from <see cref="Labels"/> and <see
+/// <summary>Options of <see cref="ZeroShotClassifyCatalog.ZeroShotClassify"/>. Exactly one of <see cref="Image"/>,
+/// <see cref="Audio"/> and <see cref="Video"/>, and of <see cref="Model"/> and <see cref="LoadedModel"/>, is set. The words come from <see cref="Labels"/> and <see
 /// cref="Templates"/>, or from a folder beside the data: <see cref="Prompts"/> or <see cref="LoadedPrompts"/>.</summary>
 public sealed record ZeroShotClassifyOptions
 {
@@ -46,6 +46,14 @@ public sealed record ZeroShotClassifyOptions
     {
         get;
         init => field = value is null ? null : MultimodalEmbedOptions.Name(value, nameof(Image));
+    }
+
+    /// <summary>Column of sounds: a path as text, the bytes of a sound file as Vector&lt;Byte&gt;, or mono samples as
+    /// Vector&lt;Single&gt; (<see cref="MultimodalEmbedOptions.Audio"/>); null for none.</summary>
+    public string? Audio
+    {
+        get;
+        init => field = value is null ? null : MultimodalEmbedOptions.Name(value, nameof(Audio));
     }
 
     /// <summary>Column of videos: a path as text, the bytes of a video file as Vector&lt;Byte&gt;, or frames, as <c>LoadVideo</c>
@@ -96,6 +104,16 @@ public sealed record ZeroShotClassifyOptions
     /// <summary>Folder that relative paths in <see cref="Image"/> start from; null for the working directory.</summary>
     public string? ImageFolder { get; init; }
 
+    /// <summary>Folder that relative paths in <see cref="Audio"/> start from; null for the working directory.</summary>
+    public string? AudioFolder { get; init; }
+
+    /// <inheritdoc cref="MultimodalEmbedOptions.AudioSampleRateHz"/>
+    public int? AudioSampleRateHz
+    {
+        get;
+        init => field = value is null ? null : MultimodalEmbedOptions.Rate(value.Value, nameof(AudioSampleRateHz));
+    }
+
     /// <summary>Folder that relative paths in <see cref="Video"/> start from; null for the working directory.</summary>
     public string? VideoFolder { get; init; }
 
@@ -125,7 +143,7 @@ public sealed record ZeroShotClassifyOptions
     /// there is. Without effect on <see cref="LoadedModel"/>.</summary>
     public OnnxDtype? Dtype { get; init; }
 
-    /// <summary>What happens where a picture or a video cannot be read; default <see cref="MLNetMultimodal.OnError.Throw"/>.</summary>
+    /// <summary>What happens where a picture, a sound or a video cannot be read; default <see cref="MLNetMultimodal.OnError.Throw"/>.</summary>
     public OnError OnError { get; init; }
 
     internal InferenceOptions Inference => new() { Mode = Mode, Threads = Threads, Dtype = Dtype };
@@ -135,12 +153,15 @@ public sealed record ZeroShotClassifyOptions
     /// <summary>What is classified: exactly one column.</summary>
     internal EmbedInput Input(MultimodalModel model) => Video is { } video
         ? new VideoInput(model, new(video, VideoFolder, takesFrames: true))
+        : Audio is not null ? new AudioInput(model, Sounds)
         : new ImageInput(model, Image!, ImageFolder, ReducedScaleJpeg);
+
+    internal SoundColumn Sounds => new(Audio!, AudioFolder, AudioSampleRateHz);
 
     internal void Validate()
     {
-        if ((Image is null) == (Video is null))
-            throw new ArgumentException("set exactly one of Image and Video: the column to classify.");
+        if (new[] { Image, Audio, Video }.Count(c => c is not null) != 1)
+            throw new ArgumentException("set exactly one of Image, Audio and Video: the column to classify.");
         string[] outputs = OutputColumns;
         if (outputs.Distinct().Count() < outputs.Length)
             throw new ArgumentException($"the output columns must have distinct names, but are {string.Join(", ", outputs)}.");
@@ -169,7 +190,7 @@ public static class ZeroShotClassifyCatalog
 {
     extension(TransformsCatalog catalog)
     {
-        /// <summary>Classifies pictures or videos into classes that are named in words, without training (CLIP: Radford et al. 2021,
+        /// <summary>Classifies pictures, sounds or videos into classes that are named in words, without training (CLIP: Radford et al. 2021,
         /// arXiv:2103.00020, section 3.1).
         /// The texts are embedded once, in <c>Fit</c>, and saved with the model.</summary>
         /// <param name="options">Columns, labels, prompts and model.</param>
@@ -231,6 +252,8 @@ public sealed class ZeroShotClassifyEstimator : IEstimator<ZeroShotTransformer>
     {
         if (_options.Image is { } image && Columns.Find(inputSchema, image) is var i)
             Columns.CheckImages(image, i.ItemType, Columns.IsVector(i));
+        if (_options.Audio is { } audio && Columns.Find(inputSchema, audio) is var a)
+            _options.Sounds.Check(a.ItemType, Columns.IsVector(a));
         if (_options.Video is { } video && Columns.Find(inputSchema, video) is var v)
             new VideoColumn(video, _options.VideoFolder, takesFrames: true).Check(v.ItemType, Columns.IsVector(v));
         List<SchemaShape.Column> outputs =
@@ -253,7 +276,7 @@ public sealed class ZeroShotClassifyEstimator : IEstimator<ZeroShotTransformer>
         new(kinds.Select(kind => MlNet.ShapeColumn(kind, VectorKind.Vector, TextDataViewType.Instance, false, null)));
 }
 
-/// <summary>Classifies pictures or videos into classes that are named in words. Saved by <c>MLContext.Model.Save</c> with the model's files
+/// <summary>Classifies pictures, sounds or videos into classes that are named in words. Saved by <c>MLContext.Model.Save</c> with the model's files
 /// and the class embeddings
 /// in the same zip. Thread-safe, but for <see cref="Dispose"/>.</summary>
 public sealed class ZeroShotTransformer : ITransformer, IDisposable

@@ -6,7 +6,7 @@ using MLNetMultimodal.Inference;
 
 namespace MLNetMultimodal.Transforms;
 
-/// <summary>Rows whose pictures or videos are classified together.</summary>
+/// <summary>Rows whose pictures, sounds or videos are classified together.</summary>
 sealed class ZeroShotBatch(EmbedPart items, int labels) : RowBatch
 {
     public EmbedPart Items => items;
@@ -18,7 +18,7 @@ sealed class ZeroShotBatch(EmbedPart items, int labels) : RowBatch
     public float[] NoScores { get; } = [.. Enumerable.Repeat(float.NaN, labels)];
 }
 
-/// <summary>Compares pictures or videos with the texts that name the classes.</summary>
+/// <summary>Compares pictures, sounds or videos with the texts that name the classes.</summary>
 sealed class ZeroShotComputation : BatchComputation<ZeroShotBatch>
 {
     /// <summary>Annotations of the score column, for reports: the templates of the prompts, and where prompts come

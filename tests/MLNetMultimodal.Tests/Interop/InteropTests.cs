@@ -71,6 +71,9 @@ public sealed class InteropTests
         var ml = new MLContext();
         Assert.NotNull(MlNet.Environment(ml.Transforms));
         Assert.NotNull(MlNet.Environment(ml.Data));
+        Assert.NotNull(MlNet.Environment(ml.MulticlassClassification.Trainers));
+        Assert.NotNull(MlNet.Environment(ml.BinaryClassification.Trainers));
+        Assert.NotNull(MlNet.Environment(ml.Regression.Trainers));
     }
 
     [Fact]

@@ -30,7 +30,7 @@ public sealed class ContrastiveStepTests
         var ids = new long[5 * Length];
         for (int i = 0; i < ids.Length; i++) ids[i] = (i % Length) switch { 0 => 48, Length - 1 => 49, _ => random.Next(48) };
         long[] caption = [0, 1, 2, 1, 3, 4, 0, 0];
-        return new(pixels, ids, Length, caption, [.. caption.Select(c => Math.Min(c, 3))]);
+        return new(new(pixels, [Rows, 3, 8, 8]), new(ids, [5, Length], caption), [.. caption.Select(c => Math.Min(c, 3))]);
     }
 
     sealed record Outcome(float Loss, Dictionary<string, float[]> Gradients, float Next);
@@ -42,7 +42,7 @@ public sealed class ContrastiveStepTests
         using TorchModel model = TorchModel.Create(s_clip.Full, seed: 3);
         using var generator = new Generator(4, CPU);
         using Parameter? bias = options.Objective == ContrastiveObjective.Sigmoid ? new Parameter(tensor(-10f), requires_grad: true) : null;
-        float loss = new ContrastiveStep(s_clip, model, options, generator, bias).Backward(Batch());
+        float loss = new ContrastiveStep(s_clip, model, (Modality.Image, Modality.Text), options, generator, bias).Backward(Batch());
         var gradients = model.Parameters.ToDictionary(p => p.Key, p => p.Value.grad?.ToSingles() ?? []);
         if (bias is not null) gradients.Add("logit_bias", bias.grad!.ToSingles());
         return new(loss, gradients, rand(1, generator: generator).item<float>());
@@ -121,7 +121,7 @@ public sealed class ContrastiveStepTests
         var parameters = model.Specs.Select(s => new NamedParameter(s.Name, model.Parameters[s.Name], s.Decays)).Append(new("logit_bias", bias, false)).ToArray();
         using var optimizer = new AdamWOptimizer(parameters);
         using var ema = new Ema(parameters);
-        var step = new ContrastiveStep(s_clip, model, options, generator, bias);
+        var step = new ContrastiveStep(s_clip, model, (Modality.Image, Modality.Text), options, generator, bias);
         static long Live() => DisposeScopeManager.Statistics.ThreadTotalLiveCount;
         long afterTwenty = Live();
         using (Tensor one = ones(1)) Assert.Equal(afterTwenty + 1, Live());

@@ -1,5 +1,7 @@
 using Microsoft.ML;
 using MLNetMultimodal.Media.Images;
+using MLNetMultimodal.Media.Text;
+using MLNetMultimodal.Models.Families;
 
 namespace MLNetMultimodal.Training.Tests;
 
@@ -50,10 +52,11 @@ public sealed class PictureCacheTests : IDisposable
         using var fewer = Store(_folder.View(5, seed: 1), ImagePreprocessing.Clip(8));
         using var smaller = Store(_folder.View(6, seed: 1), ImagePreprocessing.Clip(6));
         Assert.Equal(4, Files.Length);
-        using PairSet memory = new PairReader(s_options).Read(_folder.View(6, seed: 1), ImagePreprocessing.Clip(6));
+        using PairSet memory = Read(s_options, _folder.View(6, seed: 1), ImagePreprocessing.Clip(6));
         for (int row = 0; row < 6; row++)
-            Assert.Equal(memory.Pictures.Pixels(row).ToArray(), smaller.Pictures.Pixels(row).ToArray());
-        Assert.Equal((memory.Count, memory.Captions(5)[0], memory.Group(5)), (smaller.Count, smaller.Captions(5)[0], smaller.Group(5)));
+            Assert.Equal(Pictures(memory).Pixels(row).ToArray(), Pictures(smaller).Pixels(row).ToArray());
+        Assert.Equal((memory.Count, memory.Group(5)), (smaller.Count, smaller.Group(5)));
+        Assert.Equal(memory.Second.Plain([5]).Values, smaller.Second.Plain([5]).Values);
     }
 
     [Fact]
@@ -72,8 +75,8 @@ public sealed class PictureCacheTests : IDisposable
         Store(_folder.View(6, seed: 1), ImagePreprocessing.Clip(8)).Dispose();
         using (FileStream file = File.OpenWrite(Assert.Single(Files))) file.SetLength(5 * 3 * 8 * 8);
         using PairSet set = Store(_folder.View(6, seed: 1), ImagePreprocessing.Clip(8));
-        set.Pictures.Pixels(4);
-        Assert.Throws<InvalidDataException>(() => set.Pictures.Pixels(5).Length);
+        Pictures(set).Pixels(4);
+        Assert.Throws<InvalidDataException>(() => Pictures(set).Pixels(5).Length);
     }
 
     [Fact]
@@ -86,5 +89,13 @@ public sealed class PictureCacheTests : IDisposable
         Assert.Equal(steps.Select(s => s.DataWait).Order(), steps.Select(s => s.DataWait));
     }
 
-    PairSet Store(IDataView data, ImagePreprocessing images) => new PairReader(Cached).Read(data, images);
+    static PictureStore Pictures(PairSet set) => ((PairPictures)set.First).Store;
+
+    PairSet Store(IDataView data, ImagePreprocessing images) => Read(Cached, data, images);
+
+    static PairSet Read(ContrastiveOptions options, IDataView data, ImagePreprocessing images)
+    {
+        TextTokenizer texts = ByteLevelBpeTrainer.Train(["a pattern"], new() { VocabularySize = 600 });
+        return new PairReader(options).Read(data, new(images, null, texts), new ClipModel(StripedPictures.Model(texts.VocabularySize)));
+    }
 }

@@ -336,6 +336,46 @@ public sealed class PretrainingTests : IDisposable
     }
 
     [Fact]
+    public void The_gradient_of_pairs_reaches_every_expert()
+    {
+        TorchNative.EnsureLoaded();
+        var config = new VlmoConfig
+        {
+            ImageSize = 8,
+            PatchSize = 4,
+            VocabularySize = 20,
+            ContextLength = 6,
+            ProjectionWidth = 8,
+            FusedLayers = 1,
+            Blocks = new(2, 16, 32, 2, Activation.Gelu, 1e-6f),
+        };
+        IProgram program = new VlmoModel(config).Full;
+        using TorchModel model = TorchModel.Create(program, 1);
+        using DisposeScope scope = NewDisposeScope();
+        var inputs = new Dictionary<string, Tensor> { ["pixel_values"] = rand(2, 3, 8, 8), ["input_ids"] = tensor(new long[] { 3, 7, 5, 9, 2, 0 }, [2, 3]) };
+        var outputs = program.Run(model.Ops(), inputs);
+        outputs.Select(o => (o.Value * rand_like(o.Value)).sum()).Aggregate((a, b) => a + b).backward();
+        foreach (var (name, weight) in model.Parameters)
+            Assert.True(name.EndsWith("k_proj.bias", StringComparison.Ordinal) || weight.grad is not null && weight.grad.abs().max().item<float>() > 0, $"{name} has no gradient");
+    }
+
+    [Theory]
+    [InlineData("masked")]
+    [InlineData("masked words")]
+    [InlineData("distilled")]
+    [InlineData("distilled sounds")]
+    public void No_tensor_is_left_alive(string trainer)
+    {
+        TrainingOptions options = Options(trainer) with { Checkpoints = _folder.At("c"), Epochs = 1 };
+        IDataView? validation = options is MaskedModelingOptions ? View(5, seed: 2) : null;
+        Weights(options, validation: validation);
+        long before = DisposeScopeManager.Statistics.ThreadTotalLiveCount;
+        Weights(options with { Checkpoints = _folder.At("d") }, validation: validation);
+        Weights(options with { Checkpoints = _folder.At("d") }, validation: validation);
+        Assert.Equal(before, DisposeScopeManager.Statistics.ThreadTotalLiveCount);
+    }
+
+    [Fact]
     public void Early_stopping_needs_a_validation()
     {
         Assert.Throws<ArgumentException>(() => Weights(s_masked with { EarlyStoppingPatience = 1 }));
