@@ -19,6 +19,13 @@ sealed class ModelRuntime : IDisposable
     /// <summary>The whole model: all its inputs to all its outputs.</summary>
     public required Func<IReadOnlyDictionary<string, TensorData>, IReadOnlyDictionary<string, TensorData>> RunFull { get; init; }
 
+    /// <summary>Pictures and texts together: the program of matches, and the one that gives attention maps too; null for a model that has
+    /// none.</summary>
+    public Func<IReadOnlyDictionary<string, TensorData>, IReadOnlyDictionary<string, TensorData>>? RunPair { get; init; }
+
+    /// <inheritdoc cref="RunPair"/>
+    public Func<IReadOnlyDictionary<string, TensorData>, IReadOnlyDictionary<string, TensorData>>? RunAttention { get; init; }
+
     /// <summary>What similarities are multiplied with.</summary>
     public required Lazy<float> LogitScale { get; init; }
 
@@ -49,13 +56,17 @@ sealed class ModelRuntime : IDisposable
             Lazy<OnnxSession> Session(IProgram program) => new(() => OnnxSession.Open(program, weights, options));
             Dictionary<Modality, Lazy<OnnxSession>> encoders = definition.Encoders.ToDictionary(e => e.Key, e => Session(e.Value));
             Lazy<OnnxSession> full = Session(definition.Full);
+            Lazy<OnnxSession>? pair = (definition as IPairDefinition)?.Pair is { } match ? Session(match) : null;
+            Lazy<OnnxSession>? attention = (definition as IPairDefinition)?.AttentionMaps is { } maps ? Session(maps) : null;
             return new()
             {
                 Definition = definition,
                 Encoders = encoders.ToDictionary(e => e.Key, e => (Func<IEncoder>)(() => e.Value.Value)),
                 RunFull = inputs => full.Value.Run(inputs),
+                RunPair = pair is null ? null : inputs => pair.Value.Run(inputs),
+                RunAttention = attention is null ? null : inputs => attention.Value.Run(inputs),
                 LogitScale = new(scale),
-                Sessions = [.. encoders.Values, full],
+                Sessions = [.. encoders.Values, full, .. new[] { pair, attention }.OfType<Lazy<OnnxSession>>()],
                 Weights = (weights, file),
             };
         }

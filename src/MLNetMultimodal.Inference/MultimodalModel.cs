@@ -446,6 +446,58 @@ public sealed class MultimodalModel : IDisposable
         return [.. texts.Select(text => handedOut.Add(text) ? rows[text] : [.. rows[text]])];
     }
 
+    /// <summary>True for a model that looks at picture and text together; false for one that compares embeddings.</summary>
+    public bool MatchesPairs => Runtime.RunPair is not null;
+
+    /// <summary>Looks at pairs of normalised pixels and token ids.</summary>
+    /// <param name="pixels">[B, C, H, W], as <see cref="Images"/> makes them.</param>
+    /// <param name="ids">[B, L], as <see cref="Texts"/> makes them.</param>
+    /// <param name="count">B, at least 1.</param>
+    /// <param name="length">L, at most the model's context length.</param>
+    /// <param name="withAttention">True for attention maps too.</param>
+    /// <exception cref="ArgumentException">A span has another number of elements.</exception>
+    /// <exception cref="NotSupportedException">The model only compares embeddings, or has no attention maps.</exception>
+    public PairScores MatchPairs(ReadOnlyMemory<float> pixels, ReadOnlyMemory<long> ids, int count, int length, bool withAttention = false)
+    {
+        ObjectDisposedException.ThrowIf(_lease.IsReleased, this);
+        Func<IReadOnlyDictionary<string, TensorData>, IReadOnlyDictionary<string, TensorData>> run = (withAttention ? Runtime.RunAttention : Runtime.RunPair)
+            ?? throw new NotSupportedException($"'{Name}' is '{Definition.ModelType}' and "
+                + (MatchesPairs ? "has no attention maps between texts and pictures." : "compares embeddings; it does not look at picture and text together."));
+        Dim[] picture = Definition.Encoders[Modality.Image].Inputs[0].Shape[1..];
+        return PairScores.Of(run(new Dictionary<string, TensorData>
+        {
+            ["pixel_values"] = TensorData.From(pixels.Span, [count, .. picture.Select(d => (long)d.Size)]),
+            ["input_ids"] = TensorData.From(ids.Span, count, length),
+        }));
+    }
+
+    /// <summary>How well each picture and the text at the same place fit: the logarithm of the odds that they belong together where the
+    /// model looks at both together, else the cosine similarity of their embeddings. The higher the better; scores of two models are
+    /// not to be compared.</summary>
+    /// <param name="images">B pictures, of any size.</param>
+    /// <param name="texts">B texts.</param>
+    /// <param name="cancellation">Ends the work between two batches.</param>
+    /// <exception cref="ArgumentException">There are not as many texts as pictures.</exception>
+    /// <exception cref="NotSupportedException">The model has no encoders for pictures and texts.</exception>
+    public float[] ScorePairs(IReadOnlyList<RgbImage> images, IReadOnlyList<string> texts, CancellationToken cancellation = default)
+    {
+        if (images.Count != texts.Count)
+            throw new ArgumentException($"there must be a text for each picture, but there are {texts.Count} for {images.Count}.", nameof(texts));
+        if (!MatchesPairs)
+            return [.. EmbedImages(images, cancellation).Zip(EmbedTexts(texts, cancellation), (i, t) => TensorPrimitives.Dot<float>(i, t))];
+        int size = 3 * Images.Height * Images.Width;
+        return [.. InBatches(images.Count, Even(images.Count), (first, count) =>
+        {
+            var pixels = new float[count * size];
+            Prepare(count, i => Images.Apply(images[first + i], pixels.AsSpan(i * size, size)), cancellation);
+            IReadOnlyList<int>[] tokens = [.. Enumerable.Range(first, count).Select(i => Texts.Encode(texts[i]))];
+            int length = Definition.PaddedLength(tokens.Max(t => t.Count));
+            var ids = new long[count * length];
+            for (int i = 0; i < count; i++) Texts.Pad(tokens[i], ids.AsSpan(i * length, length));
+            return [.. MatchPairs(pixels, ids, count, length).LogOdds.Select(o => new[] { o })];
+        }, cancellation).Select(o => o[0])];
+    }
+
     /// <summary>Runs tensors through the model: all of it where all its inputs are given, else the encoders whose inputs are
     /// given.</summary>
     /// <param name="inputs">Tensors by name, such as <c>pixel_values</c> and <c>input_ids</c>; others are left aside.</param>

@@ -38,6 +38,11 @@ interface ITrainingTask<TBatch>
     /// <summary>What the result depends on beside options and rows, by name; a checkpoint of another training is refused.</summary>
     IReadOnlyDictionary<string, string> Description { get; }
 
+    /// <summary>The rows in the order of an epoch; batches are taken from it one after the other. By default shuffled.</summary>
+    /// <param name="seed">Of the options.</param>
+    /// <param name="epoch">The pass over the data, from 0.</param>
+    int[] Order(int seed, int epoch) => EpochOrder.Of(Rows, seed, epoch);
+
     /// <summary>Makes a batch, on any thread, one at a time.</summary>
     /// <param name="rows">Which rows.</param>
     /// <param name="epoch">The pass over the data, from 0.</param>

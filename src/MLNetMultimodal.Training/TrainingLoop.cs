@@ -96,7 +96,7 @@ sealed class TrainingLoop<TBatch> : IDisposable
 
     int[] Order(int epoch)
     {
-        if (_order.Epoch != epoch) _order = (epoch, EpochOrder.Of(_task.Rows, _options.Seed, epoch));
+        if (_order.Epoch != epoch) _order = (epoch, _task.Order(_options.Seed, epoch));
         return _order.Rows;
     }
 

@@ -16,6 +16,10 @@ public sealed record BlockNames(
     /// <summary>Learned scales of the two parts (LayerScale: Touvron et al. 2021, arXiv:2103.17239); null for none.</summary>
     public (string Attention, string FeedForward)? Scales { get; init; }
 
+    /// <summary>The norm and the group of the attention to other tokens, in blocks that have one (<see cref="Transformer.CrossBlock"/>);
+    /// null for none.</summary>
+    public (string Norm, string Attention)? Cross { get; init; }
+
     /// <summary>Hugging Face's CLIP and SigLIP.</summary>
     public static BlockNames Clip { get; } =
         new("layers", "layer_norm1", "self_attn", AttentionNames.Clip, "layer_norm2", "mlp.fc1", "mlp.fc2");
@@ -40,7 +44,10 @@ public sealed record BlockNames(
 
     /// <summary>Hugging Face's BERT and RoBERTa.</summary>
     public static BlockNames Bert { get; } = new("layer", "attention.output.LayerNorm", "attention", AttentionNames.Bert,
-        "output.LayerNorm", "intermediate.dense", "output.dense");
+        "output.LayerNorm", "intermediate.dense", "output.dense")
+    {
+        Cross = ("crossattention.output.LayerNorm", "crossattention"),
+    };
 }
 
 /// <summary>Sizes of a stack of Transformer blocks.</summary>
@@ -107,17 +114,45 @@ public static class Transformer
     public static T Block<T>(ITensorOps<T> ops, Name name, TransformerConfig c, T x, Mask<T> mask = default, ICollection<T>? layers = null)
         where T : class
     {
-        x = Part(x, c.Names.Norm1, c.Names.Scales?.Attention, h => Attention.Self(ops, name / c.Names.Attention, c.Attention, h, mask));
-        return Part(x, c.Names.Norm2, c.Names.Scales?.FeedForward, h => FeedForward(ops, name, c, h), layers);
+        x = Part(ops, name, c, x, c.Names.Norm1, c.Names.Scales?.Attention, h => Attention.Self(ops, name / c.Names.Attention, c.Attention, h, mask));
+        return Part(ops, name, c, x, c.Names.Norm2, c.Names.Scales?.FeedForward, h => FeedForward(ops, name, c, h), layers);
+    }
 
-        T Part(T x, string norm, string? scale, Func<T, T> part, ICollection<T>? results = null)
+    /// <summary>A block whose tokens attend to each other and then to tokens of another modality, as in the Transformer's decoder,
+    /// but without its causal mask (Vaswani et al. 2017, section 3.1; Li et al. 2021, ALBEF, arXiv:2107.07651, section 3.1).</summary>
+    /// <param name="ops">The engine.</param>
+    /// <param name="name">The block.</param>
+    /// <param name="c">Sizes; its names have <see cref="BlockNames.Cross"/>.</param>
+    /// <param name="contextWidth">Dc.</param>
+    /// <param name="x">[B, L, D].</param>
+    /// <param name="context">The other tokens, [B, Lk, Dc].</param>
+    /// <param name="mask">Which of its own tokens may be attended to.</param>
+    /// <param name="contextMask">Which of the other tokens may be attended to.</param>
+    /// <param name="maps">Takes which of the other tokens each token looks at, [B, L, Lk], the mean over heads; null where nobody
+    /// asks.</param>
+    /// <returns>[B, L, D].</returns>
+    public static T CrossBlock<T>(ITensorOps<T> ops, Name name, TransformerConfig c, int contextWidth, T x, T context,
+        Mask<T> mask = default, Mask<T> contextMask = default, ICollection<T>? maps = null) where T : class
+    {
+        var (norm, group) = c.Names.Cross ?? throw new ArgumentException("the names have no group for attention to other tokens.", nameof(c));
+        x = Part(ops, name, c, x, c.Names.Norm1, null, h => Attention.Self(ops, name / c.Names.Attention, c.Attention, h, mask));
+        AttentionConfig cross = c.Attention with { ContextWidth = contextWidth };
+        x = Part(ops, name, c, x, norm, null, h =>
         {
-            T h = part(c.PostNorm ? x : ops.LayerNorm(x, name / norm, c.NormEpsilon));
-            results?.Add(h);
-            if (scale is not null) h = ops.Multiply(h, ops.Parameter(name / scale, Init.Ones, c.Width));
-            h = ops.Add(x, h);
-            return c.PostNorm ? ops.LayerNorm(h, name / norm, c.NormEpsilon) : h;
-        }
+            maps?.Add(Attention.Weights(ops, name / group, cross, h, context, contextMask));
+            return Attention.Cross(ops, name / group, cross, h, context, contextMask);
+        });
+        return Part(ops, name, c, x, c.Names.Norm2, null, h => FeedForward(ops, name, c, h));
+    }
+
+    static T Part<T>(ITensorOps<T> ops, Name name, TransformerConfig c, T x, string norm, string? scale, Func<T, T> part,
+        ICollection<T>? results = null) where T : class
+    {
+        T h = part(c.PostNorm ? x : ops.LayerNorm(x, name / norm, c.NormEpsilon));
+        results?.Add(h);
+        if (scale is not null) h = ops.Multiply(h, ops.Parameter(name / scale, Init.Ones, c.Width));
+        h = ops.Add(x, h);
+        return c.PostNorm ? ops.LayerNorm(h, name / norm, c.NormEpsilon) : h;
     }
 
     internal static T FeedForward<T>(ITensorOps<T> ops, Name name, TransformerConfig c, T x) where T : class

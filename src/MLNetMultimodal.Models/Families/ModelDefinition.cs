@@ -157,6 +157,8 @@ public static class ModelFamilies
         new("vit_mae", json => new MaeModel(MaeConfig.FromJson(json))),
         new("siglip", json => new SiglipModel(SiglipConfig.FromJson(json))),
         new("vision-text-dual-encoder", json => new VisionTextDualEncoderModel(VisionTextDualEncoderConfig.FromJson(json))),
+        new("blip", json => new BlipModel(BlipConfig.FromJson(json))),
+        new("albef", json => new AlbefModel(AlbefConfig.FromJson(json))),
         .. VitConfig.ModelTypes.Select(type => new ModelFamily(type, json => new VitModel(VitConfig.FromJson(json)))),
         .. BertConfig.ModelTypes.Select(type => new ModelFamily(type, json => new BertModel(BertConfig.FromJson(json), BertPooling.Mean))),
     ];

@@ -132,7 +132,8 @@ sealed class PairTexts(IReadOnlyList<string[]> captions, TextTokenizer texts, IM
 
     public override void Dispose() { }
 
-    ItemBatch Ids(string[] distinct)
+    /// <summary>The token ids of texts.</summary>
+    public ItemBatch Ids(IReadOnlyList<string> distinct)
     {
         IReadOnlyList<int>[] tokens = [.. distinct.Select(Tokens)];
         int length = definition.PaddedLength(tokens.Max(t => t.Count));
@@ -141,7 +142,8 @@ sealed class PairTexts(IReadOnlyList<string[]> captions, TextTokenizer texts, IM
         return new(ids, [tokens.Length, length]);
     }
 
-    string Choose(int row, int epoch)
+    /// <summary>The text that a row has in an epoch.</summary>
+    public string Choose(int row, int epoch)
     {
         int draw = EpochOrder.Seed(seed ^ 0x5EED, epoch, row);
         return templates[draw / captions[row].Length % templates.Count].Replace("{}", captions[row][draw % captions[row].Length], StringComparison.Ordinal);

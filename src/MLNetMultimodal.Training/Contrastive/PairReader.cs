@@ -17,7 +17,7 @@ sealed class PairReader(ContrastiveOptions options)
     public IEnumerable<string> Captions(IDataView data)
     {
         using DataViewRowCursor cursor = data.GetRowCursor([data.Schema[options.Text!]]);
-        Func<string[]> captions = CaptionGetter(cursor);
+        Func<string[]> captions = TextsGetter(cursor, options.Text!);
         while (cursor.MoveNext())
         {
             options.Cancellation.ThrowIfCancellationRequested();
@@ -52,7 +52,7 @@ sealed class PairReader(ContrastiveOptions options)
         (List<string[]> Captions, List<int> Groups) read = ([], []);
         var numbers = new Dictionary<string, int>(StringComparer.Ordinal);
         using DataViewRowCursor cursor = data.GetRowCursor(data.Schema.Where(c => c.Name == options.Text || c.Name == options.Group));
-        Func<string[]>? captions = options.Text is null ? null : CaptionGetter(cursor);
+        Func<string[]>? captions = options.Text is null ? null : TextsGetter(cursor, options.Text!);
         Func<string>? group = options.Group is { } name ? GroupGetter(cursor, name) : null;
         while (cursor.MoveNext())
         {
@@ -110,9 +110,10 @@ sealed class PairReader(ContrastiveOptions options)
         }
     }
 
-    Func<string[]> CaptionGetter(DataViewRow row)
+    /// <summary>The texts of a column of texts or of vectors of them, but for empty ones.</summary>
+    public static Func<string[]> TextsGetter(DataViewRow row, string name)
     {
-        DataViewSchema.Column column = row.Schema[options.Text!];
+        DataViewSchema.Column column = row.Schema[name];
         if (column.Type is VectorDataViewType)
         {
             ValueGetter<VBuffer<ReadOnlyMemory<char>>> vector = row.GetGetter<VBuffer<ReadOnlyMemory<char>>>(column);
@@ -132,7 +133,8 @@ sealed class PairReader(ContrastiveOptions options)
         };
     }
 
-    static Func<string> GroupGetter(DataViewRow row, string name)
+    /// <summary>The values of a column of texts or keys; empty where one is missing.</summary>
+    public static Func<string> GroupGetter(DataViewRow row, string name)
     {
         DataViewSchema.Column column = row.Schema[name];
         if (column.Type is KeyDataViewType)

@@ -45,10 +45,13 @@ public static class ContrastiveLoss
     {
         Tensor logits = scale * image.matmul(text.t());                                                 // [B, B]
         return (Rows(logits, positive) + Rows(logits.t(), positive.t())) / 2;
-
-        static Tensor Rows(Tensor logits, Tensor positive) =>
-            -(F.log_softmax(logits, 1) * positive / positive.sum(1, keepdim: true)).sum(1).mean();
     }
+
+    /// <summary>Cross entropy of each row against its right answers in equal shares; the mean over rows.</summary>
+    /// <param name="logits">[n, m].</param>
+    /// <param name="positive">[n, m], 1 for a right answer, else 0; every row has a 1.</param>
+    internal static Tensor Rows(Tensor logits, Tensor positive) =>
+        -(F.log_softmax(logits, 1) * positive / positive.sum(1, keepdim: true)).sum(1).mean();
 
     /// <summary>SigLIP's loss: the logistic loss of all pairs, divided by the number of rows.</summary>
     /// <param name="image">[B, E].</param>

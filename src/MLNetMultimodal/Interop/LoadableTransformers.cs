@@ -8,6 +8,8 @@ using MLNetMultimodal;
     "Embeddings of a multimodal model", MultimodalTransformer.Loader)]
 [assembly: LoadableClass(typeof(ZeroShotTransformer), typeof(ZeroShotTransformer), null, typeof(SignatureLoadModel),
     "Zero-shot classification with a multimodal model", ZeroShotTransformer.Loader)]
+[assembly: LoadableClass(typeof(ImageTextMatchTransformer), typeof(ImageTextMatchTransformer), null, typeof(SignatureLoadModel),
+    "Matches of pictures and texts", ImageTextMatchTransformer.Loader)]
 [assembly: LoadableClass(typeof(FusionTransformer), typeof(FusionTransformer), null, typeof(SignatureLoadModel),
     "Predictions from several senses", FusionTransformer.Loader)]
 [assembly: LoadableClass(typeof(ModerationTransformer), typeof(ModerationTransformer), null, typeof(SignatureLoadModel),

@@ -183,16 +183,26 @@ sealed class Plain(IReadOnlyDictionary<string, TensorData> weights)
                 .Zip(Row(e + "position_embeddings.weight", firstPosition + i, width), (a, b) => a + b)
                 .Zip(Row(e + "token_type_embeddings.weight", 0, width), (a, b) => a + b).ToArray())];
         x = Norm(x, e + "LayerNorm", epsilon);
-        for (int i = 0; i < layers; i++)
-        {
-            string n = $"{name}encoder.layer.{i}", a = n + ".attention.self.";
-            double[][] h = SelfAttention(x, a + "query", a + "key", a + "value", n + ".attention.output.dense", heads, j => keep[j]);
-            x = Norm(Add(x, h), n + ".attention.output.LayerNorm", epsilon);
-            h = Linear(Map(Linear(x, n + ".intermediate.dense"), Gelu), n + ".output.dense");
-            results?.Add(h);
-            x = Norm(Add(x, h), n + ".output.LayerNorm", epsilon);
-        }
+        for (int i = 0; i < layers; i++) x = BertBlock(x, $"{name}encoder.layer.{i}", heads, epsilon, j => keep[j], results: results);
         return x;
+    }
+
+    /// <summary>A block of BERT; with a context one whose tokens then attend to it.</summary>
+    public double[][] BertBlock(double[][] x, string n, int heads, double epsilon, Func<int, bool>? keep = null, double[][]? context = null,
+        Func<int, bool>? keepContext = null, ICollection<double[][]>? results = null)
+    {
+        string a = n + ".attention.self.";
+        double[][] h = SelfAttention(x, a + "query", a + "key", a + "value", n + ".attention.output.dense", heads, keep);
+        x = Norm(Add(x, h), n + ".attention.output.LayerNorm", epsilon);
+        if (context is not null)
+        {
+            a = n + ".crossattention.self.";
+            h = Attend(Linear(x, a + "query"), Linear(context, a + "key"), Linear(context, a + "value"), heads, keepContext);
+            x = Norm(Add(x, Linear(h, n + ".crossattention.output.dense")), n + ".crossattention.output.LayerNorm", epsilon);
+        }
+        h = Linear(Map(Linear(x, n + ".intermediate.dense"), Gelu), n + ".output.dense");
+        results?.Add(h);
+        return Norm(Add(x, h), n + ".output.LayerNorm", epsilon);
     }
 
     public double[] Pooler(double[][] tokens, string name) => Map(Linear([tokens[0]], name + "pooler.dense"), Math.Tanh)[0];
