@@ -79,7 +79,7 @@ public sealed class AudioCommandTests(ToolFixture fixture)
         (await Tool.Run("embed", "--model", fixture.AudioModel, "--audio", text)).ExpectOneLine(1, text);
         string[] both = ["preprocess", "--model", fixture.Model, "--outputs", fixture.At("none.safetensors")];
         ToolResult neither = await Tool.Run(both), two = await Tool.Run([.. both, "--audio", Sound(0), "--image", fixture.Broken]);
-        Assert.Contains("either --image or --audio", neither.Expect(2).Errors);
-        Assert.Contains("either --image or --audio", two.Expect(2).Errors);
+        Assert.Contains("either --image, --audio or --video", neither.Expect(2).Errors);
+        Assert.Contains("either --image, --audio or --video", two.Expect(2).Errors);
     }
 }
