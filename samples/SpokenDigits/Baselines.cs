@@ -27,9 +27,11 @@ static class Baselines
         using AudioCodec codec = AudioCodec.Load(folder);
         int used = Math.Min(Codebooks, codec.CodebooksFor(null)), all = codec.CodebooksFor(null), size = codec.Config.CodebookSize;
         SchemaDefinition counted = SchemaDefinition.Create(typeof(Counted));
+        SchemaDefinition coded = SchemaDefinition.Create(typeof(Coded));
+        coded["Codes"].ColumnType = new VectorDataViewType(new KeyDataViewType(typeof(uint), size));
         counted["Features"].ColumnType = new VectorDataViewType(NumberDataViewType.Single, Windows * used * size);
         return Accuracy(ml, train, test, ml.Transforms.AudioTokens(new() { Audio = "AudioPath", LoadedCodec = codec, Output = "Codes" })
-            .Append(ml.Transforms.CustomMapping<Coded, Counted>((from, to) => to.Features = Count(from.Codes, all, used, size), null, outputSchemaDefinition: counted)));
+            .Append(ml.Transforms.CustomMapping<Coded, Counted>((from, to) => to.Features = Count(from.Codes, all, used, size), null, coded, counted)));
     }
 
     static float[] Count(uint[] codes, int all, int used, int size)
@@ -51,7 +53,6 @@ static class Baselines
 
     sealed class Coded
     {
-        [KeyType]
         public uint[] Codes { get; set; } = [];
     }
 

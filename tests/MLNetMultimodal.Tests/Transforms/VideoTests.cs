@@ -271,7 +271,7 @@ public sealed class VideoTests(TinyModel tiny) : IClassFixture<TinyModel>, IDisp
         Tolerance.Equal([fitted.Classifier.Probabilities(tiny.Model.EmbedVideos([path])[0])], scores[..1]);
         Assert.All(scores[1], x => Assert.True(float.IsNaN(x)));
         foreach (ZeroShotClassifyOptions wrong in (ZeroShotClassifyOptions[])[options with { Video = null }, options with { Image = "Path" }])
-            Assert.Contains("exactly one of Image and Video",
+            Assert.Contains("exactly one of Image, Audio and Video",
                 Assert.Throws<ArgumentException>(() => _ml.Transforms.ZeroShotClassify(wrong)).Message);
     }
 
