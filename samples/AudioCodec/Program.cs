@@ -1,7 +1,7 @@
 // Trains a neural audio codec of 3 kbit/s on recorded digits and compares it with plain requantisation at the same bit rate, on takes that it never heard.
 // Needs: a folder of recordings named WORD_SPEAKER_TAKE.wav, such as the Free Spoken Digit Dataset's (--data FOLDER); --short makes sounds of its own.
 //
-//   dotnet run -c Release --project samples/AudioCodec -- --data FOLDER [--output audio-codec] [--epochs 40] [--hold-out SPEAKER] [--lstm 0] [--threads 1] [--seed 1] [--checkpoints FOLDER]
+//   dotnet run -c Release --project samples/AudioCodec -- --data FOLDER [--output audio-codec] [--epochs 27] [--hold-out SPEAKER] [--lstm 0] [--threads 1] [--seed 1] [--checkpoints FOLDER]
 //   dotnet run -c Release --project samples/AudioCodec -- --short
 
 using System.Globalization;
@@ -36,7 +36,7 @@ var trainer = ml.Multimodal.Trainers.AudioCodec(new()
 {
     Audio = nameof(Recording.Path),
     Model = EncodecConfig.Small8k with { LstmLayers = Number("lstm", 0) },
-    Epochs = Number("epochs", isShort ? 3 : 40),
+    Epochs = Number("epochs", isShort ? 3 : 27),
     BatchSize = 16,
     LearningRate = 2.5e-3,
     EmaDecay = 0.98, // codebooks follow the weights as they are, so that their average must not be far behind
