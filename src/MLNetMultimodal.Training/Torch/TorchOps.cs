@@ -208,10 +208,10 @@ public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, 
     };
 
     /// <inheritdoc/>
-    public Tensor Add(Tensor a, Tensor b) => a.add(b, TorchScalars.Of(1));
+    public Tensor Add(Tensor a, Tensor b) => a.add(b, TorchScalars.Of(1f));
 
     /// <inheritdoc/>
-    public Tensor Add(Tensor x, float c) => x.add(TorchScalars.Of(c), TorchScalars.Of(1));
+    public Tensor Add(Tensor x, float c) => x.add(TorchScalars.Of(c), TorchScalars.Of(1f));
 
     /// <inheritdoc/>
     public Tensor Subtract(Tensor a, Tensor b) => a - b;
@@ -229,7 +229,7 @@ public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, 
     public Tensor Exp(Tensor x) => Full(x).exp();
 
     /// <inheritdoc/>
-    public Tensor Equal(Tensor x, long value) => x.eq(value);
+    public Tensor Equal(Tensor x, long value) => x.eq(TorchScalars.Of(value));
 
     /// <inheritdoc/>
     public Tensor Not(Tensor x) => x.logical_not();

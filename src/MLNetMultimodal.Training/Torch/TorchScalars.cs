@@ -11,6 +11,9 @@ namespace MLNetMultimodal.Training;
 static class TorchScalars
 {
     static readonly ConcurrentDictionary<float, Scalar> s_held = new();
+    static readonly ConcurrentDictionary<long, Scalar> s_heldIntegers = new();
 
     public static Scalar Of(float value) => s_held.GetOrAdd(value, v => v.ToScalar());
+
+    public static Scalar Of(long value) => s_heldIntegers.GetOrAdd(value, v => v.ToScalar());
 }
