@@ -97,9 +97,11 @@ sealed class World(int seed)
                 bool across = _random.Next(2) == 0;
                 Func<Kind, Kind, string> relation = across
                     ? Choose<Func<Kind, Kind, string>>((x, y) => $"the {x} is left of the {y}", (x, y) => $"a {y} to the right of a {x}",
-                        (x, y) => $"a {x} to the left of a {y}", (x, y) => $"the {y} is right of the {x}")
+                        (x, y) => $"a {x} to the left of a {y}", (x, y) => $"the {y} is right of the {x}",
+                        (x, y) => $"a {x} on the left and a {y} on the right", (x, y) => $"there is a {y} on the right and a {x} on the left")
                     : Choose<Func<Kind, Kind, string>>((x, y) => $"the {x} is above the {y}", (x, y) => $"a {y} below a {x}",
-                        (x, y) => $"a {x} above a {y}", (x, y) => $"the {y} is below the {x}");
+                        (x, y) => $"a {x} above a {y}", (x, y) => $"the {y} is below the {x}",
+                        (x, y) => $"a {x} above and a {y} below", (x, y) => $"there is a {y} below and a {x} above");
                 return new(swap, Place(relation(a, b), [Any(a), Any(b), .. Others(other)], across), Place(relation(b, a), [Any(b), Any(a), .. Others(other)], across));
             default:
                 Func<Kind, Kind, string> counts = Choose<Func<Kind, Kind, string>>(
