@@ -182,21 +182,13 @@ public sealed class ContrastiveTrainer : IEstimator<MultimodalTransformer>
     {
         Check(inputSchema);
         bool singleText = _options.Text is { } text && !Columns.IsVector(Columns.Find(inputSchema, text));
-        return MultimodalEmbedEstimator.OutputSchema(EmbedOptions(singleText), inputSchema);
+        return EmbedOptions(singleText).After(inputSchema);
     }
 
     void Check(SchemaShape schema)
     {
-        if (_options.Image is { } imageName)
-        {
-            SchemaShape.Column image = Columns.Find(schema, imageName);
-            Columns.CheckImages(imageName, image.ItemType, Columns.IsVector(image));
-        }
-        if (_options.Audio is { } audioName)
-        {
-            SchemaShape.Column audio = Columns.Find(schema, audioName);
-            new SoundColumn(audioName, _options.AudioFolder, _options.AudioSampleRateHz).Check(audio.ItemType, Columns.IsVector(audio));
-        }
+        Columns.CheckImages(schema, _options.Image);
+        if (_options.Audio is { } audio) new SoundColumn(audio, _options.AudioFolder, _options.AudioSampleRateHz).Check(schema);
         if (_options.Text is { } textName && Columns.Find(schema, textName) is { ItemType: not TextDataViewType } text)
             throw new ArgumentException($"column '{textName}' must be text or a vector of texts, but is {text.ItemType}.");
         if (_options.Group is not { } name) return;

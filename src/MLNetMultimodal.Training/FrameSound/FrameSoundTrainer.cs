@@ -142,5 +142,5 @@ public sealed class FrameSoundTrainer : IEstimator<FrameSoundTransformer>
     /// <summary>The columns after the fitted transformer.</summary>
     /// <param name="inputSchema">The columns before it.</param>
     /// <exception cref="ArgumentException">The column is missing or of the wrong type; the message lists the columns.</exception>
-    public SchemaShape GetOutputSchema(SchemaShape inputSchema) => FuseFramesAndSoundEstimator.OutputSchema(Fused, inputSchema);
+    public SchemaShape GetOutputSchema(SchemaShape inputSchema) => Fused.After(inputSchema);
 }

@@ -129,13 +129,12 @@ public sealed class ImageTextMatchingTrainer : IEstimator<ImageTextMatchTransfor
     public SchemaShape GetOutputSchema(SchemaShape inputSchema)
     {
         Check(inputSchema);
-        return ImageTextMatchEstimator.OutputSchema(TransformOptions, inputSchema);
+        return TransformOptions.After(inputSchema);
     }
 
     void Check(SchemaShape schema)
     {
-        SchemaShape.Column image = Columns.Find(schema, _options.Image);
-        Columns.CheckImages(_options.Image, image.ItemType, Columns.IsVector(image));
+        Columns.CheckImages(schema, _options.Image);
         foreach (string name in new[] { _options.Text, _options.NegativeText }.OfType<string>())
             if (Columns.Find(schema, name) is { ItemType: not TextDataViewType } text)
                 throw new ArgumentException($"column '{name}' must be text or a vector of texts, but is {text.ItemType}.");

@@ -113,7 +113,7 @@ public sealed class MaskedModelingTrainer : IEstimator<MultimodalTransformer>
     public SchemaShape GetOutputSchema(SchemaShape inputSchema)
     {
         Check(inputSchema);
-        return MultimodalEmbedEstimator.OutputSchema(EmbedOptions, inputSchema);
+        return EmbedOptions.After(inputSchema);
     }
 
     void Check(SchemaShape schema) => PretrainingColumns.Check(schema, _options.Image, _options.Text, null);

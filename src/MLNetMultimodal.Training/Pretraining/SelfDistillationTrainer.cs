@@ -103,7 +103,7 @@ public sealed class SelfDistillationTrainer : IEstimator<MultimodalTransformer>
     public SchemaShape GetOutputSchema(SchemaShape inputSchema)
     {
         Check(inputSchema);
-        return MultimodalEmbedEstimator.OutputSchema(EmbedOptions, inputSchema);
+        return EmbedOptions.After(inputSchema);
     }
 
     void Check(SchemaShape schema) => PretrainingColumns.Check(schema, _options.Image, _options.Text, _options.Audio);

@@ -85,8 +85,12 @@ public sealed record AudioTokensOptions
         };
     }
 
-    internal SchemaShape After(SchemaShape before) => VectorShape.After(before, Column, Output, FixedSamples is not null,
-        NumberDataViewType.UInt32, true, SoundColumn.SampleRateAnnotation, CodeColumn.CodebooksAnnotation);
+    internal SchemaShape After(SchemaShape before)
+    {
+        Column.Check(before);
+        return Shape.After(before, Shape.Keys(Output, FixedSamples is not null,
+            Shape.Scalar(SoundColumn.SampleRateAnnotation, NumberDataViewType.Int32), Shape.Scalar(CodeColumn.CodebooksAnnotation, NumberDataViewType.Int32)));
+    }
 
     uint[] Code(AudioCodec codec, float[] samples)
     {

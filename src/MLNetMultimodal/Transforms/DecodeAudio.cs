@@ -56,8 +56,12 @@ public sealed record DecodeAudioOptions
         OnError = OnError,
     };
 
-    internal SchemaShape After(SchemaShape before) => VectorShape.After(before, new CodeColumn(Codes, Codebooks, null), Output,
-        false, NumberDataViewType.Single, false, SoundColumn.SampleRateAnnotation);
+    internal SchemaShape After(SchemaShape before)
+    {
+        new CodeColumn(Codes, Codebooks, null).Check(before);
+        return Shape.After(before, Shape.VariableVector(Output, NumberDataViewType.Single,
+            Shape.Scalar(SoundColumn.SampleRateAnnotation, NumberDataViewType.Int32)));
+    }
 }
 
 /// <summary>Adds the transform to <see cref="MLContext.Transforms"/>.</summary>

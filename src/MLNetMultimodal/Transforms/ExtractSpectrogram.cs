@@ -47,8 +47,12 @@ public sealed record ExtractSpectrogramOptions
             [(SoundColumn.SampleRateAnnotation, heard.SampleRateHz), (HopAnnotation, Spectrogram.LogMel.HopSamples)], OnError);
     }
 
-    internal SchemaShape After(SchemaShape before) => VectorShape.After(before, Column, Output, true, NumberDataViewType.Single,
-        false, SoundColumn.SampleRateAnnotation, HopAnnotation);
+    internal SchemaShape After(SchemaShape before)
+    {
+        Column.Check(before);
+        return Shape.After(before, Shape.Vector(Output, NumberDataViewType.Single,
+            Shape.Scalar(SoundColumn.SampleRateAnnotation, NumberDataViewType.Int32), Shape.Scalar(HopAnnotation, NumberDataViewType.Int32)));
+    }
 }
 
 /// <summary>Adds the transform to <see cref="MLContext.Transforms"/>.</summary>

@@ -60,8 +60,13 @@ public sealed record LoadAudioOptions
             OnError);
     }
 
-    internal SchemaShape After(SchemaShape before) => VectorShape.After(before, Column, Output, FixedSamples is not null,
-        NumberDataViewType.Single, false, SoundColumn.SampleRateAnnotation);
+    internal SchemaShape After(SchemaShape before)
+    {
+        Column.Check(before);
+        SchemaShape.Column rate = Shape.Scalar(SoundColumn.SampleRateAnnotation, NumberDataViewType.Int32);
+        return Shape.After(before, FixedSamples is null ? Shape.VariableVector(Output, NumberDataViewType.Single, rate)
+            : Shape.Vector(Output, NumberDataViewType.Single, rate));
+    }
 }
 
 /// <summary>Adds the transform to <see cref="MLContext.Transforms"/>.</summary>
