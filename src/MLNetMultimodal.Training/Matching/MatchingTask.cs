@@ -52,7 +52,7 @@ sealed class MatchingTask : ITrainingTask<MatchingBatch>, IDisposable
 
     public void AfterStep(TrainingPosition at)
     {
-        _model.Parameters[_definition.LogitScale!].clamp_(null, Math.Log(100)); // as in CLIP, section 2.5
+        ContrastiveLoss.LimitScale(_model.Parameters[_definition.LogitScale!]);
         _momentum?.Follow();
     }
 

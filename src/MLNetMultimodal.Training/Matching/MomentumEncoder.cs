@@ -62,7 +62,7 @@ sealed class MomentumEncoder : IDisposable
         using DisposeScope scope = NewDisposeScope();
         using IDisposable noGradients = no_grad();
         long size = _captions.shape[0], next = _filled[1].item<long>(), rows = Math.Min(images.shape[0], size);
-        Tensor places = (arange(rows, ScalarType.Int64, _model.Device) + next).remainder(size);
+        Tensor places = TorchNumbers.Range(rows, _model.Device).Plus(next).With(size, (place, q) => place.remainder(q));
         _images.index_copy_(0, places, images.slice(0, 0, rows, 1));
         _texts.index_copy_(0, places, texts.slice(0, 0, rows, 1));
         _captions.index_copy_(0, places, captions.slice(0, 0, rows, 1));

@@ -55,7 +55,7 @@ sealed class DistillationTask : ITrainingTask<MaskedBatch>, IDisposable
         using (no_grad()) target = _objective.Target([.. _pair.Teacher.Run(_teacherOps, tensors.Whole).Select(l => l.Value.to(ScalarType.Float32))]);
         Tensor predictions = _pair.Student.Run(_ops, tensors.Inputs)[0].Value.to(ScalarType.Float32);
         var (sum, places) = _objective.Loss(predictions, target, tensors.Masked);
-        Tensor loss = sum / Math.Max(1, places);
+        Tensor loss = sum.Over(Math.Max(1, places));
         loss.backward();
         return loss.item<float>();
     }
