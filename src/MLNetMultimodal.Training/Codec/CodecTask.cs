@@ -47,8 +47,7 @@ sealed class CodecTask : ITrainingTask<SoundBatch>, IDisposable
         double equal = (double)Math.Min(options.BatchSize, train.Rows) * (_segment / _config.HopSamples) / _config.CodebookSize;
         _quantizer = new(tables, new() { Decay = options.CodebookDecay, ExpireBelow = options.ExpireBelow * equal, Seed = options.Seed }, equal);
         _started = (options.Initialize is null ? zeros(1, ScalarType.Float32, model.Device) : ones(1, ScalarType.Float32, model.Device)).DetachFromDisposeScope();
-        Parameters = [.. model.Specs.Where(s => !s.Name.StartsWith(Codebooks, StringComparison.Ordinal))
-            .Select(s => new NamedParameter(s.Name, model.Parameters[s.Name], s.Decays))];
+        Parameters = [.. model.Trained().Where(p => !p.Name.StartsWith(Codebooks, StringComparison.Ordinal))];
         State = BuildState();
         Generators = new Dictionary<string, Generator> { ["codebooks"] = _quantizer.Generator };
         if (options.Initialize is null) MatchLoudness();

@@ -146,6 +146,9 @@ public sealed class TorchModel : IDisposable
     public LoraAdapter? Adapter(string? baseModel = null) => _lora is null ? null : new(_lora, AdaptedLayers.ToDictionary(l => l,
         l => (_parameters[LoraAdapter.NameOfA(l)].ToTensorData(), _parameters[LoraAdapter.NameOfB(l)].ToTensorData()), StringComparer.Ordinal), baseModel);
 
+    /// <summary>All weights of the program, as they are trained.</summary>
+    internal IReadOnlyList<NamedParameter> Trained() => [.. Specs.Select(s => new NamedParameter(s.Name, _parameters[s.Name], s.Decays))];
+
     /// <summary>The engine over these weights.</summary>
     internal TorchOps Ops(TorchOpsOptions? options = null) => new(_parameters, (options ?? new()) with { Lora = _lora });
 
