@@ -17,20 +17,20 @@ public sealed record CrossModalPredictOptions
 {
     /// <summary>Column of pictures: MLImage, a path as text, or the bytes of a picture file as Vector&lt;Byte&gt;; null for none. A row
     /// whose image is null, or whose path or bytes are empty, has no picture.</summary>
-    public string? Image { get; init => field = value is null ? null : MultimodalEmbedOptions.Name(value, nameof(Image)); }
+    public string? Image { get; init => field = Checked.NameOrNull(value); }
 
     /// <summary>Column of texts; null for none. An empty text is a missing one; longer ones are cut to the model's context
     /// length.</summary>
-    public string? Text { get; init => field = value is null ? null : MultimodalEmbedOptions.Name(value, nameof(Text)); }
+    public string? Text { get; init => field = Checked.NameOrNull(value); }
 
     /// <summary>Column of sounds: a path as text, the bytes of a sound file as Vector&lt;Byte&gt;, or mono samples as
     /// Vector&lt;Single&gt; whose rate is <see cref="AudioSampleRateHz"/> or the column's annotation <c>SampleRateHz</c>; null for
     /// none. A row whose path, bytes or samples are empty, or whose samples are all NaN, has no sound.</summary>
-    public string? Audio { get; init => field = value is null ? null : MultimodalEmbedOptions.Name(value, nameof(Audio)); }
+    public string? Audio { get; init => field = Checked.NameOrNull(value); }
 
     /// <summary>Column of numbers, Vector&lt;Single&gt; of one size or Single; null for none. NaN and infinity count as missing, each
     /// number by itself.</summary>
-    public string? Features { get; init => field = value is null ? null : MultimodalEmbedOptions.Name(value, nameof(Features)); }
+    public string? Features { get; init => field = Checked.NameOrNull(value); }
 
     /// <summary>Folder that relative paths in <see cref="Image"/> start from; null for the working directory.</summary>
     public string? ImageFolder { get; init; }
@@ -39,11 +39,7 @@ public sealed record CrossModalPredictOptions
     public string? AudioFolder { get; init; }
 
     /// <inheritdoc cref="MultimodalEmbedOptions.AudioSampleRateHz"/>
-    public int? AudioSampleRateHz
-    {
-        get;
-        init => field = value is null ? null : MultimodalEmbedOptions.Rate(value.Value, nameof(AudioSampleRateHz));
-    }
+    public int? AudioSampleRateHz { get; init => field = Checked.RateOrNull(value); }
 
     /// <summary>The model: a folder, or one of the hub (<see cref="ModelFiles.FromFolder"/>).</summary>
     public string? Model { get; init; }
@@ -55,34 +51,29 @@ public sealed record CrossModalPredictOptions
 
     /// <summary>The column that is added: of a multiclass model the probabilities of the classes, Vector&lt;Single&gt; with the classes'
     /// names as slot names; of a binary one the logit of yes, of a regression the number, Single. Default <c>Score</c>.</summary>
-    public string Score { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Score)); } = "Score";
+    public string Score { get; init => field = Checked.Name(value); } = "Score";
 
     /// <summary>The column that is added: the class, a key with the label's key values, or of a binary model Boolean; none of a
     /// regression. Default <c>PredictedLabel</c>.</summary>
-    public string PredictedLabel { get; init => field = MultimodalEmbedOptions.Name(value, nameof(PredictedLabel)); } = "PredictedLabel";
+    public string PredictedLabel { get; init => field = Checked.Name(value); } = "PredictedLabel";
 
     /// <summary>The column that a binary model adds: the probability of yes, Single. Default <c>Probability</c>.</summary>
-    public string Probability { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Probability)); } = "Probability";
+    public string Probability { get; init => field = Checked.Name(value); } = "Probability";
 
     /// <summary>One more column: what the model looked at, Vector&lt;Single&gt; of a share for each token, which sum to 1, with
     /// <see cref="FusionPredictor.TokenNames"/> as slot names; null, the default, for none. It costs a second attention where it is
     /// read, and nothing where it is not.</summary>
-    public string? Attention { get; init => field = value is null ? null : MultimodalEmbedOptions.Name(value, nameof(Attention)); }
+    public string? Attention { get; init => field = Checked.NameOrNull(value); }
 
     /// <summary>B, rows that run through the model together, 1 to 1024; default 16.</summary>
-    public int BatchSize { get; init => field = MultimodalEmbedOptions.Batch(value); } = 16;
+    public int BatchSize { get; init => field = Checked.Batch(value); } = 16;
 
     /// <inheritdoc cref="MultimodalEmbedOptions.Mode"/>
     public InferenceMode Mode { get; init; } = InferenceMode.Throughput;
 
     /// <summary>Threads that one run of the model uses; default 0, as <see cref="Mode"/> says. Without effect on
     /// <see cref="LoadedModel"/>.</summary>
-    public int Threads
-    {
-        get;
-        init => field = value >= 0 ? value
-            : throw new ArgumentOutOfRangeException(nameof(Threads), value, "Threads must be at least 0.");
-    }
+    public int Threads { get; init => field = Checked.AtLeastZero(value); }
 
     /// <summary>How weights are stored in what runs; default null, 32-bit floats. Without effect on <see cref="LoadedModel"/>.</summary>
     public OnnxDtype? Dtype { get; init; }

@@ -14,16 +14,16 @@ public sealed record FuseFramesAndSoundOptions
 {
     /// <summary>The column that is added: the mean of the frames with what they heard, Vector&lt;Single, D&gt; of length 1; default
     /// <c>Embedding</c>.</summary>
-    public string Output { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Output)); } = "Embedding";
+    public string Output { get; init => field = Checked.Name(value); } = "Embedding";
 
     /// <summary>One more column: how much each frame listened to each moment, Vector&lt;Single&gt; of the dimensions [T, S] whose
     /// rows sum to 1, with the annotations <c>FrameSeconds</c> and <c>MomentSeconds</c> (Single): frame t is of the time
     /// t * FrameSeconds, moment s begins at s * MomentSeconds. Default <c>AttentionMap</c>.</summary>
-    public string AttentionMap { get; init => field = MultimodalEmbedOptions.Name(value, nameof(AttentionMap)); } = "AttentionMap";
+    public string AttentionMap { get; init => field = Checked.Name(value); } = "AttentionMap";
 
     /// <summary>Column of videos with sound: a path as text, or the bytes of a video file as Vector&lt;Byte&gt;. Their beginning
     /// is seen and heard, as long as the model's spectrogram lasts.</summary>
-    public required string Video { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Video)); }
+    public required string Video { get; init => field = Checked.Name(value); }
 
     /// <summary>Folder that relative paths in <see cref="Video"/> start from; null for the working directory.</summary>
     public string? VideoFolder { get; init; }
@@ -36,12 +36,7 @@ public sealed record FuseFramesAndSoundOptions
     public MultimodalModel? LoadedModel { get; init; }
 
     /// <inheritdoc cref="MultimodalEmbedOptions.Threads"/>
-    public int Threads
-    {
-        get;
-        init => field = value >= 0 ? value
-            : throw new ArgumentOutOfRangeException(nameof(Threads), value, "Threads must be at least 0.");
-    }
+    public int Threads { get; init => field = Checked.AtLeastZero(value); }
 
     /// <summary>What happens where frames or sound cannot be read; default <see cref="OnError.Throw"/>. Missing values are all
     /// NaN.</summary>

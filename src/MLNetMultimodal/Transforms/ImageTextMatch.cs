@@ -16,32 +16,32 @@ public sealed record ImageTextMatchOptions
     /// <summary>Column that is added: how well picture and text fit, Single, the higher the better, NaN where it is missing: the logarithm
     /// of the odds that they belong together, or for a model that compares embeddings their cosine similarity; default
     /// <c>Score</c>.</summary>
-    public string Score { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Score)); } = "Score";
+    public string Score { get; init => field = Checked.Name(value); } = "Score";
 
     /// <summary>Column that is added: the probability that picture and text belong together, Single, 0 to 1, NaN where it is missing and
     /// for a model that compares embeddings, which has none; default <c>MatchProbability</c>.</summary>
-    public string MatchProbability { get; init => field = MultimodalEmbedOptions.Name(value, nameof(MatchProbability)); } = "MatchProbability";
+    public string MatchProbability { get; init => field = Checked.Name(value); } = "MatchProbability";
 
     /// <summary>Column that is added: the picture's embedding, Vector&lt;Single, E&gt; of length 1; default <c>ImageEmbedding</c>.</summary>
-    public string ImageEmbedding { get; init => field = MultimodalEmbedOptions.Name(value, nameof(ImageEmbedding)); } = "ImageEmbedding";
+    public string ImageEmbedding { get; init => field = Checked.Name(value); } = "ImageEmbedding";
 
     /// <summary>Column that is added: the text's embedding, Vector&lt;Single, E&gt; of length 1; default <c>TextEmbedding</c>.</summary>
-    public string TextEmbedding { get; init => field = MultimodalEmbedOptions.Name(value, nameof(TextEmbedding)); } = "TextEmbedding";
+    public string TextEmbedding { get; init => field = Checked.Name(value); } = "TextEmbedding";
 
     /// <summary>Column that is added: where each token of the text looks, Vector&lt;Single, L * N&gt;, the patches of the first token row by
     /// row, then those of the second: the mean over heads and layers. Its annotation <c>Patches</c> is N. Null, the default, leaves it
     /// out.</summary>
-    public string? Attention { get; init => field = value is null ? null : MultimodalEmbedOptions.Name(value, nameof(Attention)); }
+    public string? Attention { get; init => field = Checked.NameOrNull(value); }
 
     /// <summary>Column that is added beside <see cref="Attention"/>: the tokens, Vector&lt;Text, L&gt;; default
     /// <c>AttentionTokens</c>.</summary>
-    public string AttentionTokens { get; init => field = MultimodalEmbedOptions.Name(value, nameof(AttentionTokens)); } = "AttentionTokens";
+    public string AttentionTokens { get; init => field = Checked.Name(value); } = "AttentionTokens";
 
     /// <summary>Column of pictures: MLImage, a path as text, or the bytes of a picture file as Vector&lt;Byte&gt;.</summary>
-    public required string Image { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Image)); }
+    public required string Image { get; init => field = Checked.Name(value); }
 
     /// <summary>Column of texts.</summary>
-    public required string Text { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Text)); }
+    public required string Text { get; init => field = Checked.Name(value); }
 
     /// <summary>The model: a folder in the Hugging Face layout, or one of the hub, <c>hub:owner/name</c> or
     /// <c>hub:owner/name@revision</c>, which is downloaded where the cache does not have it
@@ -57,7 +57,7 @@ public sealed record ImageTextMatchOptions
     public string? ImageFolder { get; init; }
 
     /// <summary>B, rows that run through the model together, 1 to 1024; default 8.</summary>
-    public int BatchSize { get; init => field = MultimodalEmbedOptions.Batch(value); } = 8;
+    public int BatchSize { get; init => field = Checked.Batch(value); } = 8;
 
     /// <summary>What runs of the model are arranged for; default <see cref="InferenceMode.Throughput"/>. Without effect on <see
     /// cref="LoadedModel"/>.</summary>

@@ -13,25 +13,21 @@ public sealed record LoadVideoOptions
     /// <summary>The column that is added: the pictures on the screen at the times 0, 1 / rate, 2 / rate and so on,
     /// Vector&lt;Byte&gt; of the dimensions [T, H, W, 3], T as many as the video has, red, green, blue, with the annotations
     /// <c>FramesPerSecond</c> (Single), <c>FrameHeight</c> and <c>FrameWidth</c> (Int32); default <c>Frames</c>.</summary>
-    public string Output { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Output)); } = "Frames";
+    public string Output { get; init => field = Checked.Name(value); } = "Frames";
 
     /// <summary>One more column: the time of each frame in seconds from the beginning, Vector&lt;Single&gt; of T; default
     /// <c>FrameTimes</c>.</summary>
-    public string FrameTimes { get; init => field = MultimodalEmbedOptions.Name(value, nameof(FrameTimes)); } = "FrameTimes";
+    public string FrameTimes { get; init => field = Checked.Name(value); } = "FrameTimes";
 
     /// <summary>One more column: the soundtrack, mono samples each about -1 to 1, Vector&lt;Single&gt; with the annotation
     /// <c>SampleRateHz</c> (Int32). Sample s is heard at s / rate seconds, of the same beginning as the frames' times; what is
     /// beyond <see cref="MaxFrames"/> is left out. Default null: none. A video without sound is an item that cannot be read
     /// (<see cref="OnError"/>), not silence.</summary>
-    public string? Soundtrack
-    {
-        get;
-        init => field = value is null ? null : MultimodalEmbedOptions.Name(value, nameof(Soundtrack));
-    }
+    public string? Soundtrack { get; init => field = Checked.NameOrNull(value); }
 
     /// <summary>Column of videos: a path as text, or the bytes of a video file as Vector&lt;Byte&gt;, which are copied to a
     /// temporary file for ffmpeg.</summary>
-    public required string Video { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Video)); }
+    public required string Video { get; init => field = Checked.Name(value); }
 
     /// <summary>Folder that relative paths in <see cref="Video"/> start from; null for the working directory.</summary>
     public string? VideoFolder { get; init; }
@@ -54,7 +50,7 @@ public sealed record LoadVideoOptions
 
     /// <summary>Samples per second of <see cref="Soundtrack"/>, 1 to <see cref="AudioReader.MaxSampleRateHz"/>; default
     /// 16,000.</summary>
-    public int SampleRateHz { get; init => field = MultimodalEmbedOptions.Rate(value, nameof(SampleRateHz)); } = 16_000;
+    public int SampleRateHz { get; init => field = Checked.Rate(value); } = 16_000;
 
     /// <summary>What happens where frames or soundtrack cannot be read; default <see cref="OnError.Throw"/>. What is missing has
     /// no elements; frames are kept where only the sound is missing.</summary>

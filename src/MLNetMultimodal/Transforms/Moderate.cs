@@ -15,7 +15,7 @@ namespace MLNetMultimodal;
 public sealed record ModerationPolicy
 {
     /// <summary>What columns and reasons call it.</summary>
-    public required string Name { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Name)); }
+    public required string Name { get; init => field = Checked.Name(value); }
 
     /// <summary>Texts that describe what violates it, such as <c>a photo of a shoe</c>; their embeddings are averaged. At least
     /// one.</summary>
@@ -34,7 +34,7 @@ public sealed record ModerationPolicy
 
     /// <summary>Column of labelled rows, Boolean, true for a violation, that the policy's probabilities are calibrated by in <c>Fit</c>;
     /// null, the default, leaves them as the model's similarities are, which are ranked well but are no probabilities.</summary>
-    public string? Label { get; init => field = value is null ? null : MultimodalEmbedOptions.Name(value, nameof(Label)); }
+    public string? Label { get; init => field = Checked.NameOrNull(value); }
 
     static IReadOnlyList<string> Some(IReadOnlyList<string> value, string option) => value.Count > 0 && value.All(t => !string.IsNullOrWhiteSpace(t)) ? value
         : throw new ArgumentException($"{option} must be at least one text, none of them empty.", option);
@@ -45,10 +45,10 @@ public sealed record ModerationPolicy
 public sealed record ModerateOptions
 {
     /// <summary>Column of pictures: MLImage, a path as text, or the bytes of a picture file as Vector&lt;Byte&gt;; null for none.</summary>
-    public string? Image { get; init => field = value is null ? null : MultimodalEmbedOptions.Name(value, nameof(Image)); }
+    public string? Image { get; init => field = Checked.NameOrNull(value); }
 
     /// <summary>Column of texts; null for none. An empty text is no evidence.</summary>
-    public string? Text { get; init => field = value is null ? null : MultimodalEmbedOptions.Name(value, nameof(Text)); }
+    public string? Text { get; init => field = Checked.NameOrNull(value); }
 
     /// <summary>The policies, at least one; their names are distinct. Each adds the columns <c>Name.PredictedLabel</c> (Boolean),
     /// <c>Name.Score</c> (Single, a logit, NaN where nothing is there to judge) and <c>Name.Probability</c> (Single), so that
@@ -56,11 +56,11 @@ public sealed record ModerateOptions
     public required IReadOnlyList<ModerationPolicy> Policies { get; init; }
 
     /// <summary>The column that is added: whether any policy is violated, Boolean. Default <c>Flagged</c>.</summary>
-    public string Flagged { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Flagged)); } = "Flagged";
+    public string Flagged { get; init => field = Checked.Name(value); } = "Flagged";
 
     /// <summary>The column that is added: the policies that are violated, the surest first, with their probability and what picture and
     /// text alone say, such as <c>footwear 0.97 (picture 0.95, text 0.61)</c>; empty where none is. Default <c>Reason</c>.</summary>
-    public string Reason { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Reason)); } = "Reason";
+    public string Reason { get; init => field = Checked.Name(value); } = "Reason";
 
     /// <inheritdoc cref="MultimodalEmbedOptions.Model"/>
     public string? Model { get; init; }
@@ -73,18 +73,13 @@ public sealed record ModerateOptions
     public string? ImageFolder { get; init; }
 
     /// <inheritdoc cref="MultimodalEmbedOptions.BatchSize"/>
-    public int BatchSize { get; init => field = MultimodalEmbedOptions.Batch(value); } = 8;
+    public int BatchSize { get; init => field = Checked.Batch(value); } = 8;
 
     /// <inheritdoc cref="MultimodalEmbedOptions.Mode"/>
     public InferenceMode Mode { get; init; } = InferenceMode.Throughput;
 
     /// <inheritdoc cref="MultimodalEmbedOptions.Threads"/>
-    public int Threads
-    {
-        get;
-        init => field = value >= 0 ? value
-            : throw new ArgumentOutOfRangeException(nameof(Threads), value, "Threads must be at least 0.");
-    }
+    public int Threads { get; init => field = Checked.AtLeastZero(value); }
 
     /// <inheritdoc cref="MultimodalEmbedOptions.Dtype"/>
     public OnnxDtype? Dtype { get; init; }

@@ -30,37 +30,37 @@ public sealed record MultimodalEmbedOptions
 {
     /// <summary>The column that is added: the embedding, Vector&lt;Single&gt;; default <c>Embedding</c>. With several inputs it
     /// is their combination.</summary>
-    public string Output { get; init => field = Name(value, nameof(Output)); } = "Embedding";
+    public string Output { get; init => field = Checked.Name(value); } = "Embedding";
 
     /// <summary>With several inputs, one more column: the picture's embedding, Vector&lt;Single, E&gt; of length 1; default
     /// <c>Image</c> before <see cref="Output"/>.</summary>
-    public string? ImageOutput { get; init => field = value is null ? null : Name(value, nameof(ImageOutput)); }
+    public string? ImageOutput { get; init => field = Checked.NameOrNull(value); }
 
     /// <summary>With several inputs, one more column: the text's embedding, Vector&lt;Single, E&gt; of length 1; default
     /// <c>Text</c> before <see cref="Output"/>.</summary>
-    public string? TextOutput { get; init => field = value is null ? null : Name(value, nameof(TextOutput)); }
+    public string? TextOutput { get; init => field = Checked.NameOrNull(value); }
 
     /// <summary>With several inputs, one more column: the sound's embedding, Vector&lt;Single, E&gt; of length 1; default
     /// <c>Audio</c> before <see cref="Output"/>.</summary>
-    public string? AudioOutput { get; init => field = value is null ? null : Name(value, nameof(AudioOutput)); }
+    public string? AudioOutput { get; init => field = Checked.NameOrNull(value); }
 
     /// <summary>With several inputs, one more column: the video's embedding, Vector&lt;Single, E&gt; of length 1; default
     /// <c>Video</c> before <see cref="Output"/>.</summary>
-    public string? VideoOutput { get; init => field = value is null ? null : Name(value, nameof(VideoOutput)); }
+    public string? VideoOutput { get; init => field = Checked.NameOrNull(value); }
 
     /// <summary>Column of pictures: MLImage, a path as text, or the bytes of a picture file as Vector&lt;Byte&gt;; null for
     /// none.</summary>
-    public string? Image { get; init => field = value is null ? null : Name(value, nameof(Image)); }
+    public string? Image { get; init => field = Checked.NameOrNull(value); }
 
     /// <summary>Column of texts; null for none. Texts are cut to the model's context length; an empty text is a text like any
     /// other. Texts of like length run through the model together, and one that is repeated is embedded once.</summary>
-    public string? Text { get; init => field = value is null ? null : Name(value, nameof(Text)); }
+    public string? Text { get; init => field = Checked.NameOrNull(value); }
 
     /// <summary>Column of sounds: a path as text, the bytes of a sound file as Vector&lt;Byte&gt;, or mono samples as
     /// Vector&lt;Single&gt; whose rate is <see cref="AudioSampleRateHz"/> or the column's annotation <c>SampleRateHz</c>; null
     /// for none. WAV and AIFF are read as they are, other formats and the sound of videos by ffmpeg. Of a long sound what the
     /// model takes is heard (<see cref="Media.Audio.AudioPreprocessing.MaxSamples"/>).</summary>
-    public string? Audio { get; init => field = value is null ? null : Name(value, nameof(Audio)); }
+    public string? Audio { get; init => field = Checked.NameOrNull(value); }
 
     /// <summary>Column of videos: a path as text, the bytes of a video file as Vector&lt;Byte&gt;, or frames, Vector&lt;Byte&gt; of
     /// the dimensions [T, H, W, 3], as <c>LoadVideo</c> makes them; null for none. The picture tower sees frame by frame, and the
@@ -68,7 +68,7 @@ public sealed record MultimodalEmbedOptions
     /// arXiv:2104.08860) and ImageBind clips (Girdhar et al. 2023, arXiv:2305.05665). Which frames of a file those are says the
     /// model (<see cref="MultimodalModel.Videos"/>): a frame a second, at most 12 spread evenly, where its folder says nothing
     /// else. Of a column of frames it sees all.</summary>
-    public string? Video { get; init => field = value is null ? null : Name(value, nameof(Video)); }
+    public string? Video { get; init => field = Checked.NameOrNull(value); }
 
     /// <summary>The model: a folder in the Hugging Face layout, or one of the hub, <c>hub:owner/name</c> or
     /// <c>hub:owner/name@revision</c>, which is downloaded where the cache does not have it
@@ -92,7 +92,7 @@ public sealed record MultimodalEmbedOptions
     /// <summary>Samples per second of a column <see cref="Audio"/> of samples, 1 to
     /// <see cref="Media.Audio.AudioReader.MaxSampleRateHz"/>; null for the column's annotation <c>SampleRateHz</c>. Sounds in
     /// files say it themselves.</summary>
-    public int? AudioSampleRateHz { get; init => field = value is null ? null : Rate(value.Value, nameof(AudioSampleRateHz)); }
+    public int? AudioSampleRateHz { get; init => field = Checked.RateOrNull(value); }
 
     /// <summary>How embeddings become one where several inputs are set; default <see
     /// cref="EmbeddingCombination.Concatenate"/>.</summary>
@@ -105,7 +105,7 @@ public sealed record MultimodalEmbedOptions
 
     /// <summary>B, rows that run through the model together, 1 to 1024; default 8. Larger batches take more memory and gain
     /// little on a processor. With <see cref="Video"/> it is one row, whose frames run together.</summary>
-    public int BatchSize { get; init => field = Batch(value); } = 8;
+    public int BatchSize { get; init => field = Checked.Batch(value); } = 8;
 
     /// <summary>What runs of the model are arranged for; default <see cref="InferenceMode.Throughput"/>: batches run side by side, one
     /// core each. <see cref="InferenceMode.Latency"/> gives single predictions sooner. Without effect on <see
@@ -114,12 +114,7 @@ public sealed record MultimodalEmbedOptions
 
     /// <summary>Threads that one run of the model uses; default 0, as <see cref="Mode"/> says. Without effect on <see
     /// cref="LoadedModel"/>.</summary>
-    public int Threads
-    {
-        get;
-        init => field = value >= 0 ? value
-            : throw new ArgumentOutOfRangeException(nameof(Threads), value, "Threads must be at least 0.");
-    }
+    public int Threads { get; init => field = Checked.AtLeastZero(value); }
 
     /// <summary>How weights are stored in what runs; default null: 32-bit floats, or in a folder that holds graphs only the best
     /// there is. Without effect on <see cref="LoadedModel"/>.</summary>
@@ -146,19 +141,6 @@ public sealed record MultimodalEmbedOptions
     }
 
     internal VideoColumn Videos(string column) => new(column, VideoFolder, takesFrames: true);
-
-    internal static int Rate(int value, string option) =>
-        value is >= 1 and <= Media.Audio.AudioReader.MaxSampleRateHz ? value
-            : throw new ArgumentOutOfRangeException(option, value,
-                $"{option} must be 1 to {Media.Audio.AudioReader.MaxSampleRateHz}.");
-
-    internal static string Name(string value, string option) =>
-        !string.IsNullOrWhiteSpace(value) ? value
-            : throw new ArgumentException($"{option} is a column name and must not be empty.", option);
-
-    internal static int Batch(int value) =>
-        value is >= 1 and <= 1024 ? value
-            : throw new ArgumentOutOfRangeException(nameof(BatchSize), value, "BatchSize must be 1 to 1024.");
 
     /// <summary>The columns after the transform.</summary>
     /// <exception cref="ArgumentException">A column is missing or of the wrong type.</exception>

@@ -20,48 +20,32 @@ public sealed record ZeroShotClassifyOptions
     /// (<c>MapKeyToValue</c> makes it text); default <c>PredictedLabel</c>. Key n is <c>Labels[n - 1]</c>:
     /// <c>MulticlassClassification.Evaluate</c> compares
     /// key numbers, so its label column must number the classes in the same order.</summary>
-    public string PredictedLabel
-    {
-        get;
-        init => field = MultimodalEmbedOptions.Name(value, nameof(PredictedLabel));
-    } = "PredictedLabel";
+    public string PredictedLabel { get; init => field = Checked.Name(value); } = "PredictedLabel";
 
     /// <summary>Column that is added: softmax(logitScale * cosine), Vector&lt;Single, labels&gt; in [0, 1] with sum 1; slot names
     /// are the labels, the annotations <c>Templates</c> and <c>PromptSource</c> say which prompts made them; default
     /// <c>Score</c>.</summary>
-    public string Score { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Score)); } = "Score";
+    public string Score { get; init => field = Checked.Name(value); } = "Score";
 
     /// <summary>Column that is added: the <see cref="TopK"/> most probable labels, Vector&lt;Text, k&gt;, best first; default
     /// <c>TopLabels</c>.</summary>
-    public string TopLabels { get; init => field = MultimodalEmbedOptions.Name(value, nameof(TopLabels)); } = "TopLabels";
+    public string TopLabels { get; init => field = Checked.Name(value); } = "TopLabels";
 
     /// <summary>Column that is added: their scores, Vector&lt;Single, k&gt;; default <c>TopScores</c>.</summary>
-    public string TopScores { get; init => field = MultimodalEmbedOptions.Name(value, nameof(TopScores)); } = "TopScores";
+    public string TopScores { get; init => field = Checked.Name(value); } = "TopScores";
 
     /// <summary>Column of pictures: MLImage, a path as text, or the bytes of a picture file as Vector&lt;Byte&gt;; null for
     /// none.</summary>
-    public string? Image
-    {
-        get;
-        init => field = value is null ? null : MultimodalEmbedOptions.Name(value, nameof(Image));
-    }
+    public string? Image { get; init => field = Checked.NameOrNull(value); }
 
     /// <summary>Column of sounds: a path as text, the bytes of a sound file as Vector&lt;Byte&gt;, or mono samples as
     /// Vector&lt;Single&gt; (<see cref="MultimodalEmbedOptions.Audio"/>); null for none.</summary>
-    public string? Audio
-    {
-        get;
-        init => field = value is null ? null : MultimodalEmbedOptions.Name(value, nameof(Audio));
-    }
+    public string? Audio { get; init => field = Checked.NameOrNull(value); }
 
     /// <summary>Column of videos: a path as text, the bytes of a video file as Vector&lt;Byte&gt;, or frames, as <c>LoadVideo</c>
     /// makes them; null for none. The mean of its frames' embeddings stands for a video
     /// (<see cref="MultimodalEmbedOptions.Video"/>).</summary>
-    public string? Video
-    {
-        get;
-        init => field = value is null ? null : MultimodalEmbedOptions.Name(value, nameof(Video));
-    }
+    public string? Video { get; init => field = Checked.NameOrNull(value); }
 
     /// <summary>The classes: at least one, distinct, none empty. Beside prompts that name classes: none, for all of those, or
     /// some of them.</summary>
@@ -82,12 +66,7 @@ public sealed record ZeroShotClassifyOptions
 
     /// <summary>k of <see cref="TopLabels"/> and <see cref="TopScores"/>, at least 0, at most the number of labels counts;
     /// default 5; 0 leaves the two columns out.</summary>
-    public int TopK
-    {
-        get;
-        init => field = value >= 0 ? value
-            : throw new ArgumentOutOfRangeException(nameof(TopK), value, "TopK must be at least 0.");
-    } = 5;
+    public int TopK { get; init => field = Checked.AtLeastZero(value); } = 5;
 
     /// <summary>The model: a folder in the Hugging Face layout, or one of the hub, <c>hub:owner/name</c> or
     /// <c>hub:owner/name@revision</c>, which is downloaded where the cache does not have it
@@ -106,11 +85,7 @@ public sealed record ZeroShotClassifyOptions
     public string? AudioFolder { get; init; }
 
     /// <inheritdoc cref="MultimodalEmbedOptions.AudioSampleRateHz"/>
-    public int? AudioSampleRateHz
-    {
-        get;
-        init => field = value is null ? null : MultimodalEmbedOptions.Rate(value.Value, nameof(AudioSampleRateHz));
-    }
+    public int? AudioSampleRateHz { get; init => field = Checked.RateOrNull(value); }
 
     /// <summary>Folder that relative paths in <see cref="Video"/> start from; null for the working directory.</summary>
     public string? VideoFolder { get; init; }
@@ -121,7 +96,7 @@ public sealed record ZeroShotClassifyOptions
     public bool ReducedScaleJpeg { get; init; }
 
     /// <summary>B, rows that run through the model together, 1 to 1024; default 8.</summary>
-    public int BatchSize { get; init => field = MultimodalEmbedOptions.Batch(value); } = 8;
+    public int BatchSize { get; init => field = Checked.Batch(value); } = 8;
 
     /// <summary>What runs of the model are arranged for; default <see cref="InferenceMode.Throughput"/>: batches run side by side, one
     /// core each. <see cref="InferenceMode.Latency"/> gives single predictions sooner. Without effect on <see
@@ -130,12 +105,7 @@ public sealed record ZeroShotClassifyOptions
 
     /// <summary>Threads that one run of the model uses; default 0, as <see cref="Mode"/> says. Without effect on <see
     /// cref="LoadedModel"/>.</summary>
-    public int Threads
-    {
-        get;
-        init => field = value >= 0 ? value
-            : throw new ArgumentOutOfRangeException(nameof(Threads), value, "Threads must be at least 0.");
-    }
+    public int Threads { get; init => field = Checked.AtLeastZero(value); }
 
     /// <summary>How weights are stored in what runs; default null: 32-bit floats, or in a folder that holds graphs only the best
     /// there is. Without effect on <see cref="LoadedModel"/>.</summary>
