@@ -11,11 +11,23 @@ namespace MLNetMultimodal.Training;
 /// architecture reads that nothing else in this project makes one.</remarks>
 static class TorchNumbers
 {
-    public static Tensor Plus(this Tensor a, Tensor b) => a.With(1, (x, one) => x.add(b, one));
+    public static Tensor Plus(this Tensor a, Tensor b)
+    {
+        using Scalar one = 1L.ToScalar();
+        return a.add(b, one);
+    }
 
-    public static Tensor Plus(this Tensor a, long c) => a.With(c, 1, (x, number, one) => x.add(number, one));
+    public static Tensor Plus(this Tensor a, long c)
+    {
+        using Scalar number = c.ToScalar(), one = 1L.ToScalar();
+        return a.add(number, one);
+    }
 
-    public static Tensor Plus(this Tensor a, double c) => a.With(c, 1, (x, number, one) => x.add(number, one));
+    public static Tensor Plus(this Tensor a, double c)
+    {
+        using Scalar number = c.ToScalar(), one = 1L.ToScalar();
+        return a.add(number, one);
+    }
 
     public static Tensor Times(this Tensor a, double c) => a.With(c, (x, number) => x.mul(number));
 
@@ -43,10 +55,4 @@ static class TorchNumbers
         using Scalar held = number.ToScalar();
         return operation(x, held);
     }
-
-    static Tensor With(this Tensor x, long number, long another, Func<Tensor, Scalar, Scalar, Tensor> operation) =>
-        x.With(number, (x, first) => x.With(another, (x, second) => operation(x, first, second)));
-
-    static Tensor With(this Tensor x, double number, long another, Func<Tensor, Scalar, Scalar, Tensor> operation) =>
-        x.With(number, (x, first) => x.With(another, (x, second) => operation(x, first, second)));
 }
