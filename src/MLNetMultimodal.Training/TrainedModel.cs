@@ -35,6 +35,16 @@ static class TrainedModel
         return ModelFiles.FromMemory(name ?? "trained model", files);
     }
 
+    /// <summary>The folder's files, written where the options name a folder.</summary>
+    /// <inheritdoc cref="ToFiles"/>
+    public static ModelFiles Finish(TrainingOptions options, IModelDefinition definition, TrainingResult result, string card,
+        IEnumerable<(string Name, ReadOnlyMemory<byte> Content)> further)
+    {
+        ModelFiles files = ToFiles(options.Output, definition, result, card, further);
+        if (options.Output is { } folder) Write(files, folder);
+        return files;
+    }
+
     public static void Write(ModelFiles files, string folder)
     {
         foreach (string file in files.List())

@@ -1,3 +1,7 @@
+using Microsoft.ML;
+using MLNetMultimodal.Interop;
+using MLNetMultimodal.Training.Native;
+
 namespace MLNetMultimodal.Training;
 
 /// <summary>What all trainers share: length and schedule of a training, moving average, checkpoints, logs. A trainer's own options
@@ -73,6 +77,24 @@ public abstract record TrainingOptions
     /// <see cref="Checkpoints"/> is set. While the data is still being read, <c>Fit</c> ends with an
     /// <see cref="OperationCanceledException"/>.</summary>
     public CancellationToken Cancellation { get; init; }
+
+    /// <summary>Checks the data's columns, and makes torch ready.</summary>
+    /// <param name="check">Checks the columns.</param>
+    /// <param name="train">The rows.</param>
+    /// <param name="validation">Rows to evaluate on; null for none.</param>
+    /// <exception cref="ArgumentException">A column is missing or of the wrong type, or there is nothing to stop early by.</exception>
+    internal void Begin(Action<SchemaShape> check, IDataView train, IDataView? validation)
+    {
+        check(MlNet.ShapeOf(train.Schema));
+        if (validation is not null) check(MlNet.ShapeOf(validation.Schema));
+        else if (EarlyStoppingPatience is not null && ValidationWanted is { } remedy)
+            throw new ArgumentException($"EarlyStoppingPatience needs validation data: {remedy}.", nameof(validation));
+        TorchNative.EnsureLoaded();
+        if (Threads > 0) TorchSharp.torch.set_num_threads(Threads);
+    }
+
+    /// <summary>How to give rows to evaluate on; null where they are taken from those to train on.</summary>
+    private protected virtual string? ValidationWanted => "use Fit(train, validation)";
 
     /// <summary>What a resumed training must have in common with the one that wrote the checkpoint: all but paths, progress and
     /// cancellation.</summary>

@@ -3,12 +3,9 @@ using System.Text.Json.Nodes;
 using Microsoft.ML;
 using Microsoft.ML.Runtime;
 using MLNetMultimodal.Inference;
-using MLNetMultimodal.Interop;
 using MLNetMultimodal.Models.Checkpoints;
 using MLNetMultimodal.Models.Families;
-using MLNetMultimodal.Training.Native;
 using MLNetMultimodal.Transforms;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace MLNetMultimodal.Training;
@@ -64,12 +61,7 @@ public sealed class AudioCodecTrainer : IEstimator<CodecTransformer>
     /// <inheritdoc cref="Fit(IDataView)" path="/exception"/>
     public CodecTransformer Fit(IDataView train, IDataView? validation)
     {
-        GetOutputSchema(MlNet.ShapeOf(train.Schema));
-        if (validation is not null) GetOutputSchema(MlNet.ShapeOf(validation.Schema));
-        else if (_options.EarlyStoppingPatience is not null)
-            throw new ArgumentException("EarlyStoppingPatience needs validation data: use Fit(train, validation).", nameof(validation));
-        TorchNative.EnsureLoaded();
-        if (_options.Threads > 0) set_num_threads(_options.Threads);
+        _options.Begin(shape => GetOutputSchema(shape), train, validation);
         (EncodecModel definition, TorchModel model, string? fingerprint) = Start();
         using (model)
         {
@@ -81,9 +73,8 @@ public sealed class AudioCodecTrainer : IEstimator<CodecTransformer>
             using var task = new CodecTask(logged, definition, model, sounds, held);
             using var loop = new TrainingLoop<SoundBatch>(logged, task, _options.Initialize, fingerprint);
             TrainingResult result = loop.Run();
-            ModelFiles files = TrainedModel.ToFiles(_options.Output, definition, result, Card(definition, sounds, result),
+            ModelFiles files = TrainedModel.Finish(_options, definition, result, Card(definition, sounds, result),
                 [("preprocessor_config.json", Encoding.UTF8.GetBytes(Preprocessor(definition.Config)))]);
-            if (_options.Output is { } folder) TrainedModel.Write(files, folder);
             return new(_env, new(Tokens, null), SharedModel.Of(AudioCodec.Load(files), owned: true));
 
             SoundSet Read(IDataView data) => SoundSet.Read(_env, _options, definition.Config.SampleRateHz, segment, data);
@@ -92,20 +83,18 @@ public sealed class AudioCodecTrainer : IEstimator<CodecTransformer>
 
     (EncodecModel, TorchModel, string? Fingerprint) Start()
     {
-        Device device = torch.device(_options.Device);
         if (_options.Initialize is not { } folder)
         {
             var definition = new EncodecModel(_options.Model);
             CodecTransformer.CheckIsWhole(definition.Config, nameof(AudioCodecOptions.Model));
-            return (definition, TorchModel.Create(definition.Full, _options.Seed, device), null);
+            return (definition, TorchModel.Create(definition.Full, _options.Seed, device(_options.Device)), null);
         }
-        ModelFiles files = ModelFiles.FromFolder(folder);
-        using ModelWeights weights = files.OpenWeights();
-        if (ModelFamilies.Create(files) is not EncodecModel known)
+        using var start = new StartFolder(folder);
+        if (start.Definition is not EncodecModel known)
             throw new NotSupportedException($"'{folder}' is no codec; an 'encodec' is one.");
         CodecTransformer.CheckIsWhole(known.Config, folder);
-        IReadOnlyDictionary<string, TensorData> named = CheckpointWeights.For(known, weights, folder);
-        return (known, TorchModel.Load(known.Full, named, device), _options.Checkpoints is null ? null : BaseFingerprint.Of(known, [], named));
+        var (model, fingerprint) = start.Load(known, [], _options);
+        return (known, model, fingerprint);
     }
 
     AudioTokensOptions Tokens => new()

@@ -46,9 +46,8 @@ sealed class CodecTask : ITrainingTask<SoundBatch>, IDisposable
         foreach (Tensor table in tables) table.requires_grad_(false);
         double equal = (double)Math.Min(options.BatchSize, train.Rows) * (_segment / _config.HopSamples) / _config.CodebookSize;
         _quantizer = new(tables, new() { Decay = options.CodebookDecay, ExpireBelow = options.ExpireBelow * equal, Seed = options.Seed }, equal);
-        _started = full([1], options.Initialize is null ? 0f : 1f, ScalarType.Float32, model.Device).DetachFromDisposeScope();
-        Parameters = [.. model.Specs.Where(s => !s.Name.StartsWith(Codebooks, StringComparison.Ordinal))
-            .Select(s => new NamedParameter(s.Name, model.Parameters[s.Name], s.Decays))];
+        _started = (options.Initialize is null ? zeros(1, ScalarType.Float32, model.Device) : ones(1, ScalarType.Float32, model.Device)).DetachFromDisposeScope();
+        Parameters = [.. model.Trained().Where(p => !p.Name.StartsWith(Codebooks, StringComparison.Ordinal))];
         State = BuildState();
         Generators = new Dictionary<string, Generator> { ["codebooks"] = _quantizer.Generator };
         if (options.Initialize is null) MatchLoudness();
@@ -98,8 +97,8 @@ sealed class CodecTask : ITrainingTask<SoundBatch>, IDisposable
         double gain = Math.Clamp(1 / Math.Sqrt(power), 1, 100);
         string weight = _config.UsesWeightNorm ? "weight_g" : "weight", last = _model.Specs.Last(s => s.Name.StartsWith("decoder.", StringComparison.Ordinal)
             && s.Name.EndsWith(weight, StringComparison.Ordinal)).Name;
-        _model.Parameters[$"encoder.layers.0.conv.{weight}"].mul_(gain);
-        _model.Parameters[last].mul_(1 / gain);
+        _model.Parameters[$"encoder.layers.0.conv.{weight}"].With(gain, (w, g) => w.mul_(g));
+        _model.Parameters[last].With(1 / gain, (w, g) => w.mul_(g));
     }
 
     public SoundBatch Make(ReadOnlyMemory<int> rows, int epoch)
@@ -124,7 +123,7 @@ sealed class CodecTask : ITrainingTask<SoundBatch>, IDisposable
         Tensor? commitment = null;
         if (_started.item<float>() != 0) (latent, _, commitment) = _quantizer.Train(latent, batch.Codebooks);
         Tensor loss = Loss(sound.squeeze(1), Encodec.Decode(_ops, _config, latent).squeeze(1));
-        if (commitment is not null) loss = loss + _options.CommitmentWeight * commitment;
+        if (commitment is not null) loss = loss.Plus(commitment.Times(_options.CommitmentWeight));
         loss.backward();
         return loss.item<float>();
     }
@@ -134,9 +133,10 @@ sealed class CodecTask : ITrainingTask<SoundBatch>, IDisposable
     Tensor Loss(Tensor original, Tensor reproduced)
     {
         Tensor loss = zeros(1, device: original.device).squeeze();
-        if (_options.SdrWeight > 0) loss = loss + _options.SdrWeight * ReconstructionLoss.NegativeSdr(original, reproduced);
-        if (_options.AbsoluteWeight > 0) loss = loss + _options.AbsoluteWeight * ReconstructionLoss.Absolute(original, reproduced);
-        if (_options.SpectralWeight > 0) loss = loss + _options.SpectralWeight * ReconstructionLoss.Spectral(original, reproduced, _options.SpectralWindows);
+        if (_options.SdrWeight > 0) loss = loss.Plus(ReconstructionLoss.NegativeSdr(original, reproduced).Times(_options.SdrWeight));
+        if (_options.AbsoluteWeight > 0) loss = loss.Plus(ReconstructionLoss.Absolute(original, reproduced).Times(_options.AbsoluteWeight));
+        if (_options.SpectralWeight > 0)
+            loss = loss.Plus(ReconstructionLoss.Spectral(original, reproduced, _options.SpectralWindows).Times(_options.SpectralWeight));
         return loss;
     }
 
@@ -155,7 +155,7 @@ sealed class CodecTask : ITrainingTask<SoundBatch>, IDisposable
             latents.Add(Encodec.Encode(_ops, _config, Sound(Make(rows, start))).MoveToOuterDisposeScope());
         }
         _quantizer.Initialize(cat(latents));
-        _started.fill_(1);
+        _started.With(1, (s, one) => s.fill_(one));
     }
 
     /// <summary>Mean SI-SDR of whole recordings, through all codebooks.</summary>

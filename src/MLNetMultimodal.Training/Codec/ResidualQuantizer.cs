@@ -54,8 +54,8 @@ public sealed class ResidualQuantizer : IDisposable
         _generator = new Generator(unchecked((ulong)_options.Seed), tables[0].device);
         using IDisposable noGradients = no_grad();
         _layers = [.. tables.Select(table => new Layer(table,
-            full([table.shape[0]], (float)count, ScalarType.Float32, table.device).DetachFromDisposeScope(),
-            (table.detach() * count).DetachFromDisposeScope()))];
+            table.With((float)count, (t, c) => full(t.shape[0], c, ScalarType.Float32, t.device)).DetachFromDisposeScope(),
+            table.detach().Times(count).DetachFromDisposeScope()))];
     }
 
     /// <summary>The averaged number of vectors that each code of a codebook gets in a batch, [V].</summary>
@@ -83,8 +83,8 @@ public sealed class ResidualQuantizer : IDisposable
             for (int i = 0; i < iterations; i++)
             {
                 (Tensor counts, Tensor sums) = layer.Assigned(residual, layer.Nearest(residual));
-                Tensor used = counts.gt(0).unsqueeze(1);
-                layer.Table.copy_(where(used, sums / counts.clamp_min(1).unsqueeze(1), layer.Table));
+                Tensor used = counts.With(0, (c, zero) => c.gt(zero)).unsqueeze(1);
+                layer.Table.copy_(where(used, sums / counts.With(1, (c, one) => c.clamp_min(one)).unsqueeze(1), layer.Table));
             }
             Tensor codes = layer.Nearest(residual);
             layer.Keep(layer.Assigned(residual, codes));
@@ -108,8 +108,8 @@ public sealed class ResidualQuantizer : IDisposable
             Tensor ids = layer.Nearest(residual.detach()), vectors = layer.Table.detach().index_select(0, ids);
             losses.Add(F.mse_loss(residual, vectors));
             Follow(layer, residual.detach(), ids);
-            Tensor through = residual + (vectors - residual).detach(); // the vectors, with the residual's gradient
-            (sum, residual) = (sum + through, residual - through);
+            Tensor through = residual.Plus((vectors - residual).detach()); // the vectors, with the residual's gradient
+            (sum, residual) = (sum.Plus(through), residual - through);
             codes.Add(ids.reshape(batch, 1, frames));
         }
         Tensor quantized = sum.reshape(batch, frames, -1).transpose(1, 2);                              // [B T, D] -> [B, D, T]
@@ -122,20 +122,23 @@ public sealed class ResidualQuantizer : IDisposable
         using IDisposable noGradients = no_grad();
         if (_options.ExpireBelow > 0) Expire(layer, vectors);
         (Tensor counts, Tensor sums) = layer.Assigned(vectors, ids);
-        layer.Counts.mul_(_options.Decay).add_(counts * (1 - _options.Decay));
-        layer.Sums.mul_(_options.Decay).add_(sums * (1 - _options.Decay));
+        Average(layer.Counts, counts);
+        Average(layer.Sums, sums);
         Tensor total = layer.Counts.sum();
-        Tensor smoothed = (layer.Counts + _options.Epsilon) / (total + layer.Table.shape[0] * _options.Epsilon) * total;
+        Tensor smoothed = layer.Counts.Plus(_options.Epsilon) / total.Plus(layer.Table.shape[0] * _options.Epsilon) * total;
         layer.Table.copy_(layer.Sums / smoothed.unsqueeze(1));
+
+        void Average(Tensor mean, Tensor now) => mean.With(_options.Decay, (m, decay) => m.mul_(decay))
+            .With(1, (m, one) => m.add_(now.Times(1 - _options.Decay), one));
     }
 
     void Expire(Layer layer, Tensor vectors)
     {
-        Tensor expired = layer.Counts.lt(_options.ExpireBelow);
+        Tensor expired = layer.Counts.With(_options.ExpireBelow, (c, least) => c.lt(least));
         if (!expired.any().item<bool>()) return;
         Tensor fresh = Drawn(vectors, layer.Table.shape[0]), each = expired.unsqueeze(1);
-        layer.Sums.copy_(where(each, fresh * _options.ExpireBelow, layer.Sums));
-        layer.Counts.copy_(where(expired, full_like(layer.Counts, _options.ExpireBelow), layer.Counts));
+        layer.Sums.copy_(where(each, fresh.Times(_options.ExpireBelow), layer.Sums));
+        layer.Counts.copy_(where(expired, layer.Counts.With(_options.ExpireBelow, (c, least) => full_like(c, least)), layer.Counts));
         layer.Table.copy_(where(each, fresh, layer.Table));
     }
 
@@ -144,7 +147,7 @@ public sealed class ResidualQuantizer : IDisposable
     {
         long there = vectors.shape[0];
         Tensor chosen = there >= count ? rand(there, device: vectors.device, generator: _generator).argsort().slice(0, 0, count, 1)
-            : (rand(count, device: vectors.device, generator: _generator) * there).to(ScalarType.Int64).clamp_max(there - 1);
+            : rand(count, device: vectors.device, generator: _generator).Times(there).to(ScalarType.Int64).With(there - 1, (i, last) => i.clamp_max(last));
         return vectors.index_select(0, chosen);
     }
 
@@ -169,14 +172,15 @@ public sealed class ResidualQuantizer : IDisposable
         public Tensor Nearest(Tensor vectors)
         {
             using DisposeScope scope = NewDisposeScope();
-            return (2 * vectors.matmul(Table.t()) - Table.square().sum(1)).argmax(1).MoveToOuterDisposeScope();
+            return (vectors.matmul(Table.t()).Times(2) - Table.Squared().sum(1)).argmax(1).MoveToOuterDisposeScope();
         }
 
         /// <summary>How many vectors each code got, [V], and their sum, [V, D].</summary>
         public (Tensor Counts, Tensor Sums) Assigned(Tensor vectors, Tensor ids)
         {
-            Tensor each = zeros_like(counts).index_add_(0, ids, ones(ids.shape[0], device: ids.device), 1);
-            return (each, zeros_like(sums).index_add_(0, ids, vectors, 1));
+            Tensor each = ones(ids.shape[0], device: ids.device);
+            return (zeros_like(counts).With(1, (x, one) => x.index_add_(0, ids, each, one)),
+                zeros_like(sums).With(1, (x, one) => x.index_add_(0, ids, vectors, one)));
         }
 
         public void Keep((Tensor Counts, Tensor Sums) state)

@@ -55,7 +55,7 @@ sealed class ContrastiveTask : ITrainingTask<PairBatch>, IDisposable
 
     public float Backward(PairBatch batch, TrainingPosition at) => _step.Backward(batch);
 
-    public void AfterStep(TrainingPosition at) => _model.Parameters[_definition.LogitScale!].clamp_(null, TorchScalars.Of(MathF.Log(100))); // as in CLIP, section 2.5
+    public void AfterStep(TrainingPosition at) => ContrastiveLoss.LimitScale(_model.Parameters[_definition.LogitScale!]);
 
     public TrainedWeights Weights() => new(_model.ToWeights(), _model.Adapter(_options.Initialize));
 

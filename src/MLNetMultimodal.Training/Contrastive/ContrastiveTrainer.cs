@@ -2,16 +2,13 @@ using Microsoft.ML;
 using Microsoft.ML.Data;
 using Microsoft.ML.Runtime;
 using MLNetMultimodal.Inference;
-using MLNetMultimodal.Interop;
 using MLNetMultimodal.Media.Audio;
 using MLNetMultimodal.Media.Images;
 using MLNetMultimodal.Media.Text;
 using MLNetMultimodal.Models.Checkpoints;
 using MLNetMultimodal.Models.Families;
-using MLNetMultimodal.Training.Native;
 using MLNetMultimodal.Transforms;
 using TorchSharp;
-using static TorchSharp.torch;
 
 namespace MLNetMultimodal.Training;
 
@@ -69,12 +66,7 @@ public sealed class ContrastiveTrainer : IEstimator<MultimodalTransformer>
     /// <exception cref="OperationCanceledException">Cancelled while the data was being read.</exception>
     public MultimodalTransformer Fit(IDataView train, IDataView? validation)
     {
-        Check(MlNet.ShapeOf(train.Schema));
-        if (validation is not null) Check(MlNet.ShapeOf(validation.Schema));
-        else if (_options.EarlyStoppingPatience is not null)
-            throw new ArgumentException("EarlyStoppingPatience needs validation data: use Fit(train, validation).", nameof(validation));
-        TorchNative.EnsureLoaded();
-        if (_options.Threads > 0) set_num_threads(_options.Threads);
+        _options.Begin(Check, train, validation);
         var reader = new PairReader(_options);
         (IModelDefinition definition, PairSenses senses, TorchModel model, string? fingerprint) =
             _options.Initialize is { } known ? StartFrom(known) : StartNew(reader, train);
@@ -88,8 +80,7 @@ public sealed class ContrastiveTrainer : IEstimator<MultimodalTransformer>
             using var task = new ContrastiveTask(logged, definition, model, pairs, held);
             using var loop = new TrainingLoop<PairBatch>(logged, task, _options.Initialize, fingerprint);
             TrainingResult result = loop.Run();
-            ModelFiles files = TrainedModel.ToFiles(_options.Output, definition, result, Card(definition, pairs.Count, result), senses.Files);
-            if (_options.Output is { } folder) TrainedModel.Write(files, folder);
+            ModelFiles files = TrainedModel.Finish(_options, definition, result, Card(definition, pairs.Count, result), senses.Files);
             bool singleText = _options.Text is { } text && train.Schema[text].Type is TextDataViewType;
             return new(_env, EmbedOptions(singleText), MultimodalModel.Load(files, new() { Mode = InferenceMode.Throughput }));
         }
@@ -97,22 +88,17 @@ public sealed class ContrastiveTrainer : IEstimator<MultimodalTransformer>
 
     (IModelDefinition, PairSenses, TorchModel, string? Fingerprint) StartFrom(string folder)
     {
-        ModelFiles files = ModelFiles.FromFolder(folder);
-        using ModelWeights weights = files.OpenWeights(); // first: where there are none, nothing else matters
-        IModelDefinition known = ModelFamilies.Create(files);
+        using var start = new StartFolder(folder);
+        IModelDefinition known = start.Definition;
         CheckSenses(known, folder);
-        ImagePreprocessing? images = _options.Image is null ? null : ImagePreprocessing.TryLoad(files.TryRead) ?? throw NoPreprocessing(folder);
-        AudioPreprocessing? sounds = _options.Audio is null ? null : AudioPreprocessing.TryLoad(files.TryRead) ?? throw NoPreprocessing(folder);
+        ImagePreprocessing? images = _options.Image is null ? null : start.Images;
+        AudioPreprocessing? sounds = _options.Audio is null ? null : start.Sounds;
         if (images is not null && images.Height == images.Width) known = known.WithImageSize(images.Height);
-        var senses = new PairSenses(images, sounds is null ? null : sounds with { MinSamples = known.MinSamples },
-            _options.Text is null ? null : TextTokenizer.Load(files.TryRead, folder));
+        var senses = new PairSenses(images, sounds is null ? null : sounds with { MinSamples = known.MinSamples }, _options.Text is null ? null : start.Texts);
         senses.Check(known, folder);
-        IReadOnlyDictionary<string, TensorData> named = CheckpointWeights.For(known, weights, folder);
-        return (known, senses, TorchModel.Load(known.Full, named, torch.device(_options.Device)),
-            _options.Checkpoints is null ? null : BaseFingerprint.Of(known, senses.Files, named));
+        var (model, fingerprint) = start.Load(known, senses.Files, _options);
+        return (known, senses, model, fingerprint);
     }
-
-    static FileNotFoundException NoPreprocessing(string folder) => new($"'{folder}' has no preprocessor_config.json; training wants one.");
 
     void CheckSenses(IModelDefinition known, string folder)
     {
@@ -182,28 +168,14 @@ public sealed class ContrastiveTrainer : IEstimator<MultimodalTransformer>
     {
         Check(inputSchema);
         bool singleText = _options.Text is { } text && !Columns.IsVector(Columns.Find(inputSchema, text));
-        return MultimodalEmbedEstimator.OutputSchema(EmbedOptions(singleText), inputSchema);
+        return EmbedOptions(singleText).After(inputSchema);
     }
 
     void Check(SchemaShape schema)
     {
-        if (_options.Image is { } imageName)
-        {
-            SchemaShape.Column image = Columns.Find(schema, imageName);
-            Columns.CheckImages(imageName, image.ItemType, Columns.IsVector(image));
-        }
-        if (_options.Audio is { } audioName)
-        {
-            SchemaShape.Column audio = Columns.Find(schema, audioName);
-            new SoundColumn(audioName, _options.AudioFolder, _options.AudioSampleRateHz).Check(audio.ItemType, Columns.IsVector(audio));
-        }
-        if (_options.Text is { } textName && Columns.Find(schema, textName) is { ItemType: not TextDataViewType } text)
-            throw new ArgumentException($"column '{textName}' must be text or a vector of texts, but is {text.ItemType}.");
-        if (_options.Group is not { } name) return;
-        SchemaShape.Column group = Columns.Find(schema, name);
-        bool fits = group.ItemType is TextDataViewType || group.IsKey && group.ItemType == NumberDataViewType.UInt32;
-        if (!fits || Columns.IsVector(group))
-            throw new ArgumentException($"column '{name}' must be text or a key of UInt32, but is {(Columns.IsVector(group) ? "a vector of " : "")}{group.ItemType}; "
-                + "Conversion.MapValueToKey makes a key.");
+        Columns.CheckImages(schema, _options.Image);
+        if (_options.Audio is { } audio) new SoundColumn(audio, _options.AudioFolder, _options.AudioSampleRateHz).Check(schema);
+        PairReader.CheckTexts(schema, _options.Text);
+        PairReader.CheckGroups(schema, _options.Group);
     }
 }

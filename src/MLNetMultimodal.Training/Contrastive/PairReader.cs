@@ -110,6 +110,24 @@ sealed class PairReader(ContrastiveOptions options)
         }
     }
 
+    /// <exception cref="ArgumentException">The column is named, and is missing or holds neither texts nor vectors of them.</exception>
+    public static void CheckTexts(SchemaShape schema, string? name)
+    {
+        if (name is not null && Columns.Find(schema, name) is { ItemType: not TextDataViewType } text)
+            throw new ArgumentException($"column '{name}' must be text or a vector of texts, but is {text.ItemType}.");
+    }
+
+    /// <exception cref="ArgumentException">The column is named, and is missing or holds neither texts nor keys.</exception>
+    public static void CheckGroups(SchemaShape schema, string? name)
+    {
+        if (name is null) return;
+        SchemaShape.Column group = Columns.Find(schema, name);
+        bool fits = group.ItemType is TextDataViewType || group.IsKey && group.ItemType == NumberDataViewType.UInt32;
+        if (!fits || Columns.IsVector(group))
+            throw new ArgumentException($"column '{name}' must be text or a key of UInt32, but is {Columns.Describe(group.ItemType, Columns.IsVector(group))}; "
+                + "Conversion.MapValueToKey makes a key.");
+    }
+
     /// <summary>The texts of a column of texts or of vectors of them, but for empty ones.</summary>
     public static Func<string[]> TextsGetter(DataViewRow row, string name)
     {

@@ -99,8 +99,8 @@ sealed class FrameSoundTask : ITrainingTask<FrameSoundClips>
     public float Backward(FrameSoundClips batch, TrainingPosition at)
     {
         using DisposeScope scope = NewDisposeScope();
-        Tensor logits = Logits(batch), own = arange(batch.Count, device: _model.Device);
-        Tensor loss = (F.cross_entropy(logits, own) + F.cross_entropy(logits.narrow(1, 0, batch.Count).t(), own)) / 2;
+        Tensor logits = Logits(batch), own = TorchNumbers.Range(batch.Count, _model.Device);
+        Tensor loss = F.cross_entropy(logits, own).Plus(F.cross_entropy(logits.narrow(1, 0, batch.Count).t(), own)).Over(2);
         loss.backward();
         return loss.item<float>();
     }
@@ -130,7 +130,7 @@ sealed class FrameSoundTask : ITrainingTask<FrameSoundClips>
         foreach (FrameSoundItem[] group in _validation.Chunk(MatchedTogether).Where(g => g.Length > 1))
         {
             using DisposeScope scope = NewDisposeScope();
-            right += Logits(Batch(group)).argmax(1).eq(arange(group.Length, device: _model.Device)).sum().item<long>();
+            right += Logits(Batch(group)).argmax(1).eq(TorchNumbers.Range(group.Length, _model.Device)).sum().item<long>();
             seen += group.Length;
         }
         return (double)right / seen;

@@ -3,12 +3,10 @@ using System.Text.Json.Nodes;
 using Microsoft.ML;
 using Microsoft.ML.Runtime;
 using MLNetMultimodal.Inference;
-using MLNetMultimodal.Interop;
 using MLNetMultimodal.Media.Audio;
 using MLNetMultimodal.Media.Images;
 using MLNetMultimodal.Models.Checkpoints;
 using MLNetMultimodal.Models.Families;
-using MLNetMultimodal.Training.Native;
 using MLNetMultimodal.Transforms;
 using static TorchSharp.torch;
 
@@ -62,12 +60,7 @@ public sealed class FrameSoundTrainer : IEstimator<FrameSoundTransformer>
     /// <inheritdoc cref="Fit(IDataView)" path="/exception"/>
     public FrameSoundTransformer Fit(IDataView train, IDataView? validation)
     {
-        GetOutputSchema(MlNet.ShapeOf(train.Schema));
-        if (validation is not null) GetOutputSchema(MlNet.ShapeOf(validation.Schema));
-        else if (_options.EarlyStoppingPatience is not null)
-            throw new ArgumentException("EarlyStoppingPatience needs validation data: use Fit(train, validation).", nameof(validation));
-        TorchNative.EnsureLoaded();
-        if (_options.Threads > 0) set_num_threads(_options.Threads);
+        _options.Begin(shape => GetOutputSchema(shape), train, validation);
         var (definition, clip, towers) = Start();
         using TorchModel model = TorchModel.Create(definition.Full, _options.Seed, device(_options.Device));
         foreach (var (name, value) in towers.SelectMany(t => t.Weights)) StoredState.CopyTo(value, model.Parameters[name]);
@@ -83,12 +76,11 @@ public sealed class FrameSoundTrainer : IEstimator<FrameSoundTransformer>
         string card = TrainedModel.Card("to match frames with their soundtracks", _options, definition, clips.Count, result,
             "own soundtrack among 16", null);
         var hearing = new JsonObject { ["feature_extractor"] = JsonNode.Parse(clip.Sounds.ToJson()) };
-        ModelFiles files = TrainedModel.ToFiles(_options.Output, definition, result, card,
+        ModelFiles files = TrainedModel.Finish(_options, definition, result, card,
         [
             ("preprocessor_config.json", Encoding.UTF8.GetBytes(clip.Images.ToJson())),
             ("processor_config.json", Encoding.UTF8.GetBytes(hearing.ToJsonString())),
         ]);
-        if (_options.Output is { } folder) TrainedModel.Write(files, folder);
         return new(_env, Fused, SharedModel.Of(MultimodalModel.Load(files, Fused.Inference), owned: true));
     }
 
@@ -142,5 +134,5 @@ public sealed class FrameSoundTrainer : IEstimator<FrameSoundTransformer>
     /// <summary>The columns after the fitted transformer.</summary>
     /// <param name="inputSchema">The columns before it.</param>
     /// <exception cref="ArgumentException">The column is missing or of the wrong type; the message lists the columns.</exception>
-    public SchemaShape GetOutputSchema(SchemaShape inputSchema) => FuseFramesAndSoundEstimator.OutputSchema(Fused, inputSchema);
+    public SchemaShape GetOutputSchema(SchemaShape inputSchema) => Fused.After(inputSchema);
 }

@@ -163,6 +163,8 @@ public sealed record CrossModalFusionOptions : TrainingOptions
     public SpectrogramPreprocessing Spectrogram { get; init; } =
         SpectrogramPreprocessing.Ast(128) with { LogMel = LogMelConfig.Kaldi(melBins: 64) };
 
+    private protected override string? ValidationWanted => ValidationShare > 0 ? null : "set ValidationShare, or use Fit(train, validation)";
+
     private protected override IReadOnlyCollection<string> NotDescribed =>
     [
         nameof(Label), nameof(Image), nameof(Text), nameof(Audio), nameof(Features), nameof(ImageFolder), nameof(AudioFolder), nameof(Score),

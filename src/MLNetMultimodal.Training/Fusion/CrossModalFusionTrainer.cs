@@ -9,7 +9,6 @@ using MLNetMultimodal.Media.Images;
 using MLNetMultimodal.Media.Text;
 using MLNetMultimodal.Models.Checkpoints;
 using MLNetMultimodal.Models.Families;
-using MLNetMultimodal.Training.Native;
 using MLNetMultimodal.Transforms;
 using static TorchSharp.torch;
 
@@ -78,12 +77,7 @@ public sealed class CrossModalFusionTrainer : IEstimator<FusionTransformer>
     /// <inheritdoc cref="Fit(IDataView)" path="/exception"/>
     public FusionTransformer Fit(IDataView train, IDataView? validation)
     {
-        Check(MlNet.ShapeOf(train.Schema));
-        if (validation is not null) Check(MlNet.ShapeOf(validation.Schema));
-        else if (_options.EarlyStoppingPatience is not null && _options.ValidationShare == 0)
-            throw new ArgumentException("EarlyStoppingPatience needs validation data: set ValidationShare, or use Fit(train, validation).", nameof(validation));
-        TorchNative.EnsureLoaded();
-        if (_options.Threads > 0) set_num_threads(_options.Threads);
+        _options.Begin(Check, train, validation);
         using IChannel log = _env.Register("CrossModalFusion").Start("Fit");
         var reader = new FusionReader(_options, _task);
         KeyNames labels = _task == FusionTask.Multiclass ? KeyNames.Of(train.Schema[_options.Label]) : new(null, []);
@@ -103,8 +97,7 @@ public sealed class CrossModalFusionTrainer : IEstimator<FusionTransformer>
         TrainingResult result = loop.Run();
         string card = TrainedModel.Card($"{_task.ToString().ToLowerInvariant()} by cross-modal attention", _options, definition, rows.Count, result,
             task.Metric, started);
-        ModelFiles files = TrainedModel.ToFiles(_options.Output, definition, result, card, preprocessing.ToFiles());
-        if (_options.Output is { } folder) TrainedModel.Write(files, folder);
+        ModelFiles files = TrainedModel.Finish(_options, definition, result, card, preprocessing.ToFiles());
         return new(_env, _options.Predict(labels.Type), FusionPredictor.Load(files, new() { Mode = InferenceMode.Throughput }));
     }
 

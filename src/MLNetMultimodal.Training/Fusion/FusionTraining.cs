@@ -120,7 +120,7 @@ sealed class FusionTraining : ITrainingTask<FusionTrainingBatch>
         Tensor loss = Loss(outputs["logits"], batch.Labels);
         if (outputs.TryGetValue("router_logits", out Tensor? router))
             foreach (Tensor layer in router.chunk(_definition.Config.Bottleneck.Layers, 1))
-                loss = loss + _options.ExpertBalance * LoadBalancingLoss.Of(layer, _definition.Config.Bottleneck.ChosenExperts);
+                loss = loss.Plus(LoadBalancingLoss.Of(layer, _definition.Config.Bottleneck.ChosenExperts).Times(_options.ExpertBalance));
         loss.backward();
         return loss.item<float>();
     }
@@ -139,7 +139,7 @@ sealed class FusionTraining : ITrainingTask<FusionTrainingBatch>
                 Tensor logProbabilities = F.log_softmax(logits, 1);                                     // [B, C]
                 Tensor own = logProbabilities.gather(1, classes.unsqueeze(1)).squeeze(1);               // [B]
                 double smoothing = _options.LabelSmoothing;
-                Tensor losses = -((1 - smoothing) * own + smoothing * logProbabilities.mean([1]));
+                Tensor losses = -own.Times(1 - smoothing).Plus(logProbabilities.mean([1]).Times(smoothing));
                 return (losses * weights.index_select(0, classes)).mean();
             case FusionTask.Binary:
                 Tensor yes = tensor(labels).to(_model.Device);

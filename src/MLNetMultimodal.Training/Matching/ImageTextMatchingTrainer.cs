@@ -1,16 +1,12 @@
 using System.Text;
 using Microsoft.ML;
-using Microsoft.ML.Data;
 using Microsoft.ML.Runtime;
 using MLNetMultimodal.Inference;
-using MLNetMultimodal.Interop;
 using MLNetMultimodal.Media.Images;
 using MLNetMultimodal.Media.Text;
 using MLNetMultimodal.Models.Checkpoints;
 using MLNetMultimodal.Models.Families;
-using MLNetMultimodal.Training.Native;
 using MLNetMultimodal.Transforms;
-using TorchSharp;
 using static TorchSharp.torch;
 
 namespace MLNetMultimodal.Training;
@@ -61,12 +57,7 @@ public sealed class ImageTextMatchingTrainer : IEstimator<ImageTextMatchTransfor
     /// <exception cref="OperationCanceledException">Cancelled while the data was being read.</exception>
     public ImageTextMatchTransformer Fit(IDataView train, IDataView? validation)
     {
-        Check(MlNet.ShapeOf(train.Schema));
-        if (validation is not null) Check(MlNet.ShapeOf(validation.Schema));
-        else if (_options.EarlyStoppingPatience is not null)
-            throw new ArgumentException("EarlyStoppingPatience needs validation data: use Fit(train, validation).", nameof(validation));
-        TorchNative.EnsureLoaded();
-        if (_options.Threads > 0) set_num_threads(_options.Threads);
+        _options.Begin(Check, train, validation);
         var reader = new MatchingReader(_options);
         (AlbefModel definition, ImagePreprocessing images, TextTokenizer texts, TorchModel model, string? fingerprint) = Start(reader, train);
         using (model)
@@ -80,33 +71,23 @@ public sealed class ImageTextMatchingTrainer : IEstimator<ImageTextMatchTransfor
             TrainingResult result = loop.Run();
             string card = TrainedModel.Card($"by contrast, matching and masked words, fusion {definition.Config.Fusion}", _options, definition, pairs.Count,
                 result, "caption among those of 16 rows", _options.Initialize);
-            ModelFiles files = TrainedModel.ToFiles(_options.Output, definition, result, card,
+            ModelFiles files = TrainedModel.Finish(_options, definition, result, card,
                 Files(texts, images));
-            if (_options.Output is { } folder) TrainedModel.Write(files, folder);
             return new(_env, TransformOptions, MultimodalModel.Load(files, new() { Mode = InferenceMode.Throughput }));
         }
     }
 
     (AlbefModel, ImagePreprocessing, TextTokenizer, TorchModel, string? Fingerprint) Start(MatchingReader reader, IDataView train)
     {
-        Device device = torch.device(_options.Device);
         if (_options.Initialize is { } folder)
         {
-            ModelFiles files = ModelFiles.FromFolder(folder);
-            using ModelWeights weights = files.OpenWeights();
-            if (ModelFamilies.Create(files) is not AlbefModel known)
-                throw new NotSupportedException($"'{folder}' is '{ModelFamilies.Create(files).ModelType}'; image-text matching starts from an albef model.");
-            int edge = known.Config.Vision.ImageSize;
-            ImagePreprocessing preprocessing = ImagePreprocessing.TryLoad(files.TryRead)
-                ?? throw new FileNotFoundException($"'{folder}' has no preprocessor_config.json; training wants one.");
-            if (preprocessing.Height != edge || preprocessing.Width != edge)
-                throw new InvalidDataException($"preprocessor_config.json of '{folder}' makes pictures of {preprocessing.Width}x{preprocessing.Height}, "
-                    + $"but its config.json wants {edge}x{edge}.");
-            IReadOnlyDictionary<string, TensorData> named = CheckpointWeights.For(known, weights, folder);
-            TextTokenizer tokenizer = TextTokenizer.Load(files.TryRead, folder);
-            return (known, preprocessing, tokenizer.WithContextLength(Math.Min(tokenizer.ContextLength, known.Config.Text.ContextLength)),
-                TorchModel.Load(known.Full, named, device),
-                _options.Checkpoints is null ? null : BaseFingerprint.Of(known, [.. Files(tokenizer, preprocessing)], named));
+            using var start = new StartFolder(folder);
+            if (start.Definition is not AlbefModel known)
+                throw new NotSupportedException($"'{folder}' is '{start.Definition.ModelType}'; image-text matching starts from an albef model.");
+            ImagePreprocessing preprocessing = start.ImagesOf(known.Config.Vision.ImageSize);
+            TextTokenizer tokenizer = start.Texts;
+            var (model, fingerprint) = start.Load(known, [.. Files(tokenizer, preprocessing)], _options);
+            return (known, preprocessing, tokenizer.WithContextLength(Math.Min(tokenizer.ContextLength, known.Config.Text.ContextLength)), model, fingerprint);
         }
         TextTokenizer texts = ByteLevelBpeTrainer.Train(reader.Texts(train).Distinct(), new() { VocabularySize = _options.VocabularySize });
         AlbefConfig config = _options.Model(texts.VocabularySize);
@@ -115,7 +96,7 @@ public sealed class ImageTextMatchingTrainer : IEstimator<ImageTextMatchTransfor
                 + $"the end token {texts.EndId}, but made one for {config.Text.VocabularySize}, with padding {config.Text.PadId} and mask {config.MaskTokenId}.");
         var definition = new AlbefModel(config);
         return (definition, ImagePreprocessing.Clip(config.Vision.ImageSize), texts.WithContextLength(config.Text.ContextLength),
-            TorchModel.Create(definition.Full, _options.Seed, device), null);
+            TorchModel.Create(definition.Full, _options.Seed, device(_options.Device)), null);
     }
 
     static IEnumerable<(string, ReadOnlyMemory<byte>)> Files(TextTokenizer texts, ImagePreprocessing images) =>
@@ -129,21 +110,14 @@ public sealed class ImageTextMatchingTrainer : IEstimator<ImageTextMatchTransfor
     public SchemaShape GetOutputSchema(SchemaShape inputSchema)
     {
         Check(inputSchema);
-        return ImageTextMatchEstimator.OutputSchema(TransformOptions, inputSchema);
+        return TransformOptions.After(inputSchema);
     }
 
     void Check(SchemaShape schema)
     {
-        SchemaShape.Column image = Columns.Find(schema, _options.Image);
-        Columns.CheckImages(_options.Image, image.ItemType, Columns.IsVector(image));
-        foreach (string name in new[] { _options.Text, _options.NegativeText }.OfType<string>())
-            if (Columns.Find(schema, name) is { ItemType: not TextDataViewType } text)
-                throw new ArgumentException($"column '{name}' must be text or a vector of texts, but is {text.ItemType}.");
-        if (_options.Together is not { } together) return;
-        SchemaShape.Column key = Columns.Find(schema, together);
-        bool fits = key.ItemType is TextDataViewType || key.IsKey && key.ItemType == NumberDataViewType.UInt32;
-        if (!fits || Columns.IsVector(key))
-            throw new ArgumentException($"column '{together}' must be text or a key of UInt32, but is {Columns.Describe(key.ItemType, Columns.IsVector(key))}; "
-                + "Conversion.MapValueToKey makes a key.");
+        Columns.CheckImages(schema, _options.Image);
+        PairReader.CheckTexts(schema, _options.Text);
+        PairReader.CheckTexts(schema, _options.NegativeText);
+        PairReader.CheckGroups(schema, _options.Together);
     }
 }

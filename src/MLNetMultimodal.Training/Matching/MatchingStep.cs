@@ -37,19 +37,19 @@ sealed class MatchingStep(ImageTextMatchingOptions options, AlbefConfig config, 
         var random = new Random(batch.Seed);
         var (pixels, ids, keep) = Inputs(batch);
         AlbefTower<Tensor> image = Albef.Image(_ops, config, pixels), text = Albef.Text(_ops, config, ids, keep);
-        Tensor itc = Contrast(image.Embeds, text.Embeds, pixels, ids, batch), loss = itc * options.ContrastWeight;
+        Tensor itc = Contrast(image.Embeds, text.Embeds, pixels, ids, batch), loss = itc.Times(options.ContrastWeight);
         Tensor? itm = null, mlm = null;
         if (config.Fusion != AlbefFusion.None && options.MatchingWeight > 0)
         {
             float[] similarity = (Scale * image.Embeds.matmul(text.Embeds.t())).ToSingles();                // [B, U]
             var (images, texts) = Pairs(similarity, batch, options.EvenShare, random);
             itm = Matching(image.Tokens, text.Tokens, keep, images, texts, batch.Count);
-            loss = loss + itm * options.MatchingWeight;
+            loss = loss.Plus(itm.Times(options.MatchingWeight));
         }
         if (config.FusesTokens && options.MaskingWeight > 0)
         {
             mlm = Masking(image.Tokens, batch, random);
-            loss = loss + mlm * options.MaskingWeight;
+            loss = loss.Plus(mlm.Times(options.MaskingWeight));
         }
         loss.backward();
         return new(loss.item<float>(), itc.item<float>(), itm?.item<float>() ?? 0, mlm?.item<float>() ?? 0);
@@ -63,12 +63,14 @@ sealed class MatchingStep(ImageTextMatchingOptions options, AlbefConfig config, 
         Tensor right = tensor(batch.Positive, [batch.Count, batch.Texts]).to(model.Device).to(ScalarType.Float32); // [B, U]
         Tensor captions = texts.index_select(0, caption), rightPictures = right.t().index_select(0, caption);   // [B, E], [B, B]
         if (momentum is null)
-            return (ContrastiveLoss.Rows(Scale * images.matmul(texts.t()), right) + ContrastiveLoss.Rows(Scale * captions.matmul(images.t()), rightPictures)) / 2;
+            return ContrastiveLoss.Rows(Scale * images.matmul(texts.t()), right)
+                .Plus(ContrastiveLoss.Rows(Scale * captions.matmul(images.t()), rightPictures)).Over(2);
 
         var (allImages, allTexts, queued) = momentum.Embed(pixels, ids);                                        // [B + q, E], [U + q, E], [q]
         Tensor rightQueued = group.unsqueeze(1).eq(queued.unsqueeze(0)).to(ScalarType.Float32);                 // [B, q]
         Tensor slowImages = allImages.slice(0, 0, batch.Count, 1), slowCaptions = allTexts.index_select(0, caption);
-        Tensor loss = (Side(images, slowImages, allTexts, cat([right, rightQueued], 1)) + Side(captions, slowCaptions, allImages, cat([rightPictures, rightQueued], 1))) / 2;
+        Tensor loss = Side(images, slowImages, allTexts, cat([right, rightQueued], 1))
+            .Plus(Side(captions, slowCaptions, allImages, cat([rightPictures, rightQueued], 1))).Over(2);
         momentum.Enqueue(slowImages, slowCaptions, group);
         return loss;
 

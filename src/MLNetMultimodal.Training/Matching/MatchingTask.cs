@@ -25,7 +25,7 @@ sealed class MatchingTask : ITrainingTask<MatchingBatch>, IDisposable
         if (train.Count < 2) throw new ArgumentException($"matching needs at least 2 rows, but the data has {train.Count}.", nameof(train));
         if (validation is { Count: 0 }) throw new ArgumentException("the validation data has no rows.", nameof(validation));
         (_definition, _model, _train, _validation) = (definition, model, train, validation);
-        Parameters = [.. model.Specs.Select(s => new NamedParameter(s.Name, model.Parameters[s.Name], s.Decays))];
+        Parameters = model.Trained();
         _momentum = options.HasMomentum ? new(definition.Config, model, definition, options.QueueSize, options.Momentum) : null;
         _step = new(options, definition.Config, model, _momentum);
         MatchingBatcher Batcher(MatchingSet set, AugmentationOptions augmentation) => new(set, definition, images, texts, augmentation, options.Seed);
@@ -52,7 +52,7 @@ sealed class MatchingTask : ITrainingTask<MatchingBatch>, IDisposable
 
     public void AfterStep(TrainingPosition at)
     {
-        _model.Parameters[_definition.LogitScale!].clamp_(null, TorchScalars.Of(MathF.Log(100))); // as in CLIP, section 2.5
+        ContrastiveLoss.LimitScale(_model.Parameters[_definition.LogitScale!]);
         _momentum?.Follow();
     }
 

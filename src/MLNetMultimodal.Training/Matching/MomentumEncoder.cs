@@ -9,7 +9,8 @@ namespace MLNetMultimodal.Training;
 /// arXiv:1911.05722; ALBEF: Li et al. 2021, arXiv:2107.07651, section 3.3).</summary>
 sealed class MomentumEncoder : IDisposable
 {
-    readonly TorchModel _model, _copy;
+    readonly SlowCopy _copy;
+    readonly Device _device;
     readonly AlbefConfig _config;
     readonly double _keep;
     readonly Tensor _images, _texts, _captions, _filled; // [Q, E], [Q, E], [Q], [2]: rows in the queue, and where the next goes
@@ -21,14 +22,14 @@ sealed class MomentumEncoder : IDisposable
     /// <param name="keep">Part of the copy that a step keeps.</param>
     public MomentumEncoder(AlbefConfig config, TorchModel model, AlbefModel definition, int queueSize, double keep)
     {
-        (_config, _model, _keep) = (config, model, keep);
-        _copy = TorchModel.Load(definition.Full, model.ToWeights(), model.Device);
+        (_config, _keep, _device) = (config, keep, model.Device);
+        _copy = new(definition.Full, model, "momentum");
         using DisposeScope scope = NewDisposeScope();
         _images = zeros([queueSize, config.ProjectionWidth], device: model.Device).DetachFromDisposeScope();
         _texts = zeros([queueSize, config.ProjectionWidth], device: model.Device).DetachFromDisposeScope();
         _captions = zeros([queueSize], ScalarType.Int64, model.Device).DetachFromDisposeScope();
         _filled = zeros([2], ScalarType.Int64).DetachFromDisposeScope();
-        var state = _copy.Parameters.ToDictionary(p => $"momentum.{p.Key}", p => (Tensor)p.Value, StringComparer.Ordinal);
+        var state = _copy.State.ToDictionary(StringComparer.Ordinal);
         (state["queue.images"], state["queue.texts"], state["queue.captions"], state["queue.filled"]) = (_images, _texts, _captions, _filled);
         State = state;
     }
@@ -46,7 +47,7 @@ sealed class MomentumEncoder : IDisposable
     public (Tensor Images, Tensor Texts, Tensor QueuedCaptions) Embed(Tensor pixels, Tensor ids)
     {
         using IDisposable noGradients = no_grad();
-        TorchOps ops = _copy.Ops();
+        TorchOps ops = _copy.Model.Ops();
         Tensor image = Albef.Image(ops, _config, pixels).Embeds, text = Albef.Text(ops, _config, ids, Albef.Keep(ops, _config, ids)).Embeds;
         int filled = Filled;
         return (cat([image, _images.slice(0, 0, filled, 1)]), cat([text, _texts.slice(0, 0, filled, 1)]), _captions.slice(0, 0, filled, 1).clone());
@@ -62,7 +63,7 @@ sealed class MomentumEncoder : IDisposable
         using DisposeScope scope = NewDisposeScope();
         using IDisposable noGradients = no_grad();
         long size = _captions.shape[0], next = _filled[1].item<long>(), rows = Math.Min(images.shape[0], size);
-        Tensor places = (arange(rows, ScalarType.Int64, _model.Device) + next).remainder(size);
+        Tensor places = TorchNumbers.Range(rows, _device).Plus(next).With(size, (place, q) => place.remainder(q));
         _images.index_copy_(0, places, images.slice(0, 0, rows, 1));
         _texts.index_copy_(0, places, texts.slice(0, 0, rows, 1));
         _captions.index_copy_(0, places, captions.slice(0, 0, rows, 1));
@@ -70,12 +71,7 @@ sealed class MomentumEncoder : IDisposable
     }
 
     /// <summary>Moves the copy towards the towers.</summary>
-    public void Follow()
-    {
-        using DisposeScope scope = NewDisposeScope();
-        using IDisposable noGradients = no_grad();
-        foreach (var (name, weight) in _copy.Parameters) weight.lerp_(_model.Parameters[name], 1 - _keep);
-    }
+    public void Follow() => _copy.Follow(_keep);
 
     public void Dispose()
     {

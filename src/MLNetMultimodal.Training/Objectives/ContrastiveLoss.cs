@@ -1,4 +1,3 @@
-using static TorchSharp.torch;
 using F = TorchSharp.torch.nn.functional;
 using Tensor = TorchSharp.torch.Tensor;
 
@@ -31,8 +30,8 @@ public static class ContrastiveLoss
     public static Tensor InfoNce(Tensor image, Tensor text, Tensor scale)
     {
         Tensor logits = scale * image.matmul(text.t());                                                 // [B, B]
-        Tensor own = arange(logits.shape[0], ScalarType.Int64, logits.device);
-        return (F.cross_entropy(logits, own) + F.cross_entropy(logits.t(), own)) / 2;
+        Tensor own = TorchNumbers.Range(logits.shape[0], logits.device);
+        return F.cross_entropy(logits, own).Plus(F.cross_entropy(logits.t(), own)).Over(2);
     }
 
     /// <summary>CLIP's loss with several right answers: cross entropy against the positives in equal shares, both ways.</summary>
@@ -44,7 +43,7 @@ public static class ContrastiveLoss
     public static Tensor MultiPositive(Tensor image, Tensor text, Tensor scale, Tensor positive)
     {
         Tensor logits = scale * image.matmul(text.t());                                                 // [B, B]
-        return (Rows(logits, positive) + Rows(logits.t(), positive.t())) / 2;
+        return Rows(logits, positive).Plus(Rows(logits.t(), positive.t())).Over(2);
     }
 
     /// <summary>Cross entropy of each row against its right answers in equal shares; the mean over rows.</summary>
@@ -62,7 +61,10 @@ public static class ContrastiveLoss
     /// <returns>A scalar.</returns>
     public static Tensor Sigmoid(Tensor image, Tensor text, Tensor scale, Tensor bias, Tensor positive)
     {
-        Tensor logits = scale * image.matmul(text.t()) + bias;                                          // [B, B]
-        return -F.logsigmoid(logits * (2 * positive - 1)).sum() / logits.shape[0];
+        Tensor logits = (scale * image.matmul(text.t())).Plus(bias);                                    // [B, B]
+        return -F.logsigmoid(logits * positive.Times(2).Plus(-1)).sum().Over(logits.shape[0]);
     }
+
+    /// <summary>Keeps the scale, whose logarithm is learnt, at most 100 (Radford et al. 2021, section 2.5).</summary>
+    internal static void LimitScale(Tensor logScale) => logScale.With(Math.Log(100), (x, most) => x.clamp_(null, most));
 }

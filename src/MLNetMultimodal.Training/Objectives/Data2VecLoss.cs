@@ -78,14 +78,14 @@ public sealed record Data2VecLoss
         long width = predictions.shape[^1];
         Tensor hidden = masked.flatten().nonzero().squeeze(1);                                          // [M]
         Tensor student = predictions.reshape(-1, width).index_select(0, hidden), teacher = target.reshape(-1, width).index_select(0, hidden);
-        Tensor error = Beta == 0 ? (student - teacher).square().sum() : F.smooth_l1_loss(student, teacher, nn.Reduction.Sum, Beta);
-        return ((error * (Scale ?? 1 / Math.Sqrt(width))).MoveToOuterDisposeScope(), hidden.shape[0]);
+        Tensor error = Beta == 0 ? (student - teacher).Squared().sum() : F.smooth_l1_loss(student, teacher, nn.Reduction.Sum, Beta);
+        return (error.Times(Scale ?? 1 / Math.Sqrt(width)).MoveToOuterDisposeScope(), hidden.shape[0]);
     }
 
     static Tensor Normalized(Tensor x, TargetNorm norm) => norm switch
     {
         TargetNorm.Layer => F.layer_norm(x, [x.shape[^1]], null, null, Epsilon),
-        TargetNorm.Instance => (x - x.mean([1], keepdim: true)) / (x.var(1, unbiased: false, keepdim: true) + Epsilon).sqrt(),
+        TargetNorm.Instance => (x - x.mean([1], keepdim: true)) / x.var(1, unbiased: false, keepdim: true).Plus(Epsilon).sqrt(),
         _ => x,
     };
 }

@@ -18,7 +18,7 @@ public static class LoadBalancingLoss
         long experts = routerLogits.shape[^1];
         Tensor probabilities = F.softmax(routerLogits, -1).flatten(0, -2);                              // [B, L, E] -> [N, E]
         Tensor taken = probabilities.detach().topk(chosen, -1).indexes;                                 // [N, k]
-        Tensor sent = zeros_like(probabilities).scatter(-1, taken, ones_like(taken, ScalarType.Float32)).mean([0]) / chosen; // [E]
-        return experts * (sent * probabilities.mean([0])).sum();
+        Tensor sent = zeros_like(probabilities).scatter(-1, taken, ones_like(taken, ScalarType.Float32)).mean([0]).Over(chosen); // [E]
+        return (sent * probabilities.mean([0])).sum().Times(experts);
     }
 }

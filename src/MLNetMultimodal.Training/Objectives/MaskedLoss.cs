@@ -22,11 +22,11 @@ public static class MaskedLoss
         if (labelSmoothing is not (>= 0 and < 1))
             throw new ArgumentOutOfRangeException(nameof(labelSmoothing), labelSmoothing, "must be at least 0 and below 1.");
         using DisposeScope scope = NewDisposeScope();
-        Tensor hidden = labels.ne(Ignored).flatten().nonzero().squeeze(1);                              // [M]
+        Tensor hidden = labels.With(Ignored, (l, ignored) => l.ne(ignored)).flatten().nonzero().squeeze(1); // [M]
         Tensor chosen = F.log_softmax(logits.reshape(-1, logits.shape[^1]).index_select(0, hidden), 1); // [M, V]
         Tensor right = chosen.gather(1, labels.flatten().index_select(0, hidden).unsqueeze(1)).sum();
-        Tensor each = right * (1 - labelSmoothing) + chosen.sum() * (labelSmoothing / logits.shape[^1]);
-        return (-each / Math.Max(1, hidden.shape[0])).MoveToOuterDisposeScope();
+        Tensor each = right.Times(1 - labelSmoothing).Plus(chosen.sum().Times(labelSmoothing / logits.shape[^1]));
+        return (-each).Over(Math.Max(1, hidden.shape[0])).MoveToOuterDisposeScope();
     }
 
     /// <summary>Masked image modelling (BEiT: Bao et al. 2022, arXiv:2106.08254, section 2.3): cross entropy of the visual tokens of
@@ -38,7 +38,7 @@ public static class MaskedLoss
     public static Tensor Codes(Tensor logits, Tensor codes, Tensor masked)
     {
         using DisposeScope scope = NewDisposeScope();
-        return Tokens(logits, where(masked, codes, full_like(codes, Ignored))).MoveToOuterDisposeScope();
+        return Tokens(logits, where(masked, codes, codes.With(Ignored, (c, ignored) => full_like(c, ignored)))).MoveToOuterDisposeScope();
     }
 
     /// <summary>Share of hidden places whose largest logit is the right one.</summary>
@@ -70,9 +70,9 @@ public static class MaskedLoss
     public static Tensor Pixels(Tensor predicted, Tensor pixels, Tensor masked, bool normalized)
     {
         using DisposeScope scope = NewDisposeScope();
-        Tensor each = (predicted - Patches(pixels, predicted.shape[1], normalized)).square().mean([-1]); // [B, N]
+        Tensor each = (predicted - Patches(pixels, predicted.shape[1], normalized)).Squared().mean([-1]); // [B, N]
         Tensor weights = masked.to(each.dtype);
-        return ((each * weights).sum() / weights.sum().clamp_min(1)).MoveToOuterDisposeScope();
+        return ((each * weights).sum() / weights.sum().With(1, (sum, one) => sum.clamp_min(one))).MoveToOuterDisposeScope();
     }
 
     /// <summary>What <see cref="Pixels"/> wants of hidden patches, on average: one number, a scalar.</summary>
@@ -89,6 +89,6 @@ public static class MaskedLoss
         Tensor target = pixels.reshape(batch, channels, side, size, side, size).permute(0, 2, 4, 3, 5, 1).reshape(batch, patches, size * size * channels);
         if (!normalized) return target;
         Tensor mean = target.mean([-1], keepdim: true), variance = target.var(-1, unbiased: true, keepdim: true);
-        return (target - mean) / (variance + 1e-6).sqrt();
+        return (target - mean) / variance.Plus(1e-6).sqrt();
     }
 }

@@ -20,8 +20,8 @@ public static class ReconstructionLoss
     public static Tensor NegativeSdr(Tensor original, Tensor reproduced)
     {
         double silent = SilentPower * original.shape[1];
-        Tensor sound = original.square().sum(1), lost = (reproduced - original).square().sum(1);        // [B]
-        return 10 * ((lost + silent) / (sound + silent)).log10().mean();
+        Tensor sound = original.Squared().sum(1), lost = (reproduced - original).Squared().sum(1);      // [B]
+        return (lost.Plus(silent) / sound.Plus(silent)).log10().mean().Times(10);
     }
 
     /// <summary>Mean absolute error of the waveform, in which loud sounds count more than soft ones.</summary>
@@ -44,14 +44,14 @@ public static class ReconstructionLoss
         {
             using Tensor window = hann_window(length, device: original.device);
             Tensor x = Magnitudes(original), y = Magnitudes(reproduced);                                // [B, F, T']
-            sum = sum + (x - y).norm() / (x.norm() + floor) + ((x + floor).log() - (y + floor).log()).abs().mean();
+            sum = sum.Plus((x - y).norm() / x.norm().Plus(floor)).Plus((x.Plus(floor).log() - y.Plus(floor).log()).abs().mean());
 
             Tensor Magnitudes(Tensor sound)
             {
                 Tensor parts = view_as_real(stft(sound, length, length / 4, length, window, center: true, pad_mode: PaddingModes.Reflect, onesided: true, return_complex: true));
-                return (parts.square().sum(-1) + 1e-12).sqrt(); // smooth where there is nothing
+                return parts.Squared().sum(-1).Plus(1e-12).sqrt(); // smooth where there is nothing
             }
         }
-        return sum.squeeze() / windows.Count;
+        return sum.squeeze().Over(windows.Count);
     }
 }

@@ -130,9 +130,10 @@ sealed class AdamWOptimizer : IDisposable
     /// <summary>The same on any device.</summary>
     void MoveByOperations(Slot slot, Tensor gradient, double keep, double rate, double rootScale)
     {
-        slot.Mean.mul_(_options.Beta1).add_(gradient, 1 - _options.Beta1);
-        slot.Square.mul_(_options.Beta2).addcmul_(gradient, gradient, 1 - _options.Beta2);
-        slot.Parameter.Value.mul_(keep).addcdiv_(slot.Mean, slot.Square.sqrt().mul_(rootScale).add_(_options.Epsilon), -rate);
+        slot.Mean.With(_options.Beta1, (m, b) => m.mul_(b)).With(1 - _options.Beta1, (m, c) => m.add_(gradient, c));
+        slot.Square.With(_options.Beta2, (v, b) => v.mul_(b)).With(1 - _options.Beta2, (v, c) => v.addcmul_(gradient, gradient, c));
+        Tensor root = slot.Square.sqrt().Times(rootScale).Plus(_options.Epsilon);
+        slot.Parameter.Value.With(keep, (w, kept) => w.mul_(kept)).With(-rate, (w, step) => w.addcdiv_(slot.Mean, root, step));
     }
 
     static Span<float> Values(Tensor tensor) => MemoryMarshal.Cast<byte, float>(tensor.bytes);

@@ -1,7 +1,6 @@
 using MLNetMultimodal.Models.Families;
 using TorchSharp;
 using static TorchSharp.torch;
-using Parameter = TorchSharp.Modules.Parameter;
 using Tensor = TorchSharp.torch.Tensor;
 
 namespace MLNetMultimodal.Training;
@@ -14,7 +13,8 @@ sealed class DistillationTask : ITrainingTask<MaskedBatch>, IDisposable
     readonly Data2VecLoss _objective;
     readonly IModelDefinition _definition;
     readonly DistillationPair _pair;
-    readonly TorchModel _student, _teacher;
+    readonly TorchModel _student;
+    readonly SlowCopy _teacher;
     readonly TorchOps _ops, _teacherOps;
     readonly IMaskedRows _rows;
 
@@ -28,16 +28,14 @@ sealed class DistillationTask : ITrainingTask<MaskedBatch>, IDisposable
         IMaskedRows rows)
     {
         (_options, _objective, _definition, _pair, _student, _rows) = (options, objective, definition, pair, student, rows);
-        _teacher = TorchModel.Load(pair.Teacher, student.ToWeights(), student.Device);
-        foreach (Parameter weight in _teacher.Parameters.Values) weight.requires_grad = false;
-        (_ops, _teacherOps) = (student.Ops(new() { BFloat16 = options.BFloat16 }), _teacher.Ops(new() { BFloat16 = options.BFloat16 }));
-        Parameters = [.. student.Specs.Select(s => new NamedParameter(s.Name, student.Parameters[s.Name], s.Decays))];
-        State = _teacher.Parameters.ToDictionary(p => $"teacher.{p.Key}", p => (Tensor)p.Value, StringComparer.Ordinal);
+        _teacher = new(pair.Teacher, student, "teacher");
+        (_ops, _teacherOps) = (student.Ops(new() { BFloat16 = options.BFloat16 }), _teacher.Model.Ops(new() { BFloat16 = options.BFloat16 }));
+        Parameters = student.Trained();
     }
 
     public IReadOnlyList<NamedParameter> Parameters { get; }
 
-    public IReadOnlyDictionary<string, Tensor> State { get; }
+    public IReadOnlyDictionary<string, Tensor> State => _teacher.State;
 
     public int Rows => _rows.Count;
 
@@ -55,16 +53,12 @@ sealed class DistillationTask : ITrainingTask<MaskedBatch>, IDisposable
         using (no_grad()) target = _objective.Target([.. _pair.Teacher.Run(_teacherOps, tensors.Whole).Select(l => l.Value.to(ScalarType.Float32))]);
         Tensor predictions = _pair.Student.Run(_ops, tensors.Inputs)[0].Value.to(ScalarType.Float32);
         var (sum, places) = _objective.Loss(predictions, target, tensors.Masked);
-        Tensor loss = sum / Math.Max(1, places);
+        Tensor loss = sum.Over(Math.Max(1, places));
         loss.backward();
         return loss.item<float>();
     }
 
-    public void AfterStep(TrainingPosition at)
-    {
-        double keep = _options.TeacherDecayAt(at);
-        foreach (var (name, weight) in _teacher.Parameters) weight.lerp_(_student.Parameters[name], 1 - keep);
-    }
+    public void AfterStep(TrainingPosition at) => _teacher.Follow(_options.TeacherDecayAt(at));
 
     public double? Validate() => null;
 

@@ -28,8 +28,7 @@ sealed class MaskedModelingTask(TrainingOptions options, IModelDefinition defini
 
     readonly TorchOps _ops = model.Ops(new() { BFloat16 = options.BFloat16 });
 
-    public IReadOnlyList<NamedParameter> Parameters { get; } =
-        [.. model.Specs.Select(s => new NamedParameter(s.Name, model.Parameters[s.Name], s.Decays))];
+    public IReadOnlyList<NamedParameter> Parameters { get; } = model.Trained();
 
     public int Rows => train.Count;
 

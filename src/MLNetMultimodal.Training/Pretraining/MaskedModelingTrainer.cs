@@ -1,6 +1,5 @@
 using Microsoft.ML;
 using Microsoft.ML.Runtime;
-using MLNetMultimodal.Interop;
 using MLNetMultimodal.Media.Images;
 using MLNetMultimodal.Models.Families;
 using MLNetMultimodal.Models.Ops;
@@ -53,11 +52,7 @@ public sealed class MaskedModelingTrainer : IEstimator<MultimodalTransformer>
     /// <exception cref="OperationCanceledException">Cancelled while the data was being read.</exception>
     public MultimodalTransformer Fit(IDataView train, IDataView? validation)
     {
-        Check(MlNet.ShapeOf(train.Schema));
-        if (validation is not null) Check(MlNet.ShapeOf(validation.Schema));
-        else if (_options.EarlyStoppingPatience is not null)
-            throw new ArgumentException("EarlyStoppingPatience needs validation data: use Fit(train, validation).", nameof(validation));
-        PretrainingStart<MaeModel>.Prepare(_options);
+        _options.Begin(Check, train, validation);
         return _options.Image is not null ? FitPictures(train, validation) : FitTexts(train, validation);
     }
 
@@ -113,7 +108,7 @@ public sealed class MaskedModelingTrainer : IEstimator<MultimodalTransformer>
     public SchemaShape GetOutputSchema(SchemaShape inputSchema)
     {
         Check(inputSchema);
-        return MultimodalEmbedEstimator.OutputSchema(EmbedOptions, inputSchema);
+        return EmbedOptions.After(inputSchema);
     }
 
     void Check(SchemaShape schema) => PretrainingColumns.Check(schema, _options.Image, _options.Text, null);

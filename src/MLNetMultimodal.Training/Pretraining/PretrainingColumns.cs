@@ -1,5 +1,4 @@
 using Microsoft.ML;
-using Microsoft.ML.Data;
 using MLNetMultimodal.Transforms;
 
 namespace MLNetMultimodal.Training;
@@ -19,11 +18,8 @@ static class PretrainingColumns
         string[] named = [.. new[] { image, text, audio }.OfType<string>()];
         if (named.Length != 1)
             throw new ArgumentException($"just one column of pictures, texts or sounds is trained on, but {(named.Length == 0 ? "none is" : $"{string.Join(", ", named)} are")} named.");
-        SchemaShape.Column column = Columns.Find(schema, named[0]);
-        bool isVector = Columns.IsVector(column);
-        if (image is not null) Columns.CheckImages(image, column.ItemType, isVector);
-        else if (audio is not null) new SoundColumn(audio, null, null).Check(column.ItemType, isVector);
-        else if (column.ItemType is not TextDataViewType || isVector)
-            throw new ArgumentException($"column '{text}' must be text, but is {Columns.Describe(column.ItemType, isVector)}.");
+        Columns.CheckImages(schema, image);
+        Columns.CheckTexts(schema, text);
+        if (audio is not null) new SoundColumn(audio, null, null).Check(schema);
     }
 }

@@ -8,7 +8,6 @@ using MLNetMultimodal.Media.Text;
 using MLNetMultimodal.Models.Checkpoints;
 using MLNetMultimodal.Models.Families;
 using MLNetMultimodal.Models.Ops;
-using MLNetMultimodal.Training.Native;
 using static TorchSharp.torch;
 using Parameter = TorchSharp.Modules.Parameter;
 
@@ -24,13 +23,6 @@ sealed record PretrainingStart<TDefinition>(TDefinition Definition, IReadOnlyLis
 {
     const string PreprocessorFile = "preprocessor_config.json";
 
-    /// <summary>Makes torch ready as the options say.</summary>
-    public static void Prepare(TrainingOptions options)
-    {
-        TorchNative.EnsureLoaded();
-        if (options.Threads > 0) set_num_threads(options.Threads);
-    }
-
     /// <summary>A model of pictures, with its preprocessing.</summary>
     /// <param name="initialize">The folder to go on from; null for random weights.</param>
     /// <param name="random">The model that random weights are for.</param>
@@ -45,15 +37,10 @@ sealed record PretrainingStart<TDefinition>(TDefinition Definition, IReadOnlyLis
             ImagePreprocessing images = ImagePreprocessing.Clip(imageSize(random));
             return (new(random, [(PreprocessorFile, Encoding.UTF8.GetBytes(images.ToJson()))], null, null), images);
         }
-        ModelFiles files = ModelFiles.FromFolder(initialize);
-        ImagePreprocessing preprocessing = ImagePreprocessing.TryLoad(files.TryRead)
-            ?? throw new FileNotFoundException($"'{initialize}' has no {PreprocessorFile}; training wants one.");
-        TDefinition definition = Known(files, initialize, known);
-        int size = imageSize(definition);
-        if (preprocessing.Height != size || preprocessing.Width != size)
-            throw new InvalidDataException($"{PreprocessorFile} of '{initialize}' makes pictures of {preprocessing.Width}x{preprocessing.Height}, "
-                + $"but its config.json wants {size}x{size}.");
-        return (new(definition, [(PreprocessorFile, files.Read(PreprocessorFile))], WeightsOf(files, definition, initialize), initialize), preprocessing);
+        using var start = new StartFolder(initialize);
+        TDefinition definition = Known(start, initialize, known);
+        ImagePreprocessing preprocessing = start.ImagesOf(imageSize(definition));
+        return (new(definition, [(PreprocessorFile, start.Preprocessor)], Copied(start.Weights(definition)), initialize), preprocessing);
     }
 
     /// <summary>A model of texts, with its tokenizer.</summary>
@@ -68,12 +55,11 @@ sealed record PretrainingStart<TDefinition>(TDefinition Definition, IReadOnlyLis
     {
         if (initialize is { } folder)
         {
-            ModelFiles files = ModelFiles.FromFolder(folder);
-            BertModel definition = PretrainingStart<BertModel>.Known(files, folder, m => m as BertModel);
-            TextTokenizer known = TextTokenizer.Load(files.TryRead, folder).WithContextLength(definition.Config.ContextLength);
-            using ModelWeights stored = files.OpenWeights();
-            CheckpointWeights.For(definition, stored, folder);
-            return (new(definition, [.. known.Files.Select(f => (f.Key, f.Value))], Copied(definition.RenameMaskedLm(stored)), folder), known);
+            using var start = new StartFolder(folder);
+            BertModel definition = PretrainingStart<BertModel>.Known(start, folder, m => m as BertModel);
+            TextTokenizer known = start.Texts.WithContextLength(definition.Config.ContextLength);
+            start.Weights(definition); // checks them
+            return (new(definition, [.. known.Files.Select(f => (f.Key, f.Value))], Copied(definition.RenameMaskedLm(start.Stored)), folder), known);
         }
         TextTokenizer tokenizer = ByteLevelBpeTrainer.Train(texts().Distinct(), new() { VocabularySize = vocabularySize });
         BertConfig config = random(tokenizer.VocabularySize, tokenizer.PadId);
@@ -95,25 +81,13 @@ sealed record PretrainingStart<TDefinition>(TDefinition Definition, IReadOnlyLis
             var heard = AudioPreprocessing.FromSamples();
             return (new(new(random), [(PreprocessorFile, Encoding.UTF8.GetBytes(heard.ToJson()))], null, null), heard);
         }
-        ModelFiles files = ModelFiles.FromFolder(initialize);
-        AudioPreprocessing known = AudioPreprocessing.TryLoad(files.TryRead)
-            ?? throw new FileNotFoundException($"'{initialize}' has no {PreprocessorFile}; training wants one.");
-        Data2VecAudioModel definition = PretrainingStart<Data2VecAudioModel>.Known(files, initialize, m => m as Data2VecAudioModel);
-        var weights = PretrainingStart<Data2VecAudioModel>.WeightsOf(files, definition, initialize);
-        return (new(definition, [(PreprocessorFile, files.Read(PreprocessorFile))], weights, initialize), known);
+        using var start = new StartFolder(initialize);
+        Data2VecAudioModel definition = PretrainingStart<Data2VecAudioModel>.Known(start, initialize, m => m as Data2VecAudioModel);
+        return (new(definition, [(PreprocessorFile, start.Preprocessor)], Copied(start.Weights(definition)), initialize), start.Sounds);
     }
 
-    static TDefinition Known(ModelFiles files, string folder, Func<IModelDefinition, TDefinition?> known)
-    {
-        IModelDefinition found = ModelFamilies.Create(files);
-        return known(found) ?? throw new NotSupportedException($"'{folder}' is '{found.ModelType}', which this training does not go on from.");
-    }
-
-    static Dictionary<string, TensorData> WeightsOf(ModelFiles files, IModelDefinition definition, string folder)
-    {
-        using ModelWeights stored = files.OpenWeights();
-        return Copied(CheckpointWeights.For(definition, stored, folder));
-    }
+    static TDefinition Known(StartFolder start, string folder, Func<IModelDefinition, TDefinition?> known) => known(start.Definition)
+        ?? throw new NotSupportedException($"'{folder}' is '{start.Definition.ModelType}', which this training does not go on from.");
 
     /// <summary>Copies, so that the file can be closed again.</summary>
     static Dictionary<string, TensorData> Copied(IReadOnlyDictionary<string, TensorData> weights) => weights
@@ -145,9 +119,8 @@ sealed record PretrainingStart<TDefinition>(TDefinition Definition, IReadOnlyLis
         string? fingerprint = Weights is null || options.Checkpoints is null ? null : BaseFingerprint.Of(Definition, Files, Weights);
         using var loop = new TrainingLoop<MaskedBatch>(options with { Progress = new EpochLog(log, options.Progress) }, task, Initialize, fingerprint);
         TrainingResult result = loop.Run();
-        ModelFiles files = TrainedModel.ToFiles(options.Output, Definition, result,
+        ModelFiles files = TrainedModel.Finish(options, Definition, result,
             TrainedModel.Card(how, options, Definition, task.Rows, result, metric, Initialize), Files);
-        if (options.Output is { } folder) TrainedModel.Write(files, folder);
         return new(env, embed, MultimodalModel.Load(files, new() { Mode = InferenceMode.Throughput }));
     }
 }

@@ -90,6 +90,8 @@ public sealed record SelfDistillationOptions : TrainingOptions
         return at.Step >= ramp ? TeacherDecayEnd : TeacherDecay + (TeacherDecayEnd - TeacherDecay) * at.Step / ramp;
     }
 
+    private protected override string? ValidationWanted => "self-distillation has none; it cannot stop early";
+
     private protected override IReadOnlyCollection<string> NotDescribed =>
         [nameof(Image), nameof(ImageFolder), nameof(Cache), nameof(Text), nameof(Audio), nameof(AudioFolder), nameof(ImageModel), nameof(TextModel), nameof(AudioModel)];
 }

@@ -1,6 +1,5 @@
 using Microsoft.ML;
 using Microsoft.ML.Runtime;
-using MLNetMultimodal.Interop;
 using MLNetMultimodal.Models.Families;
 
 namespace MLNetMultimodal.Training;
@@ -44,9 +43,7 @@ public sealed class SelfDistillationTrainer : IEstimator<MultimodalTransformer>
     /// <exception cref="OperationCanceledException">Cancelled while the data was being read.</exception>
     public MultimodalTransformer Fit(IDataView input)
     {
-        Check(MlNet.ShapeOf(input.Schema));
-        if (_options.EarlyStoppingPatience is not null) throw new ArgumentException("EarlyStoppingPatience needs validation, which self-distillation has none of.");
-        PretrainingStart<VitModel>.Prepare(_options);
+        _options.Begin(Check, input, null);
         return _options.Image is not null ? FitPictures(input) : _options.Text is not null ? FitTexts(input) : FitSounds(input);
     }
 
@@ -103,7 +100,7 @@ public sealed class SelfDistillationTrainer : IEstimator<MultimodalTransformer>
     public SchemaShape GetOutputSchema(SchemaShape inputSchema)
     {
         Check(inputSchema);
-        return MultimodalEmbedEstimator.OutputSchema(EmbedOptions, inputSchema);
+        return EmbedOptions.After(inputSchema);
     }
 
     void Check(SchemaShape schema) => PretrainingColumns.Check(schema, _options.Image, _options.Text, _options.Audio);

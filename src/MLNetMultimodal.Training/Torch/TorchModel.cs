@@ -38,7 +38,7 @@ public sealed class TorchModel : IDisposable
             Tensor weight = empty([.. spec.Shape.Select(d => (long)d)], ScalarType.Float32);
             return spec.Init.Kind switch
             {
-                InitKind.Constant => weight.fill_(spec.Init.Value),
+                InitKind.Constant => weight.With(spec.Init.Value, (w, value) => w.fill_(value)),
                 InitKind.Grid => weight.copy_(tensor(GridPositions(spec.Shape, (int)spec.Init.Value), [.. spec.Shape.Select(d => (long)d)])),
                 _ => weight.normal_(0, spec.Init.Value, generator),
             };
@@ -132,7 +132,7 @@ public sealed class TorchModel : IDisposable
         {
             Parameter weight = _parameters[layer + ".weight"]; // [out, in] or [out, in, k, k]
             double bound = 1 / Math.Sqrt(weight.numel() / weight.shape[0]);
-            Add(LoraAdapter.NameOfA(layer), (rand([config.Rank, .. weight.shape[1..]], generator: generator) * 2 - 1) * bound);
+            Add(LoraAdapter.NameOfA(layer), rand([config.Rank, .. weight.shape[1..]], generator: generator).Times(2).Plus(-1).Times(bound));
             Add(LoraAdapter.NameOfB(layer), zeros([weight.shape[0], config.Rank, .. weight.shape[2..].Select(_ => 1L)]));
         }
         (_lora, AdaptedLayers) = (config, adapted);
@@ -145,6 +145,9 @@ public sealed class TorchModel : IDisposable
     /// <param name="baseModel">The model they belong to, for PEFT; null where it has no name.</param>
     public LoraAdapter? Adapter(string? baseModel = null) => _lora is null ? null : new(_lora, AdaptedLayers.ToDictionary(l => l,
         l => (_parameters[LoraAdapter.NameOfA(l)].ToTensorData(), _parameters[LoraAdapter.NameOfB(l)].ToTensorData()), StringComparer.Ordinal), baseModel);
+
+    /// <summary>All weights of the program, as they are trained.</summary>
+    internal IReadOnlyList<NamedParameter> Trained() => [.. Specs.Select(s => new NamedParameter(s.Name, _parameters[s.Name], s.Decays))];
 
     /// <summary>The engine over these weights.</summary>
     internal TorchOps Ops(TorchOpsOptions? options = null) => new(_parameters, (options ?? new()) with { Lora = _lora });

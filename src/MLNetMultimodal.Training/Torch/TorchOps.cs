@@ -66,9 +66,9 @@ public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, 
         if (_options.LoraDropout && lora.Dropout > 0)
         {
             using Tensor drawn = rand(x.shape, device: x.device, generator: _options.Generator);
-            x = x * (drawn.ge(lora.Dropout).to(x.dtype) * (1 / (1 - lora.Dropout)));
+            x = x * drawn.With(lora.Dropout, (d, share) => d.ge(share)).to(x.dtype).Times(1 / (1 - lora.Dropout));
         }
-        return y + product(x, a, Weight(LoraAdapter.NameOfB(name.ToString()))) * lora.Scale;
+        return y.Plus(product(x, a, Weight(LoraAdapter.NameOfB(name.ToString()))).Times(lora.Scale));
     }
 
     /// <inheritdoc/>
@@ -92,7 +92,7 @@ public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, 
     public Tensor RmsNorm(Tensor x, Name name, float epsilon)
     {
         Tensor full = Full(x);
-        return full * (full.square().mean([-1], keepdim: true) + epsilon).rsqrt() * Weight(name / "weight");
+        return full * full.Squared().mean([-1], keepdim: true).Plus(epsilon).rsqrt() * Weight(name / "weight");
     }
 
     /// <inheritdoc/>
@@ -139,14 +139,14 @@ public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, 
     {
         for (int l = 0; l < layers; l++)
         {
-            Tensor inputs = Linear(x, Weight(name / $"weight_ih_l{l}"), Weight(name / $"bias_ih_l{l}") + Weight(name / $"bias_hh_l{l}"));
+            Tensor inputs = Linear(x, Weight(name / $"weight_ih_l{l}"), Weight(name / $"bias_ih_l{l}").Plus(Weight(name / $"bias_hh_l{l}")));
             Tensor recurrent = Weight(name / $"weight_hh_l{l}");
             Tensor hidden = zeros([x.shape[0], width], x.dtype, x.device), cell = zeros_like(hidden);
             var states = new Tensor[x.shape[1]];
             for (int t = 0; t < states.Length; t++)
             {
-                Tensor[] gates = Full(inputs.select(1, t) + Linear(hidden, recurrent, null)).chunk(4, -1); // input, forget, cell, output
-                cell = gates[1].sigmoid() * cell + gates[0].sigmoid() * gates[2].tanh();
+                Tensor[] gates = Full(inputs.select(1, t).Plus(Linear(hidden, recurrent, null))).chunk(4, -1); // input, forget, cell, output
+                cell = (gates[1].sigmoid() * cell).Plus(gates[0].sigmoid() * gates[2].tanh());
                 states[t] = hidden = gates[3].sigmoid() * cell.tanh();
             }
             x = stack(states, 1);                                                                       // -> [B, L, width]
@@ -166,9 +166,9 @@ public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, 
     /// <inheritdoc/>
     public Tensor AttentionWeights(Tensor q, Tensor k, Mask<Tensor> mask = default)
     {
-        Tensor scores = (q * (1 / Math.Sqrt(q.shape[^1]))).matmul(k.transpose(-2, -1));
+        Tensor scores = q.Times(1 / Math.Sqrt(q.shape[^1])).matmul(k.transpose(-2, -1));
         Tensor? bias = ScoreBias(mask, q, k);
-        return F.softmax(bias is null ? scores : scores + bias, -1);
+        return F.softmax(bias is null ? scores : scores.Plus(bias), -1);
     }
 
     const float MinBFloat16 = -3.3895314e38f; // float's own minimum would round to -infinity
@@ -184,7 +184,8 @@ public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, 
             keep = keep is null ? causal : keep.logical_and(causal);
         }
         Tensor bias = (mask.Bias ?? zeros(1, q.dtype, q.device)).to(q.dtype);
-        return keep is null ? bias : torch.where(keep, bias, full(1, q.dtype == ScalarType.BFloat16 ? MinBFloat16 : float.MinValue, q.dtype, q.device));
+        return keep is null ? bias : torch.where(keep, bias, bias.With(q.dtype == ScalarType.BFloat16 ? MinBFloat16 : float.MinValue,
+            (b, least) => full(1, least, b.dtype, b.device)));
     }
 
     /// <inheritdoc/>
@@ -198,20 +199,20 @@ public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, 
     {
         Activation.Gelu => F.gelu(x),
         Activation.GeluTanh => F.gelu(x, TorchSharp.Modules.GELU.Approximate.tanh),
-        Activation.QuickGelu => x * x.mul(TorchScalars.Of(1.702f)).sigmoid(),
+        Activation.QuickGelu => x * x.Times(1.702f).sigmoid(),
         Activation.Relu => F.relu(x),
         Activation.Silu => F.silu(x),
         Activation.Tanh => x.tanh(),
         Activation.Sigmoid => x.sigmoid(),
-        Activation.Elu => F.elu(x, 1),
+        Activation.Elu => x.With(1, (x, one) => x.elu(one, one, one)),
         _ => throw new ArgumentOutOfRangeException(nameof(kind), kind, "unknown activation."),
     };
 
     /// <inheritdoc/>
-    public Tensor Add(Tensor a, Tensor b) => a.add(b, TorchScalars.Of(1f));
+    public Tensor Add(Tensor a, Tensor b) => a.Plus(b);
 
     /// <inheritdoc/>
-    public Tensor Add(Tensor x, float c) => x.add(TorchScalars.Of(c), TorchScalars.Of(1f));
+    public Tensor Add(Tensor x, float c) => x.Plus(c);
 
     /// <inheritdoc/>
     public Tensor Subtract(Tensor a, Tensor b) => a - b;
@@ -220,7 +221,7 @@ public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, 
     public Tensor Multiply(Tensor a, Tensor b) => a * b;
 
     /// <inheritdoc/>
-    public Tensor Multiply(Tensor x, float c) => x.mul(TorchScalars.Of(c));
+    public Tensor Multiply(Tensor x, float c) => x.Times(c);
 
     /// <inheritdoc/>
     public Tensor Divide(Tensor a, Tensor b) => a / b;
@@ -229,7 +230,7 @@ public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, 
     public Tensor Exp(Tensor x) => Full(x).exp();
 
     /// <inheritdoc/>
-    public Tensor Equal(Tensor x, long value) => x.eq(TorchScalars.Of(value));
+    public Tensor Equal(Tensor x, long value) => x.With(value, (x, v) => x.eq(v));
 
     /// <inheritdoc/>
     public Tensor Not(Tensor x) => x.logical_not();
@@ -297,7 +298,7 @@ public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, 
             Tensor largest = left.argmax(-1, keepdim: true);
             Tensor next = zeros_like(chosen).scatter(-1, largest, ones_like(largest, ScalarType.Bool));
             chosen = chosen.logical_or(next);
-            left = left.masked_fill(next, double.NegativeInfinity);
+            left = left.With(double.NegativeInfinity, (l, never) => l.masked_fill(next, never));
         }
         return chosen;
     }
@@ -309,7 +310,7 @@ public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, 
     public Tensor PutTokens(Tensor rows, Tensor keep)
     {
         Tensor empty = zeros([keep.numel(), .. rows.shape[1..]], rows.dtype, rows.device);
-        return empty.index_add(0, Places(keep), rows, 1).reshape([.. keep.shape, .. rows.shape[1..]]);
+        return empty.With(1, (e, one) => e.index_add(0, Places(keep), rows, one)).reshape([.. keep.shape, .. rows.shape[1..]]);
     }
 
     static Tensor Places(Tensor keep) => keep.flatten().nonzero().flatten();
@@ -320,8 +321,8 @@ public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, 
         if (_options is not { PatchDropout: > 0 and var dropped }) return tokens;
         long batch = tokens.shape[0], patches = tokens.shape[1] - prefixTokens;
         long kept = Math.Max(1, (long)Math.Round(patches * (1 - dropped)));
-        Tensor chosen = rand(batch, patches, device: tokens.device, generator: _options.Generator).argsort(-1).slice(1, 0, kept, 1) + prefixTokens;
-        Tensor prefix = arange(prefixTokens, ScalarType.Int64, tokens.device).expand(batch, prefixTokens);
+        Tensor chosen = rand(batch, patches, device: tokens.device, generator: _options.Generator).argsort(-1).slice(1, 0, kept, 1).Plus(prefixTokens);
+        Tensor prefix = TorchNumbers.Range(prefixTokens, tokens.device).expand(batch, prefixTokens);
         return PickTokens(tokens, cat([prefix, chosen], 1));                                            // [B, L, D] -> [B, L', D]
     }
 }

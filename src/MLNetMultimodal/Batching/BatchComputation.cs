@@ -1,5 +1,6 @@
 using Microsoft.ML;
 using Microsoft.ML.Data;
+using Microsoft.ML.Runtime;
 
 namespace MLNetMultimodal.Batching;
 
@@ -16,16 +17,14 @@ abstract class RowBatch
     public long FirstRow { get; set; }
 }
 
-/// <summary>What is computed for a batch of rows. It holds no state of a pass: several cursors use one computation at
-/// once.</summary>
-/// <typeparam name="TBatch">Inputs and results of the rows of a batch, by slot.</typeparam>
-abstract class BatchComputation<TBatch> where TBatch : RowBatch
+/// <summary>The columns that are computed, whatever a batch of rows holds.</summary>
+abstract class BatchComputation
 {
     /// <summary>B, rows that run through the engine together.</summary>
     public abstract int BatchSize { get; }
 
-    /// <summary>The most rows that are read into one batch, at least <see cref="BatchSize"/>: more where <see cref="Run"/> does
-    /// better when it can choose which of them run together.</summary>
+    /// <summary>The most rows that are read into one batch, at least <see cref="BatchSize"/>: more where the engine does better
+    /// when it can choose which of them run together.</summary>
     public virtual int MostRows(Func<int, bool> isActive) => BatchSize;
 
     /// <summary>The columns that are added, in their order.</summary>
@@ -38,6 +37,37 @@ abstract class BatchComputation<TBatch> where TBatch : RowBatch
     /// <exception cref="ArgumentException">A column is missing or of the wrong type.</exception>
     public abstract IEnumerable<DataViewSchema.Column> Inputs(DataViewSchema input, Func<int, bool> isActive);
 
+    /// <summary>Called at the end of a pass in which values are missing.</summary>
+    public virtual void Report(long failures) { }
+
+    /// <summary>The input's columns and the outputs.</summary>
+    public DataViewSchema OutputSchema(DataViewSchema input)
+    {
+        _ = Inputs(input, _ => true).Count();
+        var builder = new DataViewSchema.Builder();
+        builder.AddColumns(input);
+        foreach (OutputColumn column in OutputsOn(input)) builder.AddColumn(column.Name, column.Type, column.Annotations);
+        return builder.ToSchema();
+    }
+
+    /// <summary>The data with the outputs, computed as they are asked for.</summary>
+    public abstract IDataView Over(IDataView source);
+
+    /// <summary>The outputs for one row at a time.</summary>
+    public abstract IRowToRowMapper Mapper(DataViewSchema input);
+
+    protected static void Warn(IHost host, string transform, string text)
+    {
+        using IChannel channel = host.Start(transform);
+        channel.Warning(MessageSensitivity.None, text);
+    }
+}
+
+/// <summary>What is computed for a batch of rows. It holds no state of a pass: several cursors use one computation at
+/// once.</summary>
+/// <typeparam name="TBatch">Inputs and results of the rows of a batch, by slot.</typeparam>
+abstract class BatchComputation<TBatch> : BatchComputation where TBatch : RowBatch
+{
     /// <summary>Room for a batch. It is used again and again.</summary>
     /// <param name="rows">The most rows.</param>
     /// <param name="isActive">The outputs that will be asked for.</param>
@@ -59,23 +89,14 @@ abstract class BatchComputation<TBatch> where TBatch : RowBatch
     public virtual void Abandon(TBatch batch, int count) { }
 
     /// <summary>The getter of an output.</summary>
-    /// <param name="output">Index into <see cref="Outputs"/>.</param>
+    /// <param name="output">Index into <see cref="BatchComputation.Outputs"/>.</param>
     /// <param name="current">The batch, computed, and the slot that the cursor stands on.</param>
     public abstract Delegate Getter(int output, Func<(TBatch Batch, int Slot)> current);
 
     /// <summary>Rows among the first <paramref name="count"/> whose value is missing because it could not be computed.</summary>
     public virtual int Failures(TBatch batch, int count) => 0;
 
-    /// <summary>Called at the end of a pass in which values are missing.</summary>
-    public virtual void Report(long failures) { }
+    public sealed override IDataView Over(IDataView source) => new BatchingDataView<TBatch>(this, source);
 
-    /// <summary>The input's columns and the outputs.</summary>
-    public DataViewSchema OutputSchema(DataViewSchema input)
-    {
-        _ = Inputs(input, _ => true).Count();
-        var builder = new DataViewSchema.Builder();
-        builder.AddColumns(input);
-        foreach (OutputColumn column in OutputsOn(input)) builder.AddColumn(column.Name, column.Type, column.Annotations);
-        return builder.ToSchema();
-    }
+    public sealed override IRowToRowMapper Mapper(DataViewSchema input) => new SingleRowMapper<TBatch>(this, input);
 }

@@ -8,10 +8,10 @@ namespace MLNetMultimodal;
 public sealed record AudioTextPairsOptions
 {
     /// <summary>Of a manifest, name of the field with the sound's path; default <c>audio</c>. Case counts.</summary>
-    public string AudioField { get; init => field = MultimodalEmbedOptions.Name(value, nameof(AudioField)); } = "audio";
+    public string AudioField { get; init => field = Checked.Name(value); } = "audio";
 
     /// <summary>Of a manifest, name of the field with the caption; default <c>caption</c>. Case counts.</summary>
-    public string CaptionField { get; init => field = MultimodalEmbedOptions.Name(value, nameof(CaptionField)); } = "caption";
+    public string CaptionField { get; init => field = Checked.Name(value); } = "caption";
 
     /// <summary>Of a manifest, more fields, each of which becomes a text column of its name; default none. A field that a line
     /// lacks is empty.</summary>

@@ -12,7 +12,7 @@ public sealed record FileColumn(string Name, params IReadOnlyList<string> Patter
     const string Item = "{}";
 
     /// <inheritdoc cref="FileColumn(string, IReadOnlyList{string})" path="/param[@name='Name']"/>
-    public string Name { get; } = MultimodalEmbedOptions.Name(Name, nameof(Name));
+    public string Name { get; } = Checked.Name(Name, nameof(Name));
 
     /// <inheritdoc cref="FileColumn(string, IReadOnlyList{string})" path="/param[@name='Patterns']"/>
     public IReadOnlyList<string> Patterns { get; } =

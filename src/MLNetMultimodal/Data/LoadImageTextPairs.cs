@@ -7,10 +7,10 @@ namespace MLNetMultimodal;
 public sealed record ImageTextPairsOptions
 {
     /// <summary>Name of the field with the picture's path; default <c>image</c>. Case counts.</summary>
-    public string ImageField { get; init => field = MultimodalEmbedOptions.Name(value, nameof(ImageField)); } = "image";
+    public string ImageField { get; init => field = Checked.Name(value); } = "image";
 
     /// <summary>Name of the field with the caption; default <c>caption</c>. Case counts.</summary>
-    public string CaptionField { get; init => field = MultimodalEmbedOptions.Name(value, nameof(CaptionField)); } = "caption";
+    public string CaptionField { get; init => field = Checked.Name(value); } = "caption";
 
     /// <summary>More fields, each of which becomes a text column of its name; default none. A field that a line lacks is
     /// empty.</summary>

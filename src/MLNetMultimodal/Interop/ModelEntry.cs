@@ -1,6 +1,7 @@
 extern alias mlstub;
 
 using System.Runtime.CompilerServices;
+using System.Text.Json;
 using Microsoft.ML;
 using LoadContext = mlstub::Microsoft.ML.ModelLoadContext;
 using SaveContext = mlstub::Microsoft.ML.ModelSaveContext;
@@ -21,16 +22,16 @@ sealed record ModelEntry(string Signature, string Loader)
 
     /// <summary>Writes an entry.</summary>
     /// <param name="context">What <see cref="ICanSaveModel.Save"/> was given.</param>
-    /// <param name="header">Small content: options.</param>
+    /// <param name="options">Small content, kept as JSON.</param>
     /// <param name="streams">Large content, each a file of its own in the zip.</param>
-    public void Save(ModelSaveContext context, Action<BinaryWriter> header,
-        IEnumerable<(string Name, Action<Stream> Write)> streams)
+    public void Save<TOptions>(ModelSaveContext context, TOptions options,
+        params IEnumerable<(string Name, Action<Stream> Write)> streams)
     {
         ArgumentNullException.ThrowIfNull(context);
         SaveContext open = Unsafe.As<SaveContext>((object)context);
         open.CheckAtModel();
         open.SetVersionInfo(Info);
-        header(open.Writer);
+        open.Writer.Write(JsonSerializer.Serialize(options));
         foreach (var (name, write) in streams)
             open.SaveBinaryStream(name, writer =>
             {
@@ -41,22 +42,35 @@ sealed record ModelEntry(string Signature, string Loader)
 
     /// <summary>Opens an entry.</summary>
     /// <param name="context">The <c>ModelLoadContext</c> that a <c>Create</c> method was given.</param>
-    /// <returns>Reads the header, then the streams by name.</returns>
+    /// <returns>Reads the options, then the streams by name.</returns>
     public Reader Open(object context)
     {
         LoadContext open = Unsafe.As<LoadContext>(context);
         open.CheckAtModel(Info);
-        return new(open);
+        return new(open, Loader);
     }
 
     /// <summary>An entry that is being read.</summary>
     public readonly struct Reader
     {
         readonly LoadContext _context;
+        readonly string _loader;
 
-        internal Reader(LoadContext context) => _context = context;
+        internal Reader(LoadContext context, string loader) => (_context, _loader) = (context, loader);
 
-        public BinaryReader Header => _context.Reader;
+        /// <summary>What is made of the options.</summary>
+        /// <exception cref="InvalidDataException">They are not sound.</exception>
+        public T Options<TOptions, T>(Func<TOptions, T> make)
+        {
+            try
+            {
+                return make(JsonSerializer.Deserialize<TOptions>(_context.Reader.ReadString()) ?? throw new JsonException("it is null."));
+            }
+            catch (Exception e) when (e is JsonException or ArgumentException or FormatException)
+            {
+                throw new InvalidDataException($"the options of {_loader} in the model cannot be read: {e.Message}", e);
+            }
+        }
 
         /// <exception cref="InvalidDataException">The zip has no such stream.</exception>
         public void Stream(string name, Action<Stream> read)

@@ -10,15 +10,15 @@ public sealed record LinearProbeOptions
 {
     /// <summary>Column of features, Vector&lt;Single, D&gt;; default <c>Embedding</c>. With <see cref="Image"/> it is made by the
     /// model.</summary>
-    public string Features { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Features)); } = "Embedding";
+    public string Features { get; init => field = Checked.Name(value); } = "Embedding";
 
     /// <summary>Column of the class: text, a key with text key values, or a whole number; default <c>Label</c>. Classes are
     /// compared by name.</summary>
-    public string Label { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Label)); } = "Label";
+    public string Label { get; init => field = Checked.Name(value); } = "Label";
 
     /// <summary>Column of pictures to embed first; null, the default, where <see cref="Features"/> is there already. To probe one
     /// model several times, embed and cache once instead.</summary>
-    public string? Image { get; init => field = value is null ? null : MultimodalEmbedOptions.Name(value, nameof(Image)); }
+    public string? Image { get; init => field = Checked.NameOrNull(value); }
 
     /// <summary>The model folder for <see cref="Image"/>, in the Hugging Face layout.</summary>
     public string? Model { get; init; }

@@ -12,18 +12,10 @@ namespace MLNetMultimodal;
 public sealed record RetrievalOptions
 {
     /// <summary>Column of picture embeddings, Vector&lt;Single, E&gt;; default <c>ImageEmbedding</c>.</summary>
-    public string ImageEmbedding
-    {
-        get;
-        init => field = MultimodalEmbedOptions.Name(value, nameof(ImageEmbedding));
-    } = "ImageEmbedding";
+    public string ImageEmbedding { get; init => field = Checked.Name(value); } = "ImageEmbedding";
 
     /// <summary>Column of text embeddings, Vector&lt;Single, E&gt;; default <c>TextEmbedding</c>.</summary>
-    public string TextEmbedding
-    {
-        get;
-        init => field = MultimodalEmbedOptions.Name(value, nameof(TextEmbedding));
-    } = "TextEmbedding";
+    public string TextEmbedding { get; init => field = Checked.Name(value); } = "TextEmbedding";
 
     /// <summary>Column that says which rows belong together (text, key or whole number): each picture of a group matches each
     /// text of it. Give the picture's
@@ -31,7 +23,7 @@ public sealed record RetrievalOptions
     /// is a pair of its own.
     /// Equal embeddings of one side in one group are one item, counted once. A row whose group is missing is a group of its
     /// own.</summary>
-    public string? Group { get; init => field = value is null ? null : MultimodalEmbedOptions.Name(value, nameof(Group)); }
+    public string? Group { get; init => field = Checked.NameOrNull(value); }
 }
 
 /// <summary>Adds the metric to <see cref="MultimodalCatalog"/>.</summary>

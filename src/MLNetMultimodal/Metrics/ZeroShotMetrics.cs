@@ -13,11 +13,11 @@ public sealed record ZeroShotEvaluationOptions
 {
     /// <summary>Column of the true class: text, or a key with text key values; default <c>Label</c>. Classes are compared by
     /// name, so keys may be numbered in any order.</summary>
-    public string Label { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Label)); } = "Label";
+    public string Label { get; init => field = Checked.Name(value); } = "Label";
 
     /// <summary>Column of scores, Vector&lt;Single&gt; whose slot names are the classes, as <c>ZeroShotClassify</c> makes it;
     /// default <c>Score</c>.</summary>
-    public string Score { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Score)); } = "Score";
+    public string Score { get; init => field = Checked.Name(value); } = "Score";
 }
 
 /// <summary>Adds the metric to <see cref="MultimodalCatalog"/>.</summary>

@@ -14,20 +14,16 @@ public sealed record AudioTokensOptions
 {
     /// <summary>The column that is added: a vector of keys (UInt32), 1 for code 0, frame after frame with the K codes of a frame
     /// side by side, and the annotations <c>SampleRateHz</c> and <c>Codebooks</c> (K), Int32; default <c>Codes</c>.</summary>
-    public string Output { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Output)); } = "Codes";
+    public string Output { get; init => field = Checked.Name(value); } = "Codes";
 
     /// <inheritdoc cref="LoadAudioOptions.Audio"/>
-    public required string Audio { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Audio)); }
+    public required string Audio { get; init => field = Checked.Name(value); }
 
     /// <inheritdoc cref="LoadAudioOptions.AudioFolder"/>
     public string? AudioFolder { get; init; }
 
     /// <inheritdoc cref="LoadAudioOptions.AudioSampleRateHz"/>
-    public int? AudioSampleRateHz
-    {
-        get;
-        init => field = value is null ? null : MultimodalEmbedOptions.Rate(value.Value, nameof(AudioSampleRateHz));
-    }
+    public int? AudioSampleRateHz { get; init => field = Checked.RateOrNull(value); }
 
     /// <summary>The codec: a folder in the Hugging Face layout, of the family <c>encodec</c>.</summary>
     public string? Model { get; init; }
@@ -51,12 +47,7 @@ public sealed record AudioTokensOptions
 
     /// <summary>Threads that one run of the codec uses, 0 for one per core; default 0. Without effect on
     /// <see cref="LoadedCodec"/>.</summary>
-    public int Threads
-    {
-        get;
-        init => field = value >= 0 ? value
-            : throw new ArgumentOutOfRangeException(nameof(Threads), value, "Threads must be at least 0.");
-    }
+    public int Threads { get; init => field = Checked.AtLeastZero(value); }
 
     /// <summary>What happens where a sound cannot be read; default <see cref="OnError.Throw"/>. Missing codes are missing keys
     /// with <see cref="FixedSamples"/>, else there are none.</summary>
@@ -85,8 +76,12 @@ public sealed record AudioTokensOptions
         };
     }
 
-    internal SchemaShape After(SchemaShape before) => VectorShape.After(before, Column, Output, FixedSamples is not null,
-        NumberDataViewType.UInt32, true, SoundColumn.SampleRateAnnotation, CodeColumn.CodebooksAnnotation);
+    internal SchemaShape After(SchemaShape before)
+    {
+        Column.Check(before);
+        return Shape.After(before, Shape.Keys(Output, FixedSamples is not null,
+            Shape.Scalar(SoundColumn.SampleRateAnnotation, NumberDataViewType.Int32), Shape.Scalar(CodeColumn.CodebooksAnnotation, NumberDataViewType.Int32)));
+    }
 
     uint[] Code(AudioCodec codec, float[] samples)
     {

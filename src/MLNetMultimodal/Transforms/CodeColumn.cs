@@ -18,31 +18,26 @@ sealed class CodePart(int rows)
 /// <param name="column">Its name.</param>
 /// <param name="codebooks">K; null where the column's annotation says it.</param>
 /// <param name="codec">The codec whose codes they are; null where only the type matters.</param>
-sealed class CodeColumn(string column, int? codebooks, AudioCodec? codec) : InputColumn<CodePart>
+sealed class CodeColumn(string column, int? codebooks, AudioCodec? codec) : InputColumn<CodePart>(column)
 {
     /// <summary>Annotation of a column of codes: K, as Int32.</summary>
     public const string CodebooksAnnotation = "Codebooks";
 
-    public override string Name => column;
-
     public override void Check(DataViewType itemType, bool isVector)
     {
         if (!isVector || itemType.RawType != typeof(uint))
-            throw new ArgumentException($"column '{column}' must hold codes as a vector of keys, as AudioTokens makes it, but is "
+            throw new ArgumentException($"column '{Name}' must hold codes as a vector of keys, as AudioTokens makes it, but is "
                 + $"{Columns.Describe(itemType, isVector)}.");
     }
 
-    public override DataViewSchema.Column Find(DataViewSchema schema)
+    protected override void Check(DataViewSchema.Column found)
     {
-        DataViewSchema.Column found = Columns.Find(schema, column);
-        Check(Columns.ItemType(found), Columns.IsVector(found));
         if (Columns.ItemType(found) is not KeyDataViewType key
             || (codec is not null && (int)key.Count != codec.Config.CodebookSize))
-            throw new ArgumentException($"column '{column}' must hold keys of the codec's {codec?.Config.CodebookSize} codes, "
+            throw new ArgumentException($"column '{Name}' must hold keys of the codec's {codec?.Config.CodebookSize} codes, "
                 + "but is "
                 + $"{Columns.Describe(Columns.ItemType(found), true)}.");
         CodebooksOf(found);
-        return found;
     }
 
     public override CodePart NewPart(int rows) => new(rows);
@@ -60,7 +55,7 @@ sealed class CodeColumn(string column, int? codebooks, AudioCodec? codec) : Inpu
     }
 
     public override InvalidDataException Unreadable(CodePart part, int slot, long row, Exception reason) =>
-        FilePart.Unreadable(row, column, "the codes", null, reason);
+        FilePart.Unreadable(row, Name, "the codes", null, reason);
 
     /// <summary>The sound that keys [frames, K] stand for.</summary>
     /// <exception cref="InvalidDataException">There are none, one is missing, or they make no whole frames.</exception>
@@ -84,7 +79,7 @@ sealed class CodeColumn(string column, int? codebooks, AudioCodec? codec) : Inpu
         int count = 0;
         if (found.Annotations.Schema.GetColumnOrNull(CodebooksAnnotation)?.Type == NumberDataViewType.Int32)
             found.Annotations.GetValue(CodebooksAnnotation, ref count);
-        return count >= 1 ? count : throw new ArgumentException($"column '{column}' does not say how many codes a frame has; set "
+        return count >= 1 ? count : throw new ArgumentException($"column '{Name}' does not say how many codes a frame has; set "
             + $"Codebooks, or use a column with the annotation {CodebooksAnnotation}, as AudioTokens makes it.");
     }
 }

@@ -26,9 +26,44 @@ static class Columns
         throw Missing(name, shape.Select(c => c.Name));
     }
 
+    /// <exception cref="ArgumentException">Two columns that are added have the same name.</exception>
+    public static void CheckDistinct(params IReadOnlyList<string> outputs)
+    {
+        if (outputs.Distinct().Count() < outputs.Count)
+            throw new ArgumentException($"the output columns must have distinct names, but are {string.Join(", ", outputs)}.");
+    }
+
     /// <summary>True for a picture, a path or encoded bytes.</summary>
     public static bool HoldsImages(DataViewType itemType, bool isVector) =>
         isVector ? itemType == NumberDataViewType.Byte : itemType is ImageDataViewType or TextDataViewType;
+
+    /// <exception cref="ArgumentException">The column is named, and is missing or does not hold pictures.</exception>
+    public static void CheckImages(SchemaShape shape, string? name)
+    {
+        if (name is not null && Find(shape, name) is var found) CheckImages(name, found.ItemType, IsVector(found));
+    }
+
+    /// <exception cref="ArgumentException">The column is named, and is missing or does not hold texts.</exception>
+    public static void CheckTexts(SchemaShape shape, string? name)
+    {
+        if (name is not null && Find(shape, name) is var found) CheckTexts(name, found.ItemType, IsVector(found));
+    }
+
+    /// <exception cref="ArgumentException">The column is missing or does not hold pictures.</exception>
+    public static DataViewSchema.Column FindImages(DataViewSchema schema, string name)
+    {
+        DataViewSchema.Column found = Find(schema, name);
+        CheckImages(name, ItemType(found), IsVector(found));
+        return found;
+    }
+
+    /// <exception cref="ArgumentException">The column is missing or does not hold texts.</exception>
+    public static DataViewSchema.Column FindTexts(DataViewSchema schema, string name)
+    {
+        DataViewSchema.Column found = Find(schema, name);
+        CheckTexts(name, ItemType(found), IsVector(found));
+        return found;
+    }
 
     /// <exception cref="ArgumentException">The column does not hold pictures.</exception>
     public static void CheckImages(string name, DataViewType itemType, bool isVector)
@@ -39,7 +74,7 @@ static class Columns
     }
 
     /// <exception cref="ArgumentException">The column does not hold texts.</exception>
-    public static void CheckTexts(string name, DataViewType itemType, bool isVector)
+    static void CheckTexts(string name, DataViewType itemType, bool isVector)
     {
         if (isVector || itemType is not TextDataViewType)
             throw new ArgumentException($"column '{name}' must be text, but is {Describe(itemType, isVector)}.");

@@ -2,14 +2,12 @@ using System.Text.Json.Serialization;
 using Microsoft.ML;
 using Microsoft.ML.Data;
 using Microsoft.ML.Runtime;
-using MLNetMultimodal.Batching;
 using MLNetMultimodal.Inference;
 using MLNetMultimodal.Inference.Onnx;
 using MLNetMultimodal.Interop;
 using MLNetMultimodal.Models.Checkpoints;
 using MLNetMultimodal.Models.Families;
 using MLNetMultimodal.Transforms;
-using VectorKind = Microsoft.ML.SchemaShape.Column.VectorKind;
 
 namespace MLNetMultimodal;
 
@@ -19,20 +17,20 @@ public sealed record CrossModalPredictOptions
 {
     /// <summary>Column of pictures: MLImage, a path as text, or the bytes of a picture file as Vector&lt;Byte&gt;; null for none. A row
     /// whose image is null, or whose path or bytes are empty, has no picture.</summary>
-    public string? Image { get; init => field = value is null ? null : MultimodalEmbedOptions.Name(value, nameof(Image)); }
+    public string? Image { get; init => field = Checked.NameOrNull(value); }
 
     /// <summary>Column of texts; null for none. An empty text is a missing one; longer ones are cut to the model's context
     /// length.</summary>
-    public string? Text { get; init => field = value is null ? null : MultimodalEmbedOptions.Name(value, nameof(Text)); }
+    public string? Text { get; init => field = Checked.NameOrNull(value); }
 
     /// <summary>Column of sounds: a path as text, the bytes of a sound file as Vector&lt;Byte&gt;, or mono samples as
     /// Vector&lt;Single&gt; whose rate is <see cref="AudioSampleRateHz"/> or the column's annotation <c>SampleRateHz</c>; null for
     /// none. A row whose path, bytes or samples are empty, or whose samples are all NaN, has no sound.</summary>
-    public string? Audio { get; init => field = value is null ? null : MultimodalEmbedOptions.Name(value, nameof(Audio)); }
+    public string? Audio { get; init => field = Checked.NameOrNull(value); }
 
     /// <summary>Column of numbers, Vector&lt;Single&gt; of one size or Single; null for none. NaN and infinity count as missing, each
     /// number by itself.</summary>
-    public string? Features { get; init => field = value is null ? null : MultimodalEmbedOptions.Name(value, nameof(Features)); }
+    public string? Features { get; init => field = Checked.NameOrNull(value); }
 
     /// <summary>Folder that relative paths in <see cref="Image"/> start from; null for the working directory.</summary>
     public string? ImageFolder { get; init; }
@@ -41,11 +39,7 @@ public sealed record CrossModalPredictOptions
     public string? AudioFolder { get; init; }
 
     /// <inheritdoc cref="MultimodalEmbedOptions.AudioSampleRateHz"/>
-    public int? AudioSampleRateHz
-    {
-        get;
-        init => field = value is null ? null : MultimodalEmbedOptions.Rate(value.Value, nameof(AudioSampleRateHz));
-    }
+    public int? AudioSampleRateHz { get; init => field = Checked.RateOrNull(value); }
 
     /// <summary>The model: a folder, or one of the hub (<see cref="ModelFiles.FromFolder"/>).</summary>
     public string? Model { get; init; }
@@ -57,34 +51,29 @@ public sealed record CrossModalPredictOptions
 
     /// <summary>The column that is added: of a multiclass model the probabilities of the classes, Vector&lt;Single&gt; with the classes'
     /// names as slot names; of a binary one the logit of yes, of a regression the number, Single. Default <c>Score</c>.</summary>
-    public string Score { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Score)); } = "Score";
+    public string Score { get; init => field = Checked.Name(value); } = "Score";
 
     /// <summary>The column that is added: the class, a key with the label's key values, or of a binary model Boolean; none of a
     /// regression. Default <c>PredictedLabel</c>.</summary>
-    public string PredictedLabel { get; init => field = MultimodalEmbedOptions.Name(value, nameof(PredictedLabel)); } = "PredictedLabel";
+    public string PredictedLabel { get; init => field = Checked.Name(value); } = "PredictedLabel";
 
     /// <summary>The column that a binary model adds: the probability of yes, Single. Default <c>Probability</c>.</summary>
-    public string Probability { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Probability)); } = "Probability";
+    public string Probability { get; init => field = Checked.Name(value); } = "Probability";
 
     /// <summary>One more column: what the model looked at, Vector&lt;Single&gt; of a share for each token, which sum to 1, with
     /// <see cref="FusionPredictor.TokenNames"/> as slot names; null, the default, for none. It costs a second attention where it is
     /// read, and nothing where it is not.</summary>
-    public string? Attention { get; init => field = value is null ? null : MultimodalEmbedOptions.Name(value, nameof(Attention)); }
+    public string? Attention { get; init => field = Checked.NameOrNull(value); }
 
     /// <summary>B, rows that run through the model together, 1 to 1024; default 16.</summary>
-    public int BatchSize { get; init => field = MultimodalEmbedOptions.Batch(value); } = 16;
+    public int BatchSize { get; init => field = Checked.Batch(value); } = 16;
 
     /// <inheritdoc cref="MultimodalEmbedOptions.Mode"/>
     public InferenceMode Mode { get; init; } = InferenceMode.Throughput;
 
     /// <summary>Threads that one run of the model uses; default 0, as <see cref="Mode"/> says. Without effect on
     /// <see cref="LoadedModel"/>.</summary>
-    public int Threads
-    {
-        get;
-        init => field = value >= 0 ? value
-            : throw new ArgumentOutOfRangeException(nameof(Threads), value, "Threads must be at least 0.");
-    }
+    public int Threads { get; init => field = Checked.AtLeastZero(value); }
 
     /// <summary>How weights are stored in what runs; default null, 32-bit floats. Without effect on <see cref="LoadedModel"/>.</summary>
     public OnnxDtype? Dtype { get; init; }
@@ -109,32 +98,33 @@ public sealed record CrossModalPredictOptions
     /// <summary>The columns after a model of this task.</summary>
     /// <param name="task">The task.</param>
     /// <param name="keyValues">The type of the label's key values; null for none.</param>
-    /// <param name="input">The columns before it.</param>
-    internal SchemaShape After(FusionTask task, DataViewType? keyValues, SchemaShape input)
+    /// <param name="before">The columns before it.</param>
+    internal SchemaShape After(FusionTask task, DataViewType? keyValues, SchemaShape before)
     {
-        SchemaShape.Column Text(string name) => MlNet.ShapeColumn(name, VectorKind.Scalar, TextDataViewType.Instance, false, null);
-        SchemaShape.Column Vector(string name, DataViewType item) => MlNet.ShapeColumn(name, VectorKind.Vector, item, false, null);
         SchemaShape.Column[] common =
-            [Text("ScoreColumnKind"), Text("ScoreValueKind"), MlNet.ShapeColumn("ScoreColumnSetId", VectorKind.Scalar, NumberDataViewType.UInt32, true, null)];
-        SchemaShape.Column[] Values(string name) => keyValues is null ? [] : [Vector(name, keyValues)];
-        var outputs = new List<SchemaShape.Column>();
-        if (task == FusionTask.Multiclass)
+        [
+            Shape.Scalar("ScoreColumnKind", TextDataViewType.Instance), Shape.Scalar("ScoreValueKind", TextDataViewType.Instance),
+            Shape.Key("ScoreColumnSetId"),
+        ];
+        SchemaShape.Column[] Values(string name) => keyValues is null ? [] : [Shape.Vector(name, keyValues)];
+        SchemaShape.Column slotNames = Shape.Vector("SlotNames", TextDataViewType.Instance);
+        SchemaShape.Column[] predicted = task switch
         {
-            outputs.Add(MlNet.ShapeColumn(PredictedLabel, VectorKind.Scalar, NumberDataViewType.UInt32, true, new([.. common, .. Values("KeyValues")])));
-            outputs.Add(MlNet.ShapeColumn(Score, VectorKind.Vector, NumberDataViewType.Single, false,
-                new([.. common, .. Values("TrainingLabelValues"), Vector("SlotNames", TextDataViewType.Instance)])));
-        }
-        else
-        {
-            if (task == FusionTask.Binary) outputs.Add(MlNet.ShapeColumn(PredictedLabel, VectorKind.Scalar, BooleanDataViewType.Instance, false, new(common)));
-            outputs.Add(MlNet.ShapeColumn(Score, VectorKind.Scalar, NumberDataViewType.Single, false, new(common)));
-            if (task == FusionTask.Binary)
-                outputs.Add(MlNet.ShapeColumn(Probability, VectorKind.Scalar, NumberDataViewType.Single, false,
-                    new([.. common, MlNet.ShapeColumn("IsNormalized", VectorKind.Scalar, BooleanDataViewType.Instance, false, null)])));
-        }
-        if (Attention is not null)
-            outputs.Add(MlNet.ShapeColumn(Attention, VectorKind.Vector, NumberDataViewType.Single, false, new([Vector("SlotNames", TextDataViewType.Instance)])));
-        return new(input.Where(c => outputs.All(o => o.Name != c.Name)).Concat(outputs));
+            FusionTask.Multiclass =>
+            [
+                Shape.Key(PredictedLabel, [.. common, .. Values("KeyValues")]),
+                Shape.Vector(Score, NumberDataViewType.Single, [.. common, .. Values("TrainingLabelValues"), slotNames]),
+            ],
+            FusionTask.Binary =>
+            [
+                Shape.Scalar(PredictedLabel, BooleanDataViewType.Instance, common),
+                Shape.Scalar(Score, NumberDataViewType.Single, common),
+                Shape.Scalar(Probability, NumberDataViewType.Single, [.. common, Shape.Scalar("IsNormalized", BooleanDataViewType.Instance)]),
+            ],
+            _ => [Shape.Scalar(Score, NumberDataViewType.Single, common)],
+        };
+        return Attention is null ? Shape.After(before, predicted)
+            : Shape.After(before, [.. predicted, Shape.Vector(Attention, NumberDataViewType.Single, slotNames)]);
     }
 }
 
@@ -146,83 +136,49 @@ public static class CrossModalPredictCatalog
         /// <summary>Predicts from pictures, texts, sounds and numbers, of which any may be missing, with a fusion model that was trained
         /// before (<c>CrossModalFusion</c> of the trainers of MLNetMultimodal.Training), whole batches at a time.</summary>
         /// <param name="options">Columns and model.</param>
-        /// <returns>The estimator; its <c>Fit</c> loads the model and trains nothing.</returns>
+        /// <returns>The estimator; its <c>Fit</c> loads the model and trains nothing. It throws <see cref="ArgumentException"/> where a
+        /// column is of a sense that the model does not have, or one that the model has is not given.</returns>
         /// <exception cref="ArgumentException">No input column or not exactly one model is given.</exception>
-        public CrossModalPredictEstimator CrossModalPredict(CrossModalPredictOptions options) => new(MlNet.Environment(catalog), options);
+        public CrossModalPredictEstimator CrossModalPredict(CrossModalPredictOptions options)
+        {
+            ArgumentNullException.ThrowIfNull(options);
+            return new(MlNet.Environment(catalog), options, SharedModel.From(options.Model, options.LoadedModel,
+                folder => FusionPredictor.Load(folder, options.Inference), nameof(CrossModalPredictOptions.LoadedModel)));
+        }
     }
 }
 
-/// <summary>Fits <see cref="FusionTransformer"/>. All transformers that one estimator fits share one loaded model.</summary>
-public sealed class CrossModalPredictEstimator : IEstimator<FusionTransformer>
+/// <summary>Fits <see cref="FusionTransformer"/>. Its <c>GetOutputSchema</c> loads the model, which knows what it predicts.</summary>
+public sealed class CrossModalPredictEstimator : RowEstimator<FusionTransformer>
 {
-    readonly IHostEnvironment _env;
-    readonly CrossModalPredictOptions _options;
-    readonly SharedModel<FusionPredictor> _model;
-
-    internal CrossModalPredictEstimator(IHostEnvironment env, CrossModalPredictOptions options)
+    internal CrossModalPredictEstimator(IHostEnvironment env, CrossModalPredictOptions options, SharedModel<FusionPredictor> shared)
+        : base(before => After(options, shared, before), _ => new(env, options, shared))
     {
-        ArgumentNullException.ThrowIfNull(options);
-        (_env, _options) = (env, options);
-        _model = SharedModel.From(options.Model, options.LoadedModel, folder => FusionPredictor.Load(folder, options.Inference),
-            nameof(CrossModalPredictOptions.LoadedModel));
     }
 
-    /// <summary>Loads the model. No rows are read.</summary>
-    /// <param name="input">The data; only its schema is looked at.</param>
-    /// <exception cref="ArgumentException">A column is missing, of the wrong type, or of a sense that the model does not have; or one
-    /// that the model has is not given.</exception>
-    /// <exception cref="IOException">The model folder or one of its files is missing.</exception>
-    /// <exception cref="InvalidDataException">A file of the model is not sound.</exception>
-    /// <exception cref="NotSupportedException">The model is no fusion model.</exception>
-    public FusionTransformer Fit(IDataView input)
+    static SchemaShape After(CrossModalPredictOptions options, SharedModel<FusionPredictor> shared, SchemaShape before)
     {
-        _options.Columns.Check(MlNet.ShapeOf(input.Schema));
-        var transformer = new FusionTransformer(_env, _options, _model);
-        transformer.GetOutputSchema(input.Schema);
-        return transformer;
-    }
-
-    /// <summary>The columns after the transform; loads the model, which knows what it predicts.</summary>
-    /// <param name="inputSchema">The columns before it.</param>
-    /// <exception cref="ArgumentException">A column is missing or of the wrong type; the message lists the columns.</exception>
-    public SchemaShape GetOutputSchema(SchemaShape inputSchema)
-    {
-        _options.Columns.Check(inputSchema);
-        FusionTask task = _model.Rent().Model.Config.Task;
-        _model.Return();
-        return _options.After(task, TextDataViewType.Instance, inputSchema);
+        options.Columns.Check(before);
+        return options.After(shared.Use(model => model.Model.Config.Task), TextDataViewType.Instance, before);
     }
 }
 
 /// <summary>Predicts from pictures, texts, sounds and numbers with a fusion model: the result of <see
-/// cref="CrossModalPredictEstimator"/> and of the trainers <c>CrossModalFusion</c>. Saved by <c>MLContext.Model.Save</c> with the
-/// model's files in the same zip. Thread-safe, but for <see cref="Dispose"/>.</summary>
+/// cref="CrossModalPredictEstimator"/> and of the trainers <c>CrossModalFusion</c>.</summary>
 /// <remarks>It is a single-feature prediction transformer over its column of numbers, so that
 /// <c>PermutationFeatureImportance(transformer, data, …)</c> of ML.NET's catalogs says how much each number counts; pictures, texts and
 /// sounds are no features that ML.NET could permute.</remarks>
-public sealed class FusionTransformer : ISingleFeaturePredictionTransformer<FusionPredictor>, IDisposable
+public sealed class FusionTransformer : ModelTransformer<FusionPredictor>, ISingleFeaturePredictionTransformer<FusionPredictor>
 {
     internal const string Loader = "MLNetMultimodalFusion";
     static readonly ModelEntry Entry = new("MMFUSION", Loader);
 
-    readonly SharedModel<FusionPredictor> _shared;
-    readonly FusionComputation _computation;
-    bool _disposed;
-
-    internal FusionTransformer(IHostEnvironment env, CrossModalPredictOptions options, SharedModel<FusionPredictor> model)
-    {
-        (Options, _shared, Model) = (options, model, model.Rent());
-        try
+    internal FusionTransformer(IHostEnvironment env, CrossModalPredictOptions options, SharedModel<FusionPredictor> shared)
+        : base(shared, model =>
         {
-            CheckSenses(options, Model);
-            _computation = new(env.Register(Loader), options, Model);
-        }
-        catch
-        {
-            model.Return();
-            throw;
-        }
-    }
+            CheckSenses(options, model);
+            return new FusionComputation(env.Register(Loader), options, model);
+        }) => Options = options;
 
     /// <summary>A transformer over a model that was just trained; disposing the transformer disposes the model.</summary>
     internal FusionTransformer(IHostEnvironment env, CrossModalPredictOptions options, FusionPredictor model)
@@ -246,9 +202,6 @@ public sealed class FusionTransformer : ISingleFeaturePredictionTransformer<Fusi
         }
     }
 
-    /// <summary>The model; it lives as long as the transformer.</summary>
-    public FusionPredictor Model { get; }
-
     /// <summary>What it was made with.</summary>
     public CrossModalPredictOptions Options { get; }
 
@@ -262,39 +215,13 @@ public sealed class FusionTransformer : ISingleFeaturePredictionTransformer<Fusi
     public DataViewType FeatureColumnType => new VectorDataViewType(NumberDataViewType.Single,
         FeatureColumnName is not null ? Model.Model.Config.Features!.Names.Count : 0);
 
-    /// <summary>True: each row is computed from that row alone.</summary>
-    public bool IsRowToRowMapper => true;
-
     /// <summary>Writes the model as a folder: config, weights, tokenizer, preprocessing. Each file appears whole or not at
     /// all.</summary>
     /// <param name="path">The folder; it is created, and files of the same names are replaced.</param>
     public void SaveModelFolder(string path) => ModelContent.SaveFolder(Model.Files, ModelContent.Names(Model.Files), path);
 
-    /// <summary>The columns after the transform.</summary>
-    /// <param name="inputSchema">The columns before it.</param>
-    /// <exception cref="ArgumentException">A column is missing or of the wrong type; the message lists the columns.</exception>
-    public DataViewSchema GetOutputSchema(DataViewSchema inputSchema) => _computation.OutputSchema(inputSchema);
-
-    /// <summary>A lazy view with the predictions: nothing is computed before one is asked for.</summary>
-    /// <param name="input">The data.</param>
-    /// <exception cref="ArgumentException">A column is missing or of the wrong type; the message lists the columns.</exception>
-    public IDataView Transform(IDataView input) => new BatchingDataView<FusionBatch>(_computation, input);
-
-    /// <summary>The transform for one row at a time, as <c>PredictionEngine</c> uses it.</summary>
-    /// <param name="inputSchema">The columns of the row.</param>
-    public IRowToRowMapper GetRowToRowMapper(DataViewSchema inputSchema) => new SingleRowMapper<FusionBatch>(_computation, inputSchema);
-
-    /// <summary>Closes the model, unless it was given from outside or another transformer of the same estimator still uses
-    /// it.</summary>
-    public void Dispose()
-    {
-        if (_disposed) return;
-        _disposed = true;
-        _shared.Return();
-    }
-
-    void ICanSaveModel.Save(ModelSaveContext context) => ModelContent.Save(Entry, context, Model.Files, ModelContent.Names(Model.Files),
-        Options with { Model = null }, Options.Dtype);
+    private protected override void Save(ModelSaveContext context) => ModelContent.Save(Entry, context, Model.Files,
+        ModelContent.Names(Model.Files), Options with { Model = null }, Options.Dtype);
 
     static FusionTransformer Create(IHostEnvironment env, object context)
     {

@@ -13,10 +13,10 @@ public sealed record DecodeAudioOptions
 {
     /// <summary>The column that is added: mono samples, each about -1 to 1, Vector&lt;Single&gt; with the annotation
     /// <c>SampleRateHz</c> (Int32), as long as the codes, a whole number of frames; default <c>Decoded</c>.</summary>
-    public string Output { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Output)); } = "Decoded";
+    public string Output { get; init => field = Checked.Name(value); } = "Decoded";
 
     /// <summary>Column of codes, as <c>AudioTokens</c> makes it with the same codec.</summary>
-    public required string Codes { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Codes)); }
+    public required string Codes { get; init => field = Checked.Name(value); }
 
     /// <summary>K, codes of a frame; null for the column's annotation <c>Codebooks</c>.</summary>
     public int? Codebooks
@@ -34,12 +34,7 @@ public sealed record DecodeAudioOptions
     public AudioCodec? LoadedCodec { get; init; }
 
     /// <inheritdoc cref="AudioTokensOptions.Threads"/>
-    public int Threads
-    {
-        get;
-        init => field = value >= 0 ? value
-            : throw new ArgumentOutOfRangeException(nameof(Threads), value, "Threads must be at least 0.");
-    }
+    public int Threads { get; init => field = Checked.AtLeastZero(value); }
 
     /// <summary>What happens where codes are missing or make no whole frames; default <see cref="OnError.Throw"/>. There are no
     /// samples then.</summary>
@@ -56,8 +51,12 @@ public sealed record DecodeAudioOptions
         OnError = OnError,
     };
 
-    internal SchemaShape After(SchemaShape before) => VectorShape.After(before, new CodeColumn(Codes, Codebooks, null), Output,
-        false, NumberDataViewType.Single, false, SoundColumn.SampleRateAnnotation);
+    internal SchemaShape After(SchemaShape before)
+    {
+        new CodeColumn(Codes, Codebooks, null).Check(before);
+        return Shape.After(before, Shape.VariableVector(Output, NumberDataViewType.Single,
+            Shape.Scalar(SoundColumn.SampleRateAnnotation, NumberDataViewType.Int32)));
+    }
 }
 
 /// <summary>Adds the transform to <see cref="MLContext.Transforms"/>.</summary>

@@ -108,11 +108,8 @@ sealed class EmbedComputation : BatchComputation<EmbedBatch>
     public override int Failures(EmbedBatch batch, int count) =>
         _options.OnError == OnError.Throw ? 0 : batch.Parts.Sum(part => part?.Failures(count) ?? 0);
 
-    public override void Report(long failures)
-    {
-        using IChannel channel = _host.Start("MultimodalEmbed");
-        channel.Warning(MessageSensitivity.None, $"{failures} items could not be read; their embeddings are missing (all NaN).");
-    }
+    public override void Report(long failures) =>
+        Warn(_host, "MultimodalEmbed", $"{failures} items could not be read; their embeddings are missing (all NaN).");
 
     /// <summary>The inputs that the outputs are made of: all for the first one, each for one of the others.</summary>
     IEnumerable<int> Needed(Func<int, bool> isActive) => Enumerable.Range(0, _inputs.Count)

@@ -12,20 +12,16 @@ public sealed record ExtractSpectrogramOptions
     /// <summary>The column that is added: the spectrogram, Vector&lt;Single&gt; of the dimensions [T, F] or [F, T] with the
     /// annotations <c>SampleRateHz</c> and <c>HopSamples</c> (Int32), so that frame t stands at t * hop / rate seconds; default
     /// <c>Spectrogram</c>.</summary>
-    public string Output { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Output)); } = "Spectrogram";
+    public string Output { get; init => field = Checked.Name(value); } = "Spectrogram";
 
     /// <inheritdoc cref="LoadAudioOptions.Audio"/>
-    public required string Audio { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Audio)); }
+    public required string Audio { get; init => field = Checked.Name(value); }
 
     /// <inheritdoc cref="LoadAudioOptions.AudioFolder"/>
     public string? AudioFolder { get; init; }
 
     /// <inheritdoc cref="LoadAudioOptions.AudioSampleRateHz"/>
-    public int? AudioSampleRateHz
-    {
-        get;
-        init => field = value is null ? null : MultimodalEmbedOptions.Rate(value.Value, nameof(AudioSampleRateHz));
-    }
+    public int? AudioSampleRateHz { get; init => field = Checked.RateOrNull(value); }
 
     /// <summary>How spectrograms are made, of which length, and how they are normalised, for example
     /// <c>SpectrogramPreprocessing.Ast(128)</c> of about a second, or what a model's folder says
@@ -47,8 +43,12 @@ public sealed record ExtractSpectrogramOptions
             [(SoundColumn.SampleRateAnnotation, heard.SampleRateHz), (HopAnnotation, Spectrogram.LogMel.HopSamples)], OnError);
     }
 
-    internal SchemaShape After(SchemaShape before) => VectorShape.After(before, Column, Output, true, NumberDataViewType.Single,
-        false, SoundColumn.SampleRateAnnotation, HopAnnotation);
+    internal SchemaShape After(SchemaShape before)
+    {
+        Column.Check(before);
+        return Shape.After(before, Shape.Vector(Output, NumberDataViewType.Single,
+            Shape.Scalar(SoundColumn.SampleRateAnnotation, NumberDataViewType.Int32), Shape.Scalar(HopAnnotation, NumberDataViewType.Int32)));
+    }
 }
 
 /// <summary>Adds the transform to <see cref="MLContext.Transforms"/>.</summary>

@@ -112,9 +112,6 @@ sealed class FrameSoundComputation : BatchComputation<FrameSoundBatch>
     public override int Failures(FrameSoundBatch batch, int count) =>
         _options.OnError == OnError.Throw ? 0 : batch.Errors.Take(count).Count(e => e is not null);
 
-    public override void Report(long failures)
-    {
-        using IChannel channel = _host.Start("FuseFramesAndSound");
-        channel.Warning(MessageSensitivity.None, $"{failures} videos could not be read; their values are missing (all NaN).");
-    }
+    public override void Report(long failures) =>
+        Warn(_host, "FuseFramesAndSound", $"{failures} videos could not be read; their values are missing (all NaN).");
 }

@@ -1,4 +1,3 @@
-using System.Globalization;
 using Microsoft.ML;
 using Microsoft.ML.Data;
 using Microsoft.ML.Runtime;
@@ -161,10 +160,6 @@ sealed class FusionComputation : BatchComputation<FusionBatch>
 
     public override int Failures(FusionBatch batch, int count) => batch.Part.Failures.AsSpan(0, count).ToArray().Sum();
 
-    public override void Report(long failures)
-    {
-        using IChannel channel = _host.Start("CrossModalPredict");
-        channel.Warning(MessageSensitivity.None, string.Create(CultureInfo.InvariantCulture,
-            $"{failures} items could not be read; their rows were predicted without them."));
-    }
+    public override void Report(long failures) =>
+        Warn(_host, "CrossModalPredict", $"{failures} items could not be read; their rows were predicted without them.");
 }

@@ -23,9 +23,9 @@ sealed record FusionColumns(string? Image, string? Text, string? Audio, string? 
     public void Check(SchemaShape schema)
     {
         if (!Names.Any()) throw new ArgumentException("set Image, Text, Audio, Features or several of them: the columns to predict from.");
-        if (Image is not null && Columns.Find(schema, Image) is var i) Columns.CheckImages(Image, i.ItemType, Columns.IsVector(i));
-        if (Text is not null && Columns.Find(schema, Text) is var t) Columns.CheckTexts(Text, t.ItemType, Columns.IsVector(t));
-        if (Audio is not null && Columns.Find(schema, Audio) is var a) Sound!.Check(a.ItemType, Columns.IsVector(a));
+        Columns.CheckImages(schema, Image);
+        Columns.CheckTexts(schema, Text);
+        Sound?.Check(schema);
         if (Features is not null && Columns.Find(schema, Features) is var f
             && (f.ItemType != NumberDataViewType.Single || f.Kind == SchemaShape.Column.VectorKind.VariableVector))
             throw new ArgumentException($"column '{Features}' must hold numbers, Single or a vector of Single of one size, but is "
@@ -38,16 +38,8 @@ sealed record FusionColumns(string? Image, string? Text, string? Audio, string? 
     public IReadOnlyList<DataViewSchema.Column> Find(DataViewSchema schema)
     {
         var found = new List<DataViewSchema.Column>();
-        if (Image is not null)
-        {
-            found.Add(Columns.Find(schema, Image));
-            Columns.CheckImages(Image, Columns.ItemType(found[^1]), Columns.IsVector(found[^1]));
-        }
-        if (Text is not null)
-        {
-            found.Add(Columns.Find(schema, Text));
-            Columns.CheckTexts(Text, Columns.ItemType(found[^1]), Columns.IsVector(found[^1]));
-        }
+        if (Image is not null) found.Add(Columns.FindImages(schema, Image));
+        if (Text is not null) found.Add(Columns.FindTexts(schema, Text));
         if (Sound is { } sound) found.Add(sound.Find(schema));
         if (Features is not null) found.Add(Columns.Find(schema, Features));
         return found;

@@ -18,8 +18,7 @@ sealed class ImageColumn : IDisposable
     public ImageColumn(DataViewRow row, string name, string? folder)
     {
         (_row, _name) = (row, name);
-        DataViewSchema.Column column = Columns.Find(row.Schema, name);
-        Columns.CheckImages(name, Columns.ItemType(column), Columns.IsVector(column));
+        DataViewSchema.Column column = Columns.FindImages(row.Schema, name);
         (_take, _append) = column.Type switch
         {
             ImageDataViewType => Images(row.GetGetter<MLImage>(column)),

@@ -35,12 +35,7 @@ sealed class ImageInput(MultimodalModel model, string column, string? folder, bo
     readonly ImagePreprocessing _images = reducedScaleJpeg ? model.Images with { ReducedScaleJpeg = true } : model.Images;
     readonly int _pixels = 3 * model.Images.Height * model.Images.Width;
 
-    public override DataViewSchema.Column Find(DataViewSchema schema)
-    {
-        DataViewSchema.Column found = Columns.Find(schema, column);
-        Columns.CheckImages(column, Columns.ItemType(found), Columns.IsVector(found));
-        return found;
-    }
+    public override DataViewSchema.Column Find(DataViewSchema schema) => Columns.FindImages(schema, column);
 
     public override EmbedPart NewPart(int rows) => new ImagePart(rows, model.EmbeddingWidth, new float[rows * _pixels]);
 

@@ -78,12 +78,7 @@ sealed class ImageTextMatchComputation : BatchComputation<ImageTextMatchBatch>
 
     public override IEnumerable<DataViewSchema.Column> Inputs(DataViewSchema input, Func<int, bool> isActive) => [_image.Find(input), FindText(input)];
 
-    DataViewSchema.Column FindText(DataViewSchema schema)
-    {
-        DataViewSchema.Column found = Columns.Find(schema, _options.Text);
-        Columns.CheckTexts(_options.Text, Columns.ItemType(found), Columns.IsVector(found));
-        return found;
-    }
+    DataViewSchema.Column FindText(DataViewSchema schema) => Columns.FindTexts(schema, _options.Text);
 
     public override ImageTextMatchBatch NewBatch(int rows, Func<int, bool> isActive) => new((ImagePart)_image.NewPart(rows))
     {
@@ -186,9 +181,6 @@ sealed class ImageTextMatchComputation : BatchComputation<ImageTextMatchBatch>
     public override int Failures(ImageTextMatchBatch batch, int count) =>
         _options.OnError == OnError.Throw ? 0 : batch.Errors.Take(count).Count(e => e is not null);
 
-    public override void Report(long failures)
-    {
-        using IChannel channel = _host.Start("MatchImageText");
-        channel.Warning(MessageSensitivity.None, $"{failures} pictures or texts could not be read; their matches are missing.");
-    }
+    public override void Report(long failures) =>
+        Warn(_host, "MatchImageText", $"{failures} pictures or texts could not be read; their matches are missing.");
 }

@@ -4,16 +4,33 @@ using Microsoft.ML.Data;
 namespace MLNetMultimodal.Transforms;
 
 /// <summary>A column whose items are read row by row into a batch.</summary>
+/// <param name="column">Its name.</param>
 /// <typeparam name="TPart">The items of a batch.</typeparam>
-abstract class InputColumn<TPart>
+abstract class InputColumn<TPart>(string column)
 {
-    public abstract string Name { get; }
+    public string Name => column;
 
     /// <exception cref="ArgumentException">The column does not hold such items.</exception>
     public abstract void Check(DataViewType itemType, bool isVector);
 
+    /// <exception cref="ArgumentException">The column is missing or does not hold such items.</exception>
+    public void Check(SchemaShape shape)
+    {
+        SchemaShape.Column found = Columns.Find(shape, column);
+        Check(found.ItemType, Columns.IsVector(found));
+    }
+
     /// <exception cref="ArgumentException">The column is missing or of the wrong type.</exception>
-    public abstract DataViewSchema.Column Find(DataViewSchema schema);
+    public DataViewSchema.Column Find(DataViewSchema schema)
+    {
+        DataViewSchema.Column found = Columns.Find(schema, column);
+        Check(Columns.ItemType(found), Columns.IsVector(found));
+        Check(found);
+        return found;
+    }
+
+    /// <summary>Checks what only a real column tells: sizes and what stands beside it.</summary>
+    protected abstract void Check(DataViewSchema.Column found);
 
     public abstract TPart NewPart(int rows);
 

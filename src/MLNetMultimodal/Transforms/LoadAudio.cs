@@ -11,26 +11,22 @@ public sealed record LoadAudioOptions
 {
     /// <summary>The column that is added: mono samples, each about -1 to 1, Vector&lt;Single&gt; with the annotation
     /// <c>SampleRateHz</c> (Int32); default <c>Samples</c>.</summary>
-    public string Output { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Output)); } = "Samples";
+    public string Output { get; init => field = Checked.Name(value); } = "Samples";
 
     /// <summary>Column of sounds: a path as text, the bytes of a sound file as Vector&lt;Byte&gt;, or mono samples as
     /// Vector&lt;Single&gt; whose rate is <see cref="AudioSampleRateHz"/> or the column's annotation <c>SampleRateHz</c>. WAV and
     /// AIFF are read as they are, other formats and the sound of videos by ffmpeg.</summary>
-    public required string Audio { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Audio)); }
+    public required string Audio { get; init => field = Checked.Name(value); }
 
     /// <summary>Folder that relative paths in <see cref="Audio"/> start from; null for the working directory.</summary>
     public string? AudioFolder { get; init; }
 
     /// <summary>Samples per second of a column <see cref="Audio"/> of samples; null for its annotation.</summary>
-    public int? AudioSampleRateHz
-    {
-        get;
-        init => field = value is null ? null : MultimodalEmbedOptions.Rate(value.Value, nameof(AudioSampleRateHz));
-    }
+    public int? AudioSampleRateHz { get; init => field = Checked.RateOrNull(value); }
 
     /// <summary>The wanted rate, to which sounds are resampled, 1 to <see cref="AudioReader.MaxSampleRateHz"/>; default
     /// 16,000.</summary>
-    public int SampleRateHz { get; init => field = MultimodalEmbedOptions.Rate(value, nameof(SampleRateHz)); } = 16_000;
+    public int SampleRateHz { get; init => field = Checked.Rate(value); } = 16_000;
 
     /// <summary>T, samples of every row, 1 to 2^27: longer sounds are cut, shorter ones filled up with silence, as trainers want
     /// vectors of one size. Default null: each row as long as its sound.</summary>
@@ -60,8 +56,13 @@ public sealed record LoadAudioOptions
             OnError);
     }
 
-    internal SchemaShape After(SchemaShape before) => VectorShape.After(before, Column, Output, FixedSamples is not null,
-        NumberDataViewType.Single, false, SoundColumn.SampleRateAnnotation);
+    internal SchemaShape After(SchemaShape before)
+    {
+        Column.Check(before);
+        SchemaShape.Column rate = Shape.Scalar(SoundColumn.SampleRateAnnotation, NumberDataViewType.Int32);
+        return Shape.After(before, FixedSamples is null ? Shape.VariableVector(Output, NumberDataViewType.Single, rate)
+            : Shape.Vector(Output, NumberDataViewType.Single, rate));
+    }
 }
 
 /// <summary>Adds the transform to <see cref="MLContext.Transforms"/>.</summary>

@@ -1,12 +1,9 @@
-using System.Text.Json;
 using Microsoft.ML;
 using Microsoft.ML.Data;
 using Microsoft.ML.Runtime;
-using MLNetMultimodal.Batching;
 using MLNetMultimodal.Interop;
 using MLNetMultimodal.Media.Audio;
 using MLNetMultimodal.Transforms;
-using VectorKind = Microsoft.ML.SchemaShape.Column.VectorKind;
 
 namespace MLNetMultimodal;
 
@@ -16,25 +13,21 @@ public sealed record LoadVideoOptions
     /// <summary>The column that is added: the pictures on the screen at the times 0, 1 / rate, 2 / rate and so on,
     /// Vector&lt;Byte&gt; of the dimensions [T, H, W, 3], T as many as the video has, red, green, blue, with the annotations
     /// <c>FramesPerSecond</c> (Single), <c>FrameHeight</c> and <c>FrameWidth</c> (Int32); default <c>Frames</c>.</summary>
-    public string Output { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Output)); } = "Frames";
+    public string Output { get; init => field = Checked.Name(value); } = "Frames";
 
     /// <summary>One more column: the time of each frame in seconds from the beginning, Vector&lt;Single&gt; of T; default
     /// <c>FrameTimes</c>.</summary>
-    public string FrameTimes { get; init => field = MultimodalEmbedOptions.Name(value, nameof(FrameTimes)); } = "FrameTimes";
+    public string FrameTimes { get; init => field = Checked.Name(value); } = "FrameTimes";
 
     /// <summary>One more column: the soundtrack, mono samples each about -1 to 1, Vector&lt;Single&gt; with the annotation
     /// <c>SampleRateHz</c> (Int32). Sample s is heard at s / rate seconds, of the same beginning as the frames' times; what is
     /// beyond <see cref="MaxFrames"/> is left out. Default null: none. A video without sound is an item that cannot be read
     /// (<see cref="OnError"/>), not silence.</summary>
-    public string? Soundtrack
-    {
-        get;
-        init => field = value is null ? null : MultimodalEmbedOptions.Name(value, nameof(Soundtrack));
-    }
+    public string? Soundtrack { get; init => field = Checked.NameOrNull(value); }
 
     /// <summary>Column of videos: a path as text, or the bytes of a video file as Vector&lt;Byte&gt;, which are copied to a
     /// temporary file for ffmpeg.</summary>
-    public required string Video { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Video)); }
+    public required string Video { get; init => field = Checked.Name(value); }
 
     /// <summary>Folder that relative paths in <see cref="Video"/> start from; null for the working directory.</summary>
     public string? VideoFolder { get; init; }
@@ -57,7 +50,7 @@ public sealed record LoadVideoOptions
 
     /// <summary>Samples per second of <see cref="Soundtrack"/>, 1 to <see cref="AudioReader.MaxSampleRateHz"/>; default
     /// 16,000.</summary>
-    public int SampleRateHz { get; init => field = MultimodalEmbedOptions.Rate(value, nameof(SampleRateHz)); } = 16_000;
+    public int SampleRateHz { get; init => field = Checked.Rate(value); } = 16_000;
 
     /// <summary>What happens where frames or soundtrack cannot be read; default <see cref="OnError.Throw"/>. What is missing has
     /// no elements; frames are kept where only the sound is missing.</summary>
@@ -67,11 +60,26 @@ public sealed record LoadVideoOptions
 
     internal VideoColumn Column => new(Video, VideoFolder, takesFrames: false);
 
+    /// <summary>The columns after the transform.</summary>
+    /// <exception cref="ArgumentException">The column is missing or of the wrong type.</exception>
+    internal SchemaShape After(SchemaShape before)
+    {
+        Column.Check(before);
+        SchemaShape.Column rate = Shape.Scalar(VideoComputation.RateAnnotation, NumberDataViewType.Single);
+        SchemaShape.Column[] seen =
+        [
+            Shape.VariableVector(Output, NumberDataViewType.Byte, rate,
+                Shape.Scalar(VideoComputation.HeightAnnotation, NumberDataViewType.Int32),
+                Shape.Scalar(VideoComputation.WidthAnnotation, NumberDataViewType.Int32)),
+            Shape.VariableVector(FrameTimes, NumberDataViewType.Single, rate),
+        ];
+        return Soundtrack is not { } sound ? Shape.After(before, seen) : Shape.After(before,
+            [.. seen, Shape.VariableVector(sound, NumberDataViewType.Single, Shape.Scalar(SoundColumn.SampleRateAnnotation, NumberDataViewType.Int32))]);
+    }
+
     internal void Validate()
     {
-        string[] outputs = OutputColumns;
-        if (outputs.Distinct().Count() < outputs.Length)
-            throw new ArgumentException($"the output columns must have distinct names, but are {string.Join(", ", outputs)}.");
+        Columns.CheckDistinct(OutputColumns);
         if ((double)MaxFrames * Size * Size * 3 > Array.MaxLength)
             throw new ArgumentException($"{MaxFrames} frames of {Size} x {Size} pixels are more than a row can hold; "
                 + "lower MaxFrames or Size.");
@@ -105,95 +113,31 @@ public static class LoadVideoCatalog
 }
 
 /// <summary>Makes <see cref="VideoTransformer"/>.</summary>
-public sealed class VideoEstimator : IEstimator<VideoTransformer>
+public sealed class VideoEstimator : RowEstimator<VideoTransformer>
 {
-    readonly IHostEnvironment _env;
-    readonly LoadVideoOptions _options;
-
-    internal VideoEstimator(IHostEnvironment env, LoadVideoOptions options) => (_env, _options) = (env, options);
-
-    /// <summary>Makes the transformer. No rows are read.</summary>
-    /// <param name="input">The data; only its schema is looked at.</param>
-    /// <exception cref="ArgumentException">The column is missing or of the wrong type; the message lists the columns.</exception>
-    public VideoTransformer Fit(IDataView input)
+    internal VideoEstimator(IHostEnvironment env, LoadVideoOptions options) : base(options.After, _ => new(env, options))
     {
-        var transformer = new VideoTransformer(_env, _options);
-        transformer.GetOutputSchema(input.Schema);
-        return transformer;
-    }
-
-    /// <summary>The columns after the transform.</summary>
-    /// <param name="inputSchema">The columns before it.</param>
-    /// <exception cref="ArgumentException">The column is missing or of the wrong type; the message lists the columns.</exception>
-    public SchemaShape GetOutputSchema(SchemaShape inputSchema)
-    {
-        SchemaShape.Column video = Columns.Find(inputSchema, _options.Video);
-        _options.Column.Check(video.ItemType, Columns.IsVector(video));
-        static SchemaShape Scalars(params IEnumerable<(string Name, DataViewType Type)> kinds) =>
-            new(kinds.Select(kind => MlNet.ShapeColumn(kind.Name, VectorKind.Scalar, kind.Type, false, null)));
-        (string, DataViewType) rate = (VideoComputation.RateAnnotation, NumberDataViewType.Single);
-        List<SchemaShape.Column> outputs =
-        [
-            MlNet.ShapeColumn(_options.Output, VectorKind.VariableVector, NumberDataViewType.Byte, false, Scalars(rate,
-                (VideoComputation.HeightAnnotation, NumberDataViewType.Int32),
-                (VideoComputation.WidthAnnotation, NumberDataViewType.Int32))),
-            MlNet.ShapeColumn(_options.FrameTimes, VectorKind.VariableVector, NumberDataViewType.Single, false, Scalars(rate)),
-        ];
-        if (_options.Soundtrack is { } sound)
-            outputs.Add(MlNet.ShapeColumn(sound, VectorKind.VariableVector, NumberDataViewType.Single, false,
-                Scalars((SoundColumn.SampleRateAnnotation, NumberDataViewType.Int32))));
-        return new(inputSchema.Where(c => !_options.OutputColumns.Contains(c.Name)).Concat(outputs));
     }
 }
 
-/// <summary>Makes frames, their times and the soundtrack of a column of videos. Saved by <c>MLContext.Model.Save</c>.
-/// Thread-safe.</summary>
-public sealed class VideoTransformer : ITransformer
+/// <summary>Makes frames, their times and the soundtrack of a column of videos. Of a video only what the columns that are asked for need
+/// is read.</summary>
+public sealed class VideoTransformer : RowTransformer
 {
     internal const string Loader = "MLNetMultimodalVideo";
     static readonly ModelEntry Entry = new("MMVIDEO ", Loader);
 
     readonly LoadVideoOptions _options;
-    readonly VideoComputation _computation;
 
-    internal VideoTransformer(IHostEnvironment env, LoadVideoOptions options)
-    {
-        options.Validate();
-        (_options, _computation) = (options, new(env.Register(Loader), options));
-    }
+    internal VideoTransformer(IHostEnvironment env, LoadVideoOptions options) : base(new VideoComputation(env.Register(Loader), options)) =>
+        _options = options;
 
-    /// <summary>True: each row is computed from that row alone.</summary>
-    public bool IsRowToRowMapper => true;
+    private protected override void Save(ModelSaveContext context) => Entry.Save(context, _options);
 
-    /// <summary>The columns after the transform.</summary>
-    /// <param name="inputSchema">The columns before it.</param>
-    /// <exception cref="ArgumentException">The column is missing or of the wrong type; the message lists the columns.</exception>
-    public DataViewSchema GetOutputSchema(DataViewSchema inputSchema) => _computation.OutputSchema(inputSchema);
-
-    /// <summary>A lazy view with the new columns: nothing is read before one of their values is asked for, and of a video only
-    /// what the columns that are asked for need.</summary>
-    /// <param name="input">The data.</param>
-    /// <exception cref="ArgumentException">The column is missing or of the wrong type; the message lists the columns.</exception>
-    public IDataView Transform(IDataView input) => new BatchingDataView<VideoBatch>(_computation, input);
-
-    /// <summary>The transform for one row at a time, as <c>PredictionEngine</c> uses it.</summary>
-    /// <param name="inputSchema">The columns of the row.</param>
-    public IRowToRowMapper GetRowToRowMapper(DataViewSchema inputSchema) =>
-        new SingleRowMapper<VideoBatch>(_computation, inputSchema);
-
-    void ICanSaveModel.Save(ModelSaveContext context) =>
-        Entry.Save(context, writer => writer.Write(JsonSerializer.Serialize(_options)), []);
-
-    static VideoTransformer Create(IHostEnvironment env, object context)
-    {
-        try
+    static VideoTransformer Create(IHostEnvironment env, object context) =>
+        Entry.Open(context).Options<LoadVideoOptions, VideoTransformer>(options =>
         {
-            return new(env, JsonSerializer.Deserialize<LoadVideoOptions>(Entry.Open(context).Header.ReadString())
-                ?? throw new JsonException("it is null."));
-        }
-        catch (Exception e) when (e is JsonException or ArgumentException or FormatException)
-        {
-            throw new InvalidDataException($"the options of {Loader} in the model cannot be read: {e.Message}", e);
-        }
-    }
+            options.Validate();
+            return new(env, options);
+        });
 }

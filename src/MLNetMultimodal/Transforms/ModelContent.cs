@@ -1,5 +1,4 @@
 using System.IO.Enumeration;
-using System.Text.Json;
 using Microsoft.ML;
 using MLNetMultimodal.Inference;
 using MLNetMultimodal.Inference.Onnx;
@@ -61,11 +60,9 @@ static class ModelContent
         FileEntry[] entries = [.. names.Select(name => new FileEntry(name, Length(files, name)))];
         FileEntry[]? adapterEntries =
             adapter is null ? null : [.. adapter.List().Select(name => new FileEntry(name, Length(adapter, name)))];
-        string header = JsonSerializer.Serialize(
-            new Header<TOptions>(ShortName(files.Name), options, entries, dtype, adapterEntries));
         IEnumerable<(ModelFiles Files, FileEntry Entry)> all =
             [.. entries.Select(e => (files, e)), .. (adapterEntries ?? []).Select(e => (adapter!, e))];
-        entry.Save(context, writer => writer.Write(header),
+        entry.Save(context, new Header<TOptions>(ShortName(files.Name), options, entries, dtype, adapterEntries),
             all.Select((file, i) => (Stream(i), (Action<Stream>)(stream => Copy(file.Files, file.Entry.Name, stream)))));
     }
 
@@ -87,16 +84,7 @@ static class ModelContent
         object context)
     {
         ModelEntry.Reader reader = entry.Open(context);
-        Header<TOptions> header;
-        try
-        {
-            header = JsonSerializer.Deserialize<Header<TOptions>>(reader.Header.ReadString())
-                ?? throw new JsonException("it is null.");
-        }
-        catch (Exception e) when (e is JsonException or ArgumentException or FormatException)
-        {
-            throw new InvalidDataException($"the options of {entry.Loader} in the model cannot be read: {e.Message}", e);
-        }
+        Header<TOptions> header = reader.Options<Header<TOptions>, Header<TOptions>>(read => read);
         ModelFiles Files(string name, IReadOnlyList<FileEntry> entries, int first)
         {
             var files = new Dictionary<string, ReadOnlyMemory<byte>>(StringComparer.Ordinal);

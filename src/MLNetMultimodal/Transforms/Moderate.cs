@@ -3,13 +3,11 @@ using System.Text.Json.Serialization;
 using Microsoft.ML;
 using Microsoft.ML.Data;
 using Microsoft.ML.Runtime;
-using MLNetMultimodal.Batching;
 using MLNetMultimodal.Inference;
 using MLNetMultimodal.Inference.Onnx;
 using MLNetMultimodal.Interop;
 using MLNetMultimodal.Models.Families;
 using MLNetMultimodal.Transforms;
-using VectorKind = Microsoft.ML.SchemaShape.Column.VectorKind;
 
 namespace MLNetMultimodal;
 
@@ -17,7 +15,7 @@ namespace MLNetMultimodal;
 public sealed record ModerationPolicy
 {
     /// <summary>What columns and reasons call it.</summary>
-    public required string Name { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Name)); }
+    public required string Name { get; init => field = Checked.Name(value); }
 
     /// <summary>Texts that describe what violates it, such as <c>a photo of a shoe</c>; their embeddings are averaged. At least
     /// one.</summary>
@@ -36,7 +34,7 @@ public sealed record ModerationPolicy
 
     /// <summary>Column of labelled rows, Boolean, true for a violation, that the policy's probabilities are calibrated by in <c>Fit</c>;
     /// null, the default, leaves them as the model's similarities are, which are ranked well but are no probabilities.</summary>
-    public string? Label { get; init => field = value is null ? null : MultimodalEmbedOptions.Name(value, nameof(Label)); }
+    public string? Label { get; init => field = Checked.NameOrNull(value); }
 
     static IReadOnlyList<string> Some(IReadOnlyList<string> value, string option) => value.Count > 0 && value.All(t => !string.IsNullOrWhiteSpace(t)) ? value
         : throw new ArgumentException($"{option} must be at least one text, none of them empty.", option);
@@ -47,10 +45,10 @@ public sealed record ModerationPolicy
 public sealed record ModerateOptions
 {
     /// <summary>Column of pictures: MLImage, a path as text, or the bytes of a picture file as Vector&lt;Byte&gt;; null for none.</summary>
-    public string? Image { get; init => field = value is null ? null : MultimodalEmbedOptions.Name(value, nameof(Image)); }
+    public string? Image { get; init => field = Checked.NameOrNull(value); }
 
     /// <summary>Column of texts; null for none. An empty text is no evidence.</summary>
-    public string? Text { get; init => field = value is null ? null : MultimodalEmbedOptions.Name(value, nameof(Text)); }
+    public string? Text { get; init => field = Checked.NameOrNull(value); }
 
     /// <summary>The policies, at least one; their names are distinct. Each adds the columns <c>Name.PredictedLabel</c> (Boolean),
     /// <c>Name.Score</c> (Single, a logit, NaN where nothing is there to judge) and <c>Name.Probability</c> (Single), so that
@@ -58,11 +56,11 @@ public sealed record ModerateOptions
     public required IReadOnlyList<ModerationPolicy> Policies { get; init; }
 
     /// <summary>The column that is added: whether any policy is violated, Boolean. Default <c>Flagged</c>.</summary>
-    public string Flagged { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Flagged)); } = "Flagged";
+    public string Flagged { get; init => field = Checked.Name(value); } = "Flagged";
 
     /// <summary>The column that is added: the policies that are violated, the surest first, with their probability and what picture and
     /// text alone say, such as <c>footwear 0.97 (picture 0.95, text 0.61)</c>; empty where none is. Default <c>Reason</c>.</summary>
-    public string Reason { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Reason)); } = "Reason";
+    public string Reason { get; init => field = Checked.Name(value); } = "Reason";
 
     /// <inheritdoc cref="MultimodalEmbedOptions.Model"/>
     public string? Model { get; init; }
@@ -75,18 +73,13 @@ public sealed record ModerateOptions
     public string? ImageFolder { get; init; }
 
     /// <inheritdoc cref="MultimodalEmbedOptions.BatchSize"/>
-    public int BatchSize { get; init => field = MultimodalEmbedOptions.Batch(value); } = 8;
+    public int BatchSize { get; init => field = Checked.Batch(value); } = 8;
 
     /// <inheritdoc cref="MultimodalEmbedOptions.Mode"/>
     public InferenceMode Mode { get; init; } = InferenceMode.Throughput;
 
     /// <inheritdoc cref="MultimodalEmbedOptions.Threads"/>
-    public int Threads
-    {
-        get;
-        init => field = value >= 0 ? value
-            : throw new ArgumentOutOfRangeException(nameof(Threads), value, "Threads must be at least 0.");
-    }
+    public int Threads { get; init => field = Checked.AtLeastZero(value); }
 
     /// <inheritdoc cref="MultimodalEmbedOptions.Dtype"/>
     public OnnxDtype? Dtype { get; init; }
@@ -96,6 +89,26 @@ public sealed record ModerateOptions
     public OnError OnError { get; init; }
 
     internal InferenceOptions Inference => new() { Mode = Mode, Threads = Threads, Dtype = Dtype };
+
+    /// <summary>The columns after the transform.</summary>
+    /// <exception cref="ArgumentException">A column is missing or of the wrong type.</exception>
+    internal SchemaShape After(SchemaShape before)
+    {
+        Columns.CheckImages(before, Image);
+        Columns.CheckTexts(before, Text);
+        foreach (string label in Policies.Select(p => p.Label).OfType<string>())
+            if (Columns.Find(before, label) is var l && (l.ItemType != BooleanDataViewType.Instance || Columns.IsVector(l)))
+                throw new ArgumentException($"the label '{label}' must be Boolean, but is {Columns.Describe(l.ItemType, Columns.IsVector(l))}.");
+        return Shape.After(before,
+        [
+            .. Policies.SelectMany(p => new[]
+            {
+                Shape.Scalar($"{p.Name}.PredictedLabel", BooleanDataViewType.Instance), Shape.Scalar($"{p.Name}.Score", NumberDataViewType.Single),
+                Shape.Scalar($"{p.Name}.Probability", NumberDataViewType.Single),
+            }),
+            Shape.Scalar(Flagged, BooleanDataViewType.Instance), Shape.Scalar(Reason, TextDataViewType.Instance),
+        ]);
+    }
 
     internal void Validate()
     {
@@ -116,48 +129,31 @@ public static class ModerateCatalog
         /// similar picture and text are to its texts than to neutral ones. <c>Fit</c> calibrates it, for pictures, for texts and for both,
         /// by the rows that are labelled (Platt scaling).</summary>
         /// <param name="options">Columns, policies and model.</param>
+        /// <returns>The estimator; its <c>Fit</c> throws <see cref="InvalidDataException"/> where a labelled row cannot be read, or a
+        /// policy's rows do not have both answers.</returns>
         /// <exception cref="ArgumentException">No column, no policy, names that are not distinct, or not exactly one model.</exception>
-        public ModerateEstimator Moderate(ModerateOptions options) => new(MlNet.Environment(catalog), options);
+        public ModerateEstimator Moderate(ModerateOptions options)
+        {
+            ArgumentNullException.ThrowIfNull(options);
+            options.Validate();
+            return new(MlNet.Environment(catalog), options, SharedModel.From(options.Model, options.LoadedModel, options.Inference));
+        }
     }
 }
 
-/// <summary>Fits <see cref="ModerationTransformer"/>. All transformers that one estimator fits share one loaded model.</summary>
-public sealed class ModerateEstimator : IEstimator<ModerationTransformer>
+/// <summary>Fits <see cref="ModerationTransformer"/>: embeds the policies, and calibrates those that have a label column; without one
+/// no rows are read.</summary>
+public sealed class ModerateEstimator : RowEstimator<ModerationTransformer>
 {
-    readonly IHostEnvironment _env;
-    readonly ModerateOptions _options;
-    readonly SharedModel<MultimodalModel> _model;
-
-    internal ModerateEstimator(IHostEnvironment env, ModerateOptions options)
+    internal ModerateEstimator(IHostEnvironment env, ModerateOptions options, SharedModel<MultimodalModel> shared)
+        : base(options.After, input => shared.Use(model => new ModerationTransformer(env, options, Fitted(env, options, model, input), shared)))
     {
-        ArgumentNullException.ThrowIfNull(options);
-        options.Validate();
-        (_env, _options) = (env, options);
-        _model = SharedModel.From(options.Model, options.LoadedModel, options.Inference);
     }
 
-    /// <summary>Loads the model, embeds the policies, and calibrates those that have a label column; without one no rows are
-    /// read.</summary>
-    /// <param name="input">The data.</param>
-    /// <exception cref="ArgumentException">A column is missing or of the wrong type; the message lists the columns.</exception>
-    /// <exception cref="IOException">The model folder or one of its files is missing.</exception>
-    /// <exception cref="InvalidDataException">A file of the model is not sound, a row cannot be read, or a policy's labelled rows do not
-    /// have both answers.</exception>
-    /// <exception cref="NotSupportedException">The model has no encoder for texts, or for a column.</exception>
-    public ModerationTransformer Fit(IDataView input)
+    static FittedPolicy[] Fitted(IHostEnvironment env, ModerateOptions options, MultimodalModel model, IDataView input)
     {
-        GetOutputSchema(MlNet.ShapeOf(input.Schema));
-        MultimodalModel model = _model.Rent();
-        try
-        {
-            FittedPolicy[] policies = [.. _options.Policies.Select(p => new FittedPolicy(p.Name, p.Threshold, Direction(model, p), null, null, null))];
-            if (_options.Policies.Any(p => p.Label is not null)) policies = Calibrate(model, policies, input);
-            return new(_env, _options, policies, _model);
-        }
-        finally
-        {
-            _model.Return();
-        }
+        FittedPolicy[] policies = [.. options.Policies.Select(p => new FittedPolicy(p.Name, p.Threshold, Direction(model, p), null, null, null))];
+        return options.Policies.Any(p => p.Label is not null) ? Calibrate(env, options, model, policies, input) : policies;
     }
 
     /// <summary>The mean of the policy's texts less the mean of the neutral ones, both of length 1.</summary>
@@ -176,18 +172,18 @@ public sealed class ModerateEstimator : IEstimator<ModerationTransformer>
         }
     }
 
-    FittedPolicy[] Calibrate(MultimodalModel model, FittedPolicy[] policies, IDataView input)
+    static FittedPolicy[] Calibrate(IHostEnvironment env, ModerateOptions options, MultimodalModel model, FittedPolicy[] policies, IDataView input)
     {
-        var evidence = new ModerationComputation(_env.Register("Moderate"), _options, model, policies).AllEvidence(input);
+        var evidence = new ModerationComputation(env.Register("Moderate"), options, model, policies).AllEvidence(input);
         return [.. policies.Select((policy, i) =>
         {
-            if (_options.Policies[i].Label is not { } column) return policy;
+            if (options.Policies[i].Label is not { } column) return policy;
             bool[] labels = [.. input.GetColumn<bool>(column)];
             return policy with
             {
-                Image = _options.Image is null ? null : Scaled("pictures", e => [e.Image]),
-                Text = _options.Text is null ? null : Scaled("texts", e => [e.Text]),
-                Joint = _options.Image is null || _options.Text is null ? null : Scaled("both", e => [e.Image, e.Text]),
+                Image = options.Image is null ? null : Scaled("pictures", e => [e.Image]),
+                Text = options.Text is null ? null : Scaled("texts", e => [e.Text]),
+                Joint = options.Image is null || options.Text is null ? null : Scaled("both", e => [e.Image, e.Text]),
             };
 
             PlattScaling? Scaled(string what, Func<(float Image, float Text), float[]> pick)
@@ -201,93 +197,31 @@ public sealed class ModerateEstimator : IEstimator<ModerationTransformer>
             }
         })];
     }
-
-    /// <summary>The columns after the transform.</summary>
-    /// <param name="inputSchema">The columns before it.</param>
-    /// <exception cref="ArgumentException">A column is missing or of the wrong type; the message lists the columns.</exception>
-    public SchemaShape GetOutputSchema(SchemaShape inputSchema)
-    {
-        if (_options.Image is { } image && Columns.Find(inputSchema, image) is var i) Columns.CheckImages(image, i.ItemType, Columns.IsVector(i));
-        if (_options.Text is { } text && Columns.Find(inputSchema, text) is var t) Columns.CheckTexts(text, t.ItemType, Columns.IsVector(t));
-        foreach (string label in _options.Policies.Select(p => p.Label).OfType<string>())
-            if (Columns.Find(inputSchema, label) is var l && (l.ItemType != BooleanDataViewType.Instance || Columns.IsVector(l)))
-                throw new ArgumentException($"the label '{label}' must be Boolean, but is {Columns.Describe(l.ItemType, Columns.IsVector(l))}.");
-        SchemaShape.Column Scalar(string name, DataViewType type) => MlNet.ShapeColumn(name, VectorKind.Scalar, type, false, null);
-        SchemaShape.Column[] outputs =
-        [
-            .. _options.Policies.SelectMany(p => new[]
-            {
-                Scalar($"{p.Name}.PredictedLabel", BooleanDataViewType.Instance), Scalar($"{p.Name}.Score", NumberDataViewType.Single),
-                Scalar($"{p.Name}.Probability", NumberDataViewType.Single),
-            }),
-            Scalar(_options.Flagged, BooleanDataViewType.Instance), Scalar(_options.Reason, TextDataViewType.Instance),
-        ];
-        return new(inputSchema.Where(c => outputs.All(o => o.Name != c.Name)).Concat(outputs));
-    }
 }
 
-/// <summary>Judges pictures and texts by policies: the result of <see cref="ModerateEstimator"/>. Saved by <c>MLContext.Model.Save</c>
-/// with the model's files and the calibration in the same zip. Thread-safe, but for <see cref="Dispose"/>.</summary>
-public sealed class ModerationTransformer : ITransformer, IDisposable
+/// <summary>Judges pictures and texts by policies: the result of <see cref="ModerateEstimator"/>. The calibration is saved with the model's
+/// files.</summary>
+public sealed class ModerationTransformer : ModelTransformer<MultimodalModel>
 {
     internal const string Loader = "MLNetMultimodalModerate";
     static readonly ModelEntry Entry = new("MMMODERA", Loader);
 
-    readonly SharedModel<MultimodalModel> _shared;
     readonly IReadOnlyList<FittedPolicy> _policies;
-    readonly ModerationComputation _computation;
-    bool _disposed;
 
-    internal ModerationTransformer(IHostEnvironment env, ModerateOptions options, IReadOnlyList<FittedPolicy> policies, SharedModel<MultimodalModel> model)
-    {
-        options.Validate();
-        (Options, _policies, _shared, Model) = (options, policies, model, model.Rent());
-        try
+    internal ModerationTransformer(IHostEnvironment env, ModerateOptions options, IReadOnlyList<FittedPolicy> policies, SharedModel<MultimodalModel> shared)
+        : base(shared, model =>
         {
-            if (options.Image is not null && !Model.Modalities.Contains(Modality.Image))
-                throw new NotSupportedException($"'{Model.Name}' has no encoder for pictures; it has {string.Join(", ", Model.Modalities)}.");
-            _computation = new(env.Register(Loader), options, Model, policies);
-        }
-        catch
-        {
-            model.Return();
-            throw;
-        }
-    }
-
-    /// <summary>The model; it lives as long as the transformer.</summary>
-    public MultimodalModel Model { get; }
+            options.Validate();
+            if (options.Image is not null && !model.Modalities.Contains(Modality.Image))
+                throw new NotSupportedException($"'{model.Name}' has no encoder for pictures; it has {string.Join(", ", model.Modalities)}.");
+            return new ModerationComputation(env.Register(Loader), options, model, policies);
+        }) => (Options, _policies) = (options, policies);
 
     /// <summary>What it was made with.</summary>
     public ModerateOptions Options { get; }
 
-    /// <summary>True: each row is computed from that row alone.</summary>
-    public bool IsRowToRowMapper => true;
-
-    /// <summary>The columns after the transform.</summary>
-    /// <param name="inputSchema">The columns before it.</param>
-    /// <exception cref="ArgumentException">A column is missing or of the wrong type; the message lists the columns.</exception>
-    public DataViewSchema GetOutputSchema(DataViewSchema inputSchema) => _computation.OutputSchema(inputSchema);
-
-    /// <summary>A lazy view with the verdicts: nothing is computed before one is asked for.</summary>
-    /// <param name="input">The data.</param>
-    /// <exception cref="ArgumentException">A column is missing or of the wrong type; the message lists the columns.</exception>
-    public IDataView Transform(IDataView input) => new BatchingDataView<ModerationBatch>(_computation, input);
-
-    /// <summary>The transform for one row at a time, as <c>PredictionEngine</c> uses it.</summary>
-    /// <param name="inputSchema">The columns of the row.</param>
-    public IRowToRowMapper GetRowToRowMapper(DataViewSchema inputSchema) => new SingleRowMapper<ModerationBatch>(_computation, inputSchema);
-
-    /// <summary>Closes the model, unless it was given from outside or another transformer of the same estimator still uses
-    /// it.</summary>
-    public void Dispose()
-    {
-        if (_disposed) return;
-        _disposed = true;
-        _shared.Return();
-    }
-
-    void ICanSaveModel.Save(ModelSaveContext context) => ModelContent.Save(Entry, context, Model, new Saved(Options with { Model = null }, _policies));
+    private protected override void Save(ModelSaveContext context) =>
+        ModelContent.Save(Entry, context, Model, new Saved(Options with { Model = null }, _policies));
 
     static ModerationTransformer Create(IHostEnvironment env, object context)
     {

@@ -175,12 +175,8 @@ sealed class ModerationComputation : BatchComputation<ModerationBatch>
     public override int Failures(ModerationBatch batch, int count) =>
         _options.OnError == OnError.Throw ? 0 : (batch.Image?.Failures(count) ?? 0) + (batch.Text?.Failures(count) ?? 0);
 
-    public override void Report(long failures)
-    {
-        using IChannel channel = _host.Start("Moderate");
-        channel.Warning(MessageSensitivity.None, string.Create(CultureInfo.InvariantCulture,
-            $"{failures} items could not be read; their rows were judged without them."));
-    }
+    public override void Report(long failures) =>
+        Warn(_host, "Moderate", $"{failures} items could not be read; their rows were judged without them.");
 
     /// <summary>The same, with the evidence itself as the only output.</summary>
     sealed class EvidenceComputation(ModerationComputation own) : BatchComputation<ModerationBatch>

@@ -2,14 +2,12 @@ using System.Text.Json.Serialization;
 using Microsoft.ML;
 using Microsoft.ML.Data;
 using Microsoft.ML.Runtime;
-using MLNetMultimodal.Batching;
 using MLNetMultimodal.Inference;
 using MLNetMultimodal.Inference.Onnx;
 using MLNetMultimodal.Interop;
 using MLNetMultimodal.Models.Checkpoints;
 using MLNetMultimodal.Models.Families;
 using MLNetMultimodal.Transforms;
-using VectorKind = Microsoft.ML.SchemaShape.Column.VectorKind;
 
 namespace MLNetMultimodal;
 
@@ -32,37 +30,37 @@ public sealed record MultimodalEmbedOptions
 {
     /// <summary>The column that is added: the embedding, Vector&lt;Single&gt;; default <c>Embedding</c>. With several inputs it
     /// is their combination.</summary>
-    public string Output { get; init => field = Name(value, nameof(Output)); } = "Embedding";
+    public string Output { get; init => field = Checked.Name(value); } = "Embedding";
 
     /// <summary>With several inputs, one more column: the picture's embedding, Vector&lt;Single, E&gt; of length 1; default
     /// <c>Image</c> before <see cref="Output"/>.</summary>
-    public string? ImageOutput { get; init => field = value is null ? null : Name(value, nameof(ImageOutput)); }
+    public string? ImageOutput { get; init => field = Checked.NameOrNull(value); }
 
     /// <summary>With several inputs, one more column: the text's embedding, Vector&lt;Single, E&gt; of length 1; default
     /// <c>Text</c> before <see cref="Output"/>.</summary>
-    public string? TextOutput { get; init => field = value is null ? null : Name(value, nameof(TextOutput)); }
+    public string? TextOutput { get; init => field = Checked.NameOrNull(value); }
 
     /// <summary>With several inputs, one more column: the sound's embedding, Vector&lt;Single, E&gt; of length 1; default
     /// <c>Audio</c> before <see cref="Output"/>.</summary>
-    public string? AudioOutput { get; init => field = value is null ? null : Name(value, nameof(AudioOutput)); }
+    public string? AudioOutput { get; init => field = Checked.NameOrNull(value); }
 
     /// <summary>With several inputs, one more column: the video's embedding, Vector&lt;Single, E&gt; of length 1; default
     /// <c>Video</c> before <see cref="Output"/>.</summary>
-    public string? VideoOutput { get; init => field = value is null ? null : Name(value, nameof(VideoOutput)); }
+    public string? VideoOutput { get; init => field = Checked.NameOrNull(value); }
 
     /// <summary>Column of pictures: MLImage, a path as text, or the bytes of a picture file as Vector&lt;Byte&gt;; null for
     /// none.</summary>
-    public string? Image { get; init => field = value is null ? null : Name(value, nameof(Image)); }
+    public string? Image { get; init => field = Checked.NameOrNull(value); }
 
     /// <summary>Column of texts; null for none. Texts are cut to the model's context length; an empty text is a text like any
     /// other. Texts of like length run through the model together, and one that is repeated is embedded once.</summary>
-    public string? Text { get; init => field = value is null ? null : Name(value, nameof(Text)); }
+    public string? Text { get; init => field = Checked.NameOrNull(value); }
 
     /// <summary>Column of sounds: a path as text, the bytes of a sound file as Vector&lt;Byte&gt;, or mono samples as
     /// Vector&lt;Single&gt; whose rate is <see cref="AudioSampleRateHz"/> or the column's annotation <c>SampleRateHz</c>; null
     /// for none. WAV and AIFF are read as they are, other formats and the sound of videos by ffmpeg. Of a long sound what the
     /// model takes is heard (<see cref="Media.Audio.AudioPreprocessing.MaxSamples"/>).</summary>
-    public string? Audio { get; init => field = value is null ? null : Name(value, nameof(Audio)); }
+    public string? Audio { get; init => field = Checked.NameOrNull(value); }
 
     /// <summary>Column of videos: a path as text, the bytes of a video file as Vector&lt;Byte&gt;, or frames, Vector&lt;Byte&gt; of
     /// the dimensions [T, H, W, 3], as <c>LoadVideo</c> makes them; null for none. The picture tower sees frame by frame, and the
@@ -70,7 +68,7 @@ public sealed record MultimodalEmbedOptions
     /// arXiv:2104.08860) and ImageBind clips (Girdhar et al. 2023, arXiv:2305.05665). Which frames of a file those are says the
     /// model (<see cref="MultimodalModel.Videos"/>): a frame a second, at most 12 spread evenly, where its folder says nothing
     /// else. Of a column of frames it sees all.</summary>
-    public string? Video { get; init => field = value is null ? null : Name(value, nameof(Video)); }
+    public string? Video { get; init => field = Checked.NameOrNull(value); }
 
     /// <summary>The model: a folder in the Hugging Face layout, or one of the hub, <c>hub:owner/name</c> or
     /// <c>hub:owner/name@revision</c>, which is downloaded where the cache does not have it
@@ -94,7 +92,7 @@ public sealed record MultimodalEmbedOptions
     /// <summary>Samples per second of a column <see cref="Audio"/> of samples, 1 to
     /// <see cref="Media.Audio.AudioReader.MaxSampleRateHz"/>; null for the column's annotation <c>SampleRateHz</c>. Sounds in
     /// files say it themselves.</summary>
-    public int? AudioSampleRateHz { get; init => field = value is null ? null : Rate(value.Value, nameof(AudioSampleRateHz)); }
+    public int? AudioSampleRateHz { get; init => field = Checked.RateOrNull(value); }
 
     /// <summary>How embeddings become one where several inputs are set; default <see
     /// cref="EmbeddingCombination.Concatenate"/>.</summary>
@@ -107,7 +105,7 @@ public sealed record MultimodalEmbedOptions
 
     /// <summary>B, rows that run through the model together, 1 to 1024; default 8. Larger batches take more memory and gain
     /// little on a processor. With <see cref="Video"/> it is one row, whose frames run together.</summary>
-    public int BatchSize { get; init => field = Batch(value); } = 8;
+    public int BatchSize { get; init => field = Checked.Batch(value); } = 8;
 
     /// <summary>What runs of the model are arranged for; default <see cref="InferenceMode.Throughput"/>: batches run side by side, one
     /// core each. <see cref="InferenceMode.Latency"/> gives single predictions sooner. Without effect on <see
@@ -116,12 +114,7 @@ public sealed record MultimodalEmbedOptions
 
     /// <summary>Threads that one run of the model uses; default 0, as <see cref="Mode"/> says. Without effect on <see
     /// cref="LoadedModel"/>.</summary>
-    public int Threads
-    {
-        get;
-        init => field = value >= 0 ? value
-            : throw new ArgumentOutOfRangeException(nameof(Threads), value, "Threads must be at least 0.");
-    }
+    public int Threads { get; init => field = Checked.AtLeastZero(value); }
 
     /// <summary>How weights are stored in what runs; default null: 32-bit floats, or in a folder that holds graphs only the best
     /// there is. Without effect on <see cref="LoadedModel"/>.</summary>
@@ -149,26 +142,23 @@ public sealed record MultimodalEmbedOptions
 
     internal VideoColumn Videos(string column) => new(column, VideoFolder, takesFrames: true);
 
-    internal static int Rate(int value, string option) =>
-        value is >= 1 and <= Media.Audio.AudioReader.MaxSampleRateHz ? value
-            : throw new ArgumentOutOfRangeException(option, value,
-                $"{option} must be 1 to {Media.Audio.AudioReader.MaxSampleRateHz}.");
-
-    internal static string Name(string value, string option) =>
-        !string.IsNullOrWhiteSpace(value) ? value
-            : throw new ArgumentException($"{option} is a column name and must not be empty.", option);
-
-    internal static int Batch(int value) =>
-        value is >= 1 and <= 1024 ? value
-            : throw new ArgumentOutOfRangeException(nameof(BatchSize), value, "BatchSize must be 1 to 1024.");
+    /// <summary>The columns after the transform.</summary>
+    /// <exception cref="ArgumentException">A column is missing or of the wrong type.</exception>
+    internal SchemaShape After(SchemaShape before)
+    {
+        Columns.CheckImages(before, Image);
+        Columns.CheckTexts(before, Text);
+        if (Audio is { } audio) new SoundColumn(audio, AudioFolder, AudioSampleRateHz).Check(before);
+        if (Video is { } video) Videos(video).Check(before);
+        return Shape.After(before, [.. OutputColumns.Select(name => Shape.Vector(name, NumberDataViewType.Single,
+            Shape.Scalar(EmbedComputation.ModelAnnotation, TextDataViewType.Instance)))]);
+    }
 
     internal void Validate()
     {
         if (Image is null && Text is null && Audio is null && Video is null)
             throw new ArgumentException("set Image, Text, Audio, Video or several of them: the columns to embed.");
-        string[] outputs = OutputColumns;
-        if (outputs.Distinct().Count() < outputs.Length)
-            throw new ArgumentException($"the output columns must have distinct names, but are {string.Join(", ", outputs)}.");
+        Columns.CheckDistinct(OutputColumns);
     }
 }
 
@@ -184,93 +174,33 @@ public static class MultimodalEmbedCatalog
         /// <param name="options">Columns and model.</param>
         /// <returns>The estimator; its <c>Fit</c> loads the model and trains nothing.</returns>
         /// <exception cref="ArgumentException">No input column or not exactly one model is given.</exception>
-        public MultimodalEmbedEstimator MultimodalEmbed(MultimodalEmbedOptions options) =>
-            new(MlNet.Environment(catalog), options);
+        public MultimodalEmbedEstimator MultimodalEmbed(MultimodalEmbedOptions options)
+        {
+            ArgumentNullException.ThrowIfNull(options);
+            options.Validate();
+            return new(MlNet.Environment(catalog), options, SharedModel.From(options.Model, options.LoadedModel, options.Inference));
+        }
     }
 }
 
-/// <summary>Fits <see cref="MultimodalTransformer"/>. All transformers that one estimator fits share one loaded model.</summary>
-public sealed class MultimodalEmbedEstimator : IEstimator<MultimodalTransformer>
+/// <summary>Fits <see cref="MultimodalTransformer"/>.</summary>
+public sealed class MultimodalEmbedEstimator : RowEstimator<MultimodalTransformer>
 {
-    readonly IHostEnvironment _env;
-    readonly MultimodalEmbedOptions _options;
-    readonly SharedModel<MultimodalModel> _model;
-
-    internal MultimodalEmbedEstimator(IHostEnvironment env, MultimodalEmbedOptions options)
+    internal MultimodalEmbedEstimator(IHostEnvironment env, MultimodalEmbedOptions options, SharedModel<MultimodalModel> model)
+        : base(options.After, _ => new(env, options, model))
     {
-        ArgumentNullException.ThrowIfNull(options);
-        options.Validate();
-        (_env, _options) = (env, options);
-        _model = SharedModel.From(options.Model, options.LoadedModel, options.Inference);
-    }
-
-    /// <summary>Loads the model. No rows are read.</summary>
-    /// <param name="input">The data; only its schema is looked at.</param>
-    /// <exception cref="ArgumentException">A column is missing or of the wrong type; the message lists the columns.</exception>
-    /// <exception cref="IOException">The model folder or one of its files is missing.</exception>
-    /// <exception cref="InvalidDataException">A file of the model is not sound.</exception>
-    /// <exception cref="NotSupportedException">The model has no encoder for an input.</exception>
-    public MultimodalTransformer Fit(IDataView input)
-    {
-        GetOutputSchema(MlNet.ShapeOf(input.Schema));
-        return new(_env, _options, _model);
-    }
-
-    /// <summary>The columns after the transform.</summary>
-    /// <param name="inputSchema">The columns before it.</param>
-    /// <exception cref="ArgumentException">A column is missing or of the wrong type; the message lists the columns.</exception>
-    public SchemaShape GetOutputSchema(SchemaShape inputSchema) => OutputSchema(_options, inputSchema);
-
-    internal static SchemaShape OutputSchema(MultimodalEmbedOptions options, SchemaShape inputSchema)
-    {
-        if (options.Image is { } image && Columns.Find(inputSchema, image) is var i)
-            Columns.CheckImages(image, i.ItemType, Columns.IsVector(i));
-        if (options.Text is { } text && Columns.Find(inputSchema, text) is var t)
-            Columns.CheckTexts(text, t.ItemType, Columns.IsVector(t));
-        if (options.Audio is { } audio && Columns.Find(inputSchema, audio) is var a)
-            new SoundColumn(audio, options.AudioFolder, options.AudioSampleRateHz).Check(a.ItemType, Columns.IsVector(a));
-        if (options.Video is { } video && Columns.Find(inputSchema, video) is var v)
-            options.Videos(video).Check(v.ItemType, Columns.IsVector(v));
-        var annotations = new SchemaShape([MlNet.ShapeColumn(EmbedComputation.ModelAnnotation, VectorKind.Scalar,
-            TextDataViewType.Instance, false, null)]);
-        string[] outputs = options.OutputColumns;
-        return new(inputSchema.Where(c => !outputs.Contains(c.Name))
-            .Concat(outputs.Select(name => MlNet.ShapeColumn(name, VectorKind.Vector, NumberDataViewType.Single, false,
-                annotations))));
     }
 }
 
 /// <summary>Embeds pictures, texts, sounds and videos with a loaded model: the result of <see cref="MultimodalEmbedEstimator"/> and of
-/// the multimodal trainers.
-/// Saved by <c>MLContext.Model.Save</c> with the model's files in the same zip. Thread-safe, but for <see
-/// cref="Dispose"/>.</summary>
-public sealed class MultimodalTransformer : ITransformer, IDisposable
+/// the multimodal trainers.</summary>
+public sealed class MultimodalTransformer : ModelTransformer<MultimodalModel>
 {
     internal const string Loader = "MLNetMultimodalEmbed";
     static readonly ModelEntry Entry = new("MMEMBED ", Loader);
 
-    readonly IHost _host;
-    readonly SharedModel<MultimodalModel> _shared;
-    readonly EmbedComputation _computation;
-    bool _disposed;
-
-    internal MultimodalTransformer(IHostEnvironment env, MultimodalEmbedOptions options, SharedModel<MultimodalModel> model)
-    {
-        options.Validate();
-        (_host, Options, _shared, Model) = (env.Register(Loader), options, model, model.Rent());
-        try
-        {
-            if (options.Image is not null || options.Video is not null) Require(Modality.Image);
-            if (options.Text is not null) Require(Modality.Text);
-            if (options.Audio is not null) Require(Modality.Audio);
-            _computation = new(_host, options, Model);
-        }
-        catch
-        {
-            model.Return();
-            throw;
-        }
-    }
+    internal MultimodalTransformer(IHostEnvironment env, MultimodalEmbedOptions options, SharedModel<MultimodalModel> shared)
+        : base(shared, model => Compute(env, options, model)) => Options = options;
 
     /// <summary>A transformer over a model that was just trained; disposing the transformer disposes the model.</summary>
     internal MultimodalTransformer(IHostEnvironment env, MultimodalEmbedOptions options, MultimodalModel model)
@@ -278,46 +208,16 @@ public sealed class MultimodalTransformer : ITransformer, IDisposable
     {
     }
 
-    /// <summary>The model; it lives as long as the transformer.</summary>
-    public MultimodalModel Model { get; }
-
     /// <summary>What it was made with.</summary>
     public MultimodalEmbedOptions Options { get; }
-
-    /// <summary>True: each row is computed from that row alone.</summary>
-    public bool IsRowToRowMapper => true;
 
     /// <summary>Writes the model as a folder in the Hugging Face layout: config, weights, tokenizer, preprocessing. Each file
     /// appears whole or not at all.</summary>
     /// <param name="path">The folder; it is created, and files of the same names are replaced.</param>
     public void SaveModelFolder(string path) => ModelContent.SaveFolder(Model, path);
 
-    /// <summary>The columns after the transform: those before it and Vector&lt;Single&gt; columns of embeddings.</summary>
-    /// <param name="inputSchema">The columns before it.</param>
-    /// <exception cref="ArgumentException">A column is missing or of the wrong type; the message lists the columns.</exception>
-    public DataViewSchema GetOutputSchema(DataViewSchema inputSchema) => _computation.OutputSchema(inputSchema);
-
-    /// <summary>A lazy view with the embeddings: nothing is computed before a value of an embedding column is asked
-    /// for.</summary>
-    /// <param name="input">The data.</param>
-    /// <exception cref="ArgumentException">A column is missing or of the wrong type; the message lists the columns.</exception>
-    public IDataView Transform(IDataView input) => new BatchingDataView<EmbedBatch>(_computation, input);
-
-    /// <summary>The transform for one row at a time, as <c>PredictionEngine</c> uses it.</summary>
-    /// <param name="inputSchema">The columns of the row.</param>
-    public IRowToRowMapper GetRowToRowMapper(DataViewSchema inputSchema) =>
-        new SingleRowMapper<EmbedBatch>(_computation, inputSchema);
-
-    /// <summary>Closes the model, unless it was given from outside or another transformer of the same estimator still uses
-    /// it.</summary>
-    public void Dispose()
-    {
-        if (_disposed) return;
-        _disposed = true;
-        _shared.Return();
-    }
-
-    void ICanSaveModel.Save(ModelSaveContext context) => ModelContent.Save(Entry, context, Model, Options with { Model = null });
+    private protected override void Save(ModelSaveContext context) =>
+        ModelContent.Save(Entry, context, Model, Options with { Model = null });
 
     static MultimodalTransformer Create(IHostEnvironment env, object context)
     {
@@ -325,10 +225,19 @@ public sealed class MultimodalTransformer : ITransformer, IDisposable
         return new(env, options, model);
     }
 
-    void Require(Modality modality)
+    static EmbedComputation Compute(IHostEnvironment env, MultimodalEmbedOptions options, MultimodalModel model)
     {
-        if (!Model.Modalities.Contains(modality))
-            throw new NotSupportedException($"'{Model.Name}' has no encoder for {modality}; "
-                + $"it has {string.Join(", ", Model.Modalities)}.");
+        options.Validate();
+        if (options.Image is not null || options.Video is not null) Require(model, Modality.Image);
+        if (options.Text is not null) Require(model, Modality.Text);
+        if (options.Audio is not null) Require(model, Modality.Audio);
+        return new(env.Register(Loader), options, model);
+    }
+
+    static void Require(MultimodalModel model, Modality modality)
+    {
+        if (!model.Modalities.Contains(modality))
+            throw new NotSupportedException($"'{model.Name}' has no encoder for {modality}; "
+                + $"it has {string.Join(", ", model.Modalities)}.");
     }
 }

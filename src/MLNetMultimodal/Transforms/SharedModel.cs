@@ -41,7 +41,36 @@ sealed class SharedModel<TModel>(Func<TModel> load, bool owned) where TModel : c
     TModel? _model;
     int _users;
 
-    public TModel Rent()
+    /// <summary>Rents the model for what is made of it; it is returned where that fails.</summary>
+    public T Rent<T>(Func<TModel, T> make, out TModel model)
+    {
+        model = Rent();
+        try
+        {
+            return make(model);
+        }
+        catch
+        {
+            Return();
+            throw;
+        }
+    }
+
+    /// <summary>Rents the model for as long as something is done with it.</summary>
+    public T Use<T>(Func<TModel, T> use)
+    {
+        TModel model = Rent();
+        try
+        {
+            return use(model);
+        }
+        finally
+        {
+            Return();
+        }
+    }
+
+    TModel Rent()
     {
         lock (_lock)
         {

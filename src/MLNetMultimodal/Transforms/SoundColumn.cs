@@ -23,12 +23,10 @@ sealed class SoundPart(int rows)
 /// <param name="column">Its name.</param>
 /// <param name="folder">Where relative paths start; null for the working directory.</param>
 /// <param name="sampleRateHz">The rate of samples; null where the column's annotation says it.</param>
-sealed class SoundColumn(string column, string? folder, int? sampleRateHz) : InputColumn<SoundPart>
+sealed class SoundColumn(string column, string? folder, int? sampleRateHz) : InputColumn<SoundPart>(column)
 {
     /// <summary>Annotation of a column of samples: samples per second, as Int32.</summary>
     public const string SampleRateAnnotation = "SampleRateHz";
-
-    public override string Name => column;
 
     /// <summary>A vector that is made of each sound.</summary>
     /// <param name="output">Its column.</param>
@@ -54,20 +52,16 @@ sealed class SoundColumn(string column, string? folder, int? sampleRateHz) : Inp
         bool holds = isVector ? itemType == NumberDataViewType.Byte || itemType == NumberDataViewType.Single
             : itemType is TextDataViewType;
         if (!holds)
-            throw new ArgumentException($"column '{column}' must hold sounds: paths as text, encoded files as a vector of Byte "
+            throw new ArgumentException($"column '{Name}' must hold sounds: paths as text, encoded files as a vector of Byte "
                 + $"or samples as a vector of Single, but is {Columns.Describe(itemType, isVector)}.");
     }
 
-    /// <exception cref="ArgumentException">The column is missing or of the wrong type, or holds samples whose rate nobody
-    /// says.</exception>
-    public override DataViewSchema.Column Find(DataViewSchema schema)
+    /// <exception cref="ArgumentException">The column holds no sounds, or samples whose rate nobody says.</exception>
+    protected override void Check(DataViewSchema.Column found)
     {
-        DataViewSchema.Column found = Columns.Find(schema, column);
-        Check(Columns.ItemType(found), Columns.IsVector(found));
         if (found.Type is VectorDataViewType { Dimensions.Length: > 1 })
-            throw new ArgumentException($"column '{column}' must hold sounds, but holds {found.Type}, such as a spectrogram.");
+            throw new ArgumentException($"column '{Name}' must hold sounds, but holds {found.Type}, such as a spectrogram.");
         if (HoldsSamples(found)) RateOf(found);
-        return found;
     }
 
     public override SoundPart NewPart(int rows) => new(rows);
@@ -100,7 +94,7 @@ sealed class SoundColumn(string column, string? folder, int? sampleRateHz) : Inp
     }
 
     public override InvalidDataException Unreadable(SoundPart part, int slot, long row, Exception reason) =>
-        FilePart.Unreadable(row, column, "the sound", part.Files.Path(slot, folder), reason);
+        FilePart.Unreadable(row, Name, "the sound", part.Files.Path(slot, folder), reason);
 
     static bool HoldsSamples(DataViewSchema.Column found) => Columns.ItemType(found) == NumberDataViewType.Single;
 
@@ -111,7 +105,7 @@ sealed class SoundColumn(string column, string? folder, int? sampleRateHz) : Inp
         if (found.Annotations.Schema.GetColumnOrNull(SampleRateAnnotation)?.Type == NumberDataViewType.Int32)
             found.Annotations.GetValue(SampleRateAnnotation, ref rate);
         return rate is >= 1 and <= AudioReader.MaxSampleRateHz ? rate : throw new ArgumentException(
-            $"column '{column}' holds samples, but nobody says at which rate; set AudioSampleRateHz, or use a column with the "
+            $"column '{Name}' holds samples, but nobody says at which rate; set AudioSampleRateHz, or use a column with the "
             + $"annotation {SampleRateAnnotation}, as LoadAudio makes it.");
     }
 }

@@ -53,12 +53,7 @@ sealed class TextPart(int rows, int width, string column) : EmbedPart(rows, widt
 /// An empty text is a text like any other.</summary>
 sealed class TextInput(MultimodalModel model, string column, int batchSize) : EmbedInput
 {
-    public override DataViewSchema.Column Find(DataViewSchema schema)
-    {
-        DataViewSchema.Column found = Columns.Find(schema, column);
-        Columns.CheckTexts(column, Columns.ItemType(found), Columns.IsVector(found));
-        return found;
-    }
+    public override DataViewSchema.Column Find(DataViewSchema schema) => Columns.FindTexts(schema, column);
 
     public override EmbedPart NewPart(int rows) => new TextPart(rows, model.EmbeddingWidth, column);
 

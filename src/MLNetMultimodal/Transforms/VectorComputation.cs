@@ -2,8 +2,6 @@ using Microsoft.ML;
 using Microsoft.ML.Data;
 using Microsoft.ML.Runtime;
 using MLNetMultimodal.Batching;
-using MLNetMultimodal.Interop;
-using VectorKind = Microsoft.ML.SchemaShape.Column.VectorKind;
 
 namespace MLNetMultimodal.Transforms;
 
@@ -31,22 +29,6 @@ sealed record VectorStep<TPart, T>
     public required OnError OnError { get; init; }
 }
 
-/// <summary>The columns after a step that adds a vector.</summary>
-static class VectorShape
-{
-    /// <exception cref="ArgumentException">The input column is missing or of the wrong type.</exception>
-    public static SchemaShape After<TPart>(SchemaShape before, InputColumn<TPart> input, string output, bool isKnownSize,
-        DataViewType itemType, bool isKey, params IEnumerable<string> annotations)
-    {
-        SchemaShape.Column found = Columns.Find(before, input.Name);
-        input.Check(found.ItemType, Columns.IsVector(found));
-        SchemaShape beside = new(annotations.Select(name =>
-            MlNet.ShapeColumn(name, VectorKind.Scalar, NumberDataViewType.Int32, false, null)));
-        return new(before.Where(c => c.Name != output).Append(MlNet.ShapeColumn(
-            output, isKnownSize ? VectorKind.Vector : VectorKind.VariableVector, itemType, isKey, beside)));
-    }
-}
-
 /// <summary>Rows whose items are worked on.</summary>
 sealed class VectorBatch<TPart, T>(int rows, TPart part) : RowBatch
 {
@@ -58,7 +40,7 @@ sealed class VectorBatch<TPart, T>(int rows, TPart part) : RowBatch
 }
 
 /// <summary>Makes a vector of each item, on worker threads.</summary>
-sealed class VectorComputation<TPart, T> : BatchComputation<VectorBatch<TPart, T>>, IVectorComputation
+sealed class VectorComputation<TPart, T> : BatchComputation<VectorBatch<TPart, T>>
 {
     readonly IHost _host;
     readonly VectorStep<TPart, T> _step;
@@ -77,10 +59,6 @@ sealed class VectorComputation<TPart, T> : BatchComputation<VectorBatch<TPart, T
     public override int BatchSize => 8;
 
     public override IReadOnlyList<OutputColumn> Outputs { get; }
-
-    public IDataView Over(IDataView source) => new BatchingDataView<VectorBatch<TPart, T>>(this, source);
-
-    public IRowToRowMapper Mapper(DataViewSchema input) => new SingleRowMapper<VectorBatch<TPart, T>>(this, input);
 
     public override IEnumerable<DataViewSchema.Column> Inputs(DataViewSchema input, Func<int, bool> isActive) =>
         [_step.Input.Find(input)];
@@ -124,19 +102,6 @@ sealed class VectorComputation<TPart, T> : BatchComputation<VectorBatch<TPart, T
     public override int Failures(VectorBatch<TPart, T> batch, int count) =>
         _step.OnError == OnError.Throw ? 0 : batch.Errors.Take(count).Count(e => e is not null);
 
-    public override void Report(long failures)
-    {
-        using IChannel channel = _host.Start(_step.Output);
-        channel.Warning(MessageSensitivity.None, $"{failures} items could not be read; '{_step.Output}' is missing there.");
-    }
-}
-
-/// <summary>A computation of vectors, whatever they are made of.</summary>
-interface IVectorComputation
-{
-    DataViewSchema OutputSchema(DataViewSchema input);
-
-    IDataView Over(IDataView source);
-
-    IRowToRowMapper Mapper(DataViewSchema input);
+    public override void Report(long failures) =>
+        Warn(_host, _step.Output, $"{failures} items could not be read; '{_step.Output}' is missing there.");
 }

@@ -24,28 +24,23 @@ sealed class VideoPart(int rows)
 /// <param name="column">Its name.</param>
 /// <param name="folder">Where relative paths start; null for the working directory.</param>
 /// <param name="takesFrames">Whether frames are videos too.</param>
-sealed class VideoColumn(string column, string? folder, bool takesFrames) : InputColumn<VideoPart>
+sealed class VideoColumn(string column, string? folder, bool takesFrames) : InputColumn<VideoPart>(column)
 {
-    public override string Name => column;
-
     /// <summary>Paths or bytes.</summary>
     public override void Check(DataViewType itemType, bool isVector)
     {
         if (isVector ? itemType != NumberDataViewType.Byte : itemType is not TextDataViewType)
-            throw new ArgumentException($"column '{column}' must hold videos: paths as text"
+            throw new ArgumentException($"column '{Name}' must hold videos: paths as text"
                 + $"{(takesFrames ? ", encoded files or frames" : " or encoded files")} as a vector of Byte, "
                 + $"but is {Columns.Describe(itemType, isVector)}.");
     }
 
-    /// <exception cref="ArgumentException">The column is missing or of the wrong type.</exception>
-    public override DataViewSchema.Column Find(DataViewSchema schema)
+    /// <exception cref="ArgumentException">The column holds vectors that are neither files nor frames.</exception>
+    protected override void Check(DataViewSchema.Column found)
     {
-        DataViewSchema.Column found = Columns.Find(schema, column);
-        Check(Columns.ItemType(found), Columns.IsVector(found));
         if (found.Type is VectorDataViewType { Dimensions.Length: > 1 } && !(takesFrames && HoldsFrames(found)))
-            throw new ArgumentException($"column '{column}' must hold videos, but holds {found.Type}"
+            throw new ArgumentException($"column '{Name}' must hold videos, but holds {found.Type}"
                 + $"{(takesFrames ? "; frames are [T, H, W, 3]" : ", which is no file")}.");
-        return found;
     }
 
     public override VideoPart NewPart(int rows) => new(rows);
@@ -68,7 +63,7 @@ sealed class VideoColumn(string column, string? folder, bool takesFrames) : Inpu
     }
 
     public override InvalidDataException Unreadable(VideoPart part, int slot, long row, Exception reason) =>
-        FilePart.Unreadable(row, column, "the video", part.Files.Path(slot, folder), reason);
+        FilePart.Unreadable(row, Name, "the video", part.Files.Path(slot, folder), reason);
 
     /// <summary>Opens the file of a slot, which for bytes is a copy that is deleted afterwards.</summary>
     /// <param name="part">The videos.</param>

@@ -129,11 +129,8 @@ sealed class VideoComputation : BatchComputation<VideoBatch>
         : batch.FrameErrors.Take(count).Count(e => e is not null && batch.Sees)
             + batch.SoundErrors.Take(count).Count(e => e is not null && batch.Hears);
 
-    public override void Report(long failures)
-    {
-        using IChannel channel = _host.Start("LoadVideo");
-        channel.Warning(MessageSensitivity.None, $"{failures} frame columns or soundtracks could not be read; they are missing.");
-    }
+    public override void Report(long failures) =>
+        Warn(_host, "LoadVideo", $"{failures} frame columns or soundtracks could not be read; they are missing.");
 
     ReadOnlyMemory<byte> Seen(Func<(VideoBatch Batch, int Slot)> current)
     {

@@ -2,13 +2,11 @@ using System.Text.Json.Serialization;
 using Microsoft.ML;
 using Microsoft.ML.Data;
 using Microsoft.ML.Runtime;
-using MLNetMultimodal.Batching;
 using MLNetMultimodal.Inference;
 using MLNetMultimodal.Inference.Onnx;
 using MLNetMultimodal.Interop;
 using MLNetMultimodal.Models.Checkpoints;
 using MLNetMultimodal.Transforms;
-using VectorKind = Microsoft.ML.SchemaShape.Column.VectorKind;
 
 namespace MLNetMultimodal;
 
@@ -22,48 +20,32 @@ public sealed record ZeroShotClassifyOptions
     /// (<c>MapKeyToValue</c> makes it text); default <c>PredictedLabel</c>. Key n is <c>Labels[n - 1]</c>:
     /// <c>MulticlassClassification.Evaluate</c> compares
     /// key numbers, so its label column must number the classes in the same order.</summary>
-    public string PredictedLabel
-    {
-        get;
-        init => field = MultimodalEmbedOptions.Name(value, nameof(PredictedLabel));
-    } = "PredictedLabel";
+    public string PredictedLabel { get; init => field = Checked.Name(value); } = "PredictedLabel";
 
     /// <summary>Column that is added: softmax(logitScale * cosine), Vector&lt;Single, labels&gt; in [0, 1] with sum 1; slot names
     /// are the labels, the annotations <c>Templates</c> and <c>PromptSource</c> say which prompts made them; default
     /// <c>Score</c>.</summary>
-    public string Score { get; init => field = MultimodalEmbedOptions.Name(value, nameof(Score)); } = "Score";
+    public string Score { get; init => field = Checked.Name(value); } = "Score";
 
     /// <summary>Column that is added: the <see cref="TopK"/> most probable labels, Vector&lt;Text, k&gt;, best first; default
     /// <c>TopLabels</c>.</summary>
-    public string TopLabels { get; init => field = MultimodalEmbedOptions.Name(value, nameof(TopLabels)); } = "TopLabels";
+    public string TopLabels { get; init => field = Checked.Name(value); } = "TopLabels";
 
     /// <summary>Column that is added: their scores, Vector&lt;Single, k&gt;; default <c>TopScores</c>.</summary>
-    public string TopScores { get; init => field = MultimodalEmbedOptions.Name(value, nameof(TopScores)); } = "TopScores";
+    public string TopScores { get; init => field = Checked.Name(value); } = "TopScores";
 
     /// <summary>Column of pictures: MLImage, a path as text, or the bytes of a picture file as Vector&lt;Byte&gt;; null for
     /// none.</summary>
-    public string? Image
-    {
-        get;
-        init => field = value is null ? null : MultimodalEmbedOptions.Name(value, nameof(Image));
-    }
+    public string? Image { get; init => field = Checked.NameOrNull(value); }
 
     /// <summary>Column of sounds: a path as text, the bytes of a sound file as Vector&lt;Byte&gt;, or mono samples as
     /// Vector&lt;Single&gt; (<see cref="MultimodalEmbedOptions.Audio"/>); null for none.</summary>
-    public string? Audio
-    {
-        get;
-        init => field = value is null ? null : MultimodalEmbedOptions.Name(value, nameof(Audio));
-    }
+    public string? Audio { get; init => field = Checked.NameOrNull(value); }
 
     /// <summary>Column of videos: a path as text, the bytes of a video file as Vector&lt;Byte&gt;, or frames, as <c>LoadVideo</c>
     /// makes them; null for none. The mean of its frames' embeddings stands for a video
     /// (<see cref="MultimodalEmbedOptions.Video"/>).</summary>
-    public string? Video
-    {
-        get;
-        init => field = value is null ? null : MultimodalEmbedOptions.Name(value, nameof(Video));
-    }
+    public string? Video { get; init => field = Checked.NameOrNull(value); }
 
     /// <summary>The classes: at least one, distinct, none empty. Beside prompts that name classes: none, for all of those, or
     /// some of them.</summary>
@@ -84,12 +66,7 @@ public sealed record ZeroShotClassifyOptions
 
     /// <summary>k of <see cref="TopLabels"/> and <see cref="TopScores"/>, at least 0, at most the number of labels counts;
     /// default 5; 0 leaves the two columns out.</summary>
-    public int TopK
-    {
-        get;
-        init => field = value >= 0 ? value
-            : throw new ArgumentOutOfRangeException(nameof(TopK), value, "TopK must be at least 0.");
-    } = 5;
+    public int TopK { get; init => field = Checked.AtLeastZero(value); } = 5;
 
     /// <summary>The model: a folder in the Hugging Face layout, or one of the hub, <c>hub:owner/name</c> or
     /// <c>hub:owner/name@revision</c>, which is downloaded where the cache does not have it
@@ -108,11 +85,7 @@ public sealed record ZeroShotClassifyOptions
     public string? AudioFolder { get; init; }
 
     /// <inheritdoc cref="MultimodalEmbedOptions.AudioSampleRateHz"/>
-    public int? AudioSampleRateHz
-    {
-        get;
-        init => field = value is null ? null : MultimodalEmbedOptions.Rate(value.Value, nameof(AudioSampleRateHz));
-    }
+    public int? AudioSampleRateHz { get; init => field = Checked.RateOrNull(value); }
 
     /// <summary>Folder that relative paths in <see cref="Video"/> start from; null for the working directory.</summary>
     public string? VideoFolder { get; init; }
@@ -123,7 +96,7 @@ public sealed record ZeroShotClassifyOptions
     public bool ReducedScaleJpeg { get; init; }
 
     /// <summary>B, rows that run through the model together, 1 to 1024; default 8.</summary>
-    public int BatchSize { get; init => field = MultimodalEmbedOptions.Batch(value); } = 8;
+    public int BatchSize { get; init => field = Checked.Batch(value); } = 8;
 
     /// <summary>What runs of the model are arranged for; default <see cref="InferenceMode.Throughput"/>: batches run side by side, one
     /// core each. <see cref="InferenceMode.Latency"/> gives single predictions sooner. Without effect on <see
@@ -132,12 +105,7 @@ public sealed record ZeroShotClassifyOptions
 
     /// <summary>Threads that one run of the model uses; default 0, as <see cref="Mode"/> says. Without effect on <see
     /// cref="LoadedModel"/>.</summary>
-    public int Threads
-    {
-        get;
-        init => field = value >= 0 ? value
-            : throw new ArgumentOutOfRangeException(nameof(Threads), value, "Threads must be at least 0.");
-    }
+    public int Threads { get; init => field = Checked.AtLeastZero(value); }
 
     /// <summary>How weights are stored in what runs; default null: 32-bit floats, or in a folder that holds graphs only the best
     /// there is. Without effect on <see cref="LoadedModel"/>.</summary>
@@ -152,19 +120,19 @@ public sealed record ZeroShotClassifyOptions
 
     /// <summary>What is classified: exactly one column.</summary>
     internal EmbedInput Input(MultimodalModel model) => Video is { } video
-        ? new VideoInput(model, new(video, VideoFolder, takesFrames: true))
+        ? new VideoInput(model, Videos(video))
         : Audio is not null ? new AudioInput(model, Sounds)
         : new ImageInput(model, Image!, ImageFolder, ReducedScaleJpeg);
 
-    internal SoundColumn Sounds => new(Audio!, AudioFolder, AudioSampleRateHz);
+    VideoColumn Videos(string column) => new(column, VideoFolder, takesFrames: true);
+
+    SoundColumn Sounds => new(Audio!, AudioFolder, AudioSampleRateHz);
 
     internal void Validate()
     {
         if (new[] { Image, Audio, Video }.Count(c => c is not null) != 1)
             throw new ArgumentException("set exactly one of Image, Audio and Video: the column to classify.");
-        string[] outputs = OutputColumns;
-        if (outputs.Distinct().Count() < outputs.Length)
-            throw new ArgumentException($"the output columns must have distinct names, but are {string.Join(", ", outputs)}.");
+        Columns.CheckDistinct(OutputColumns);
         string[] templates = [.. new[]
         {
             Templates.Count > 0 ? nameof(Templates) : null, Prompts is null ? null : nameof(Prompts),
@@ -173,6 +141,25 @@ public sealed record ZeroShotClassifyOptions
         if (templates.Length > 1)
             throw new ArgumentException(
                 $"{string.Join(" and ", templates)} are set, but templates come from one place; set one of them.");
+    }
+
+    /// <summary>The columns after the transform.</summary>
+    /// <exception cref="ArgumentException">The column is missing or of the wrong type.</exception>
+    internal SchemaShape After(SchemaShape before)
+    {
+        Columns.CheckImages(before, Image);
+        if (Audio is not null) Sounds.Check(before);
+        if (Video is { } video) Videos(video).Check(before);
+        SchemaShape.Column[] predicted =
+        [
+            Shape.Key(PredictedLabel, Names(Columns.KeyValues)),
+            Shape.Vector(Score, NumberDataViewType.Single, Names(Columns.SlotNames), Names(ZeroShotComputation.TemplatesAnnotation),
+                Shape.Scalar(ZeroShotComputation.SourceAnnotation, TextDataViewType.Instance)),
+        ];
+        return TopK == 0 ? Shape.After(before, predicted)
+            : Shape.After(before, [.. predicted, Names(TopLabels), Shape.Vector(TopScores, NumberDataViewType.Single)]);
+
+        static SchemaShape.Column Names(string name) => Shape.Vector(name, TextDataViewType.Instance);
     }
 
     internal ZeroShotPrompts ReadPrompts()
@@ -194,124 +181,63 @@ public static class ZeroShotClassifyCatalog
         /// arXiv:2103.00020, section 3.1).
         /// The texts are embedded once, in <c>Fit</c>, and saved with the model.</summary>
         /// <param name="options">Columns, labels, prompts and model.</param>
-        /// <returns>The estimator; its <c>Fit</c> loads the model and trains nothing.</returns>
+        /// <returns>The estimator; its <c>Fit</c> loads the model, embeds the prompts and trains nothing. It throws
+        /// <see cref="ArgumentException"/> where labels or templates are empty or not distinct, or a label is none of those of the
+        /// prompts, and <see cref="IOException"/> where the folder of prompts or one of its files is missing.</returns>
         /// <exception cref="ArgumentException">Not exactly one column to classify or one model is given, or output columns have the same name.</exception>
-        public ZeroShotClassifyEstimator ZeroShotClassify(ZeroShotClassifyOptions options) =>
-            new(MlNet.Environment(catalog), options);
+        public ZeroShotClassifyEstimator ZeroShotClassify(ZeroShotClassifyOptions options)
+        {
+            ArgumentNullException.ThrowIfNull(options);
+            options.Validate();
+            return new(MlNet.Environment(catalog), options, SharedModel.From(options.Model, options.LoadedModel, options.Inference));
+        }
     }
 }
 
-/// <summary>Fits <see cref="ZeroShotTransformer"/>. All transformers that one estimator fits share one loaded model.</summary>
-public sealed class ZeroShotClassifyEstimator : IEstimator<ZeroShotTransformer>
+/// <summary>Fits <see cref="ZeroShotTransformer"/>: embeds the prompts.</summary>
+public sealed class ZeroShotClassifyEstimator : RowEstimator<ZeroShotTransformer>
 {
-    readonly IHostEnvironment _env;
-    readonly ZeroShotClassifyOptions _options;
-    readonly SharedModel<MultimodalModel> _model;
-
-    internal ZeroShotClassifyEstimator(IHostEnvironment env, ZeroShotClassifyOptions options)
+    internal ZeroShotClassifyEstimator(IHostEnvironment env, ZeroShotClassifyOptions options, SharedModel<MultimodalModel> model)
+        : base(options.After, _ => Fit(env, options, model))
     {
-        ArgumentNullException.ThrowIfNull(options);
-        options.Validate();
-        (_env, _options) = (env, options);
-        _model = SharedModel.From(options.Model, options.LoadedModel, options.Inference);
     }
 
-    /// <summary>Loads the model and embeds the prompts. No rows are read.</summary>
-    /// <param name="input">The data; only its schema is looked at.</param>
-    /// <exception cref="ArgumentException">The column is missing or of the wrong type, labels or templates are empty or not
-    /// distinct, or a label is none of those of the prompts.</exception>
-    /// <exception cref="IOException">The model folder, the folder of prompts or one of their files is missing.</exception>
-    /// <exception cref="InvalidDataException">A file of the model is not sound.</exception>
-    public ZeroShotTransformer Fit(IDataView input)
+    static ZeroShotTransformer Fit(IHostEnvironment env, ZeroShotClassifyOptions options, SharedModel<MultimodalModel> shared)
     {
-        GetOutputSchema(MlNet.ShapeOf(input.Schema));
-        ZeroShotPrompts prompts = _options.ReadPrompts();
-        ZeroShotClassifyOptions options = _options with
+        ZeroShotPrompts prompts = options.ReadPrompts();
+        ZeroShotClassifyOptions read = options with
         {
             Labels = prompts.Labels!,
             Templates = prompts.Templates,
             Prompts = null,
             LoadedPrompts = null,
         };
-        MultimodalModel model = _model.Rent();
-        try
-        {
-            return new(_env, options, prompts.Source, _model,
-                ZeroShotClassifier.Create(model, options.Labels, options.Templates).ClassEmbeddings);
-        }
-        finally
-        {
-            _model.Return();
-        }
+        return shared.Use(model => new ZeroShotTransformer(env, read, prompts.Source, shared,
+            ZeroShotClassifier.Create(model, read.Labels, read.Templates).ClassEmbeddings));
     }
-
-    /// <summary>The columns after the transform.</summary>
-    /// <param name="inputSchema">The columns before it.</param>
-    /// <exception cref="ArgumentException">The column is missing or of the wrong type; the message lists the columns.</exception>
-    public SchemaShape GetOutputSchema(SchemaShape inputSchema)
-    {
-        if (_options.Image is { } image && Columns.Find(inputSchema, image) is var i)
-            Columns.CheckImages(image, i.ItemType, Columns.IsVector(i));
-        if (_options.Audio is { } audio && Columns.Find(inputSchema, audio) is var a)
-            _options.Sounds.Check(a.ItemType, Columns.IsVector(a));
-        if (_options.Video is { } video && Columns.Find(inputSchema, video) is var v)
-            new VideoColumn(video, _options.VideoFolder, takesFrames: true).Check(v.ItemType, Columns.IsVector(v));
-        List<SchemaShape.Column> outputs =
-        [
-            MlNet.ShapeColumn(_options.PredictedLabel, VectorKind.Scalar, NumberDataViewType.UInt32, true,
-                Names(Columns.KeyValues)),
-            MlNet.ShapeColumn(_options.Score, VectorKind.Vector, NumberDataViewType.Single, false,
-                new(Names(Columns.SlotNames, ZeroShotComputation.TemplatesAnnotation).Append(MlNet.ShapeColumn(
-                    ZeroShotComputation.SourceAnnotation, VectorKind.Scalar, TextDataViewType.Instance, false, null)))),
-        ];
-        if (_options.TopK > 0)
-        {
-            outputs.Add(MlNet.ShapeColumn(_options.TopLabels, VectorKind.Vector, TextDataViewType.Instance, false, null));
-            outputs.Add(MlNet.ShapeColumn(_options.TopScores, VectorKind.Vector, NumberDataViewType.Single, false, null));
-        }
-        return new(inputSchema.Where(c => !_options.OutputColumns.Contains(c.Name)).Concat(outputs));
-    }
-
-    static SchemaShape Names(params IEnumerable<string> kinds) =>
-        new(kinds.Select(kind => MlNet.ShapeColumn(kind, VectorKind.Vector, TextDataViewType.Instance, false, null)));
 }
 
-/// <summary>Classifies pictures, sounds or videos into classes that are named in words. Saved by <c>MLContext.Model.Save</c> with the model's files
-/// and the class embeddings
-/// in the same zip. Thread-safe, but for <see cref="Dispose"/>.</summary>
-public sealed class ZeroShotTransformer : ITransformer, IDisposable
+/// <summary>Classifies pictures, sounds or videos into classes that are named in words. The class embeddings are saved with the model's
+/// files.</summary>
+public sealed class ZeroShotTransformer : ModelTransformer<MultimodalModel>
 {
     internal const string Loader = "MLNetMultimodalZeroShot";
     static readonly ModelEntry Entry = new("MMZSHOT ", Loader);
 
-    readonly SharedModel<MultimodalModel> _shared;
     readonly IReadOnlyList<ReadOnlyMemory<float>> _classEmbeddings;
-    readonly ZeroShotComputation _computation;
-    bool _disposed;
 
     internal ZeroShotTransformer(IHostEnvironment env, ZeroShotClassifyOptions options, string promptSource,
-        SharedModel<MultimodalModel> model, IReadOnlyList<ReadOnlyMemory<float>> classEmbeddings)
-    {
-        options.Validate();
-        (Options, PromptSource, _shared, _classEmbeddings, Model) = (options, promptSource, model, classEmbeddings, model.Rent());
-        try
+        SharedModel<MultimodalModel> shared, IReadOnlyList<ReadOnlyMemory<float>> classEmbeddings)
+        : base(shared, model =>
         {
+            options.Validate();
             // From the stored embeddings here too, so that a loaded transformer computes the same bits.
-            Classifier = ZeroShotClassifier.FromEmbeddings(options.Labels, options.Templates, classEmbeddings, Model.LogitScale);
-            _computation = new(env.Register(Loader), options, Model, Classifier, promptSource);
-        }
-        catch
-        {
-            model.Return();
-            throw;
-        }
-    }
-
-    /// <summary>The model; it lives as long as the transformer.</summary>
-    public MultimodalModel Model { get; }
+            var classifier = ZeroShotClassifier.FromEmbeddings(options.Labels, options.Templates, classEmbeddings, model.LogitScale);
+            return new ZeroShotComputation(env.Register(Loader), options, model, classifier, promptSource);
+        }) => (Options, PromptSource, _classEmbeddings) = (options, promptSource, classEmbeddings);
 
     /// <summary>Labels, prompts and class embeddings.</summary>
-    public ZeroShotClassifier Classifier { get; }
+    public ZeroShotClassifier Classifier => ((ZeroShotComputation)Computation).Classifier;
 
     /// <summary>What it was made with; <see cref="ZeroShotClassifyOptions.Labels"/> and
     /// <see cref="ZeroShotClassifyOptions.Templates"/> are the texts that were used, wherever they came from.</summary>
@@ -321,34 +247,7 @@ public sealed class ZeroShotTransformer : ITransformer, IDisposable
     /// <c>options</c>.</summary>
     public string PromptSource { get; }
 
-    /// <summary>True: each row is computed from that row alone.</summary>
-    public bool IsRowToRowMapper => true;
-
-    /// <summary>The columns after the transform.</summary>
-    /// <param name="inputSchema">The columns before it.</param>
-    /// <exception cref="ArgumentException">The column is missing or of the wrong type; the message lists the columns.</exception>
-    public DataViewSchema GetOutputSchema(DataViewSchema inputSchema) => _computation.OutputSchema(inputSchema);
-
-    /// <summary>A lazy view with the predictions: nothing is computed before one is asked for.</summary>
-    /// <param name="input">The data.</param>
-    /// <exception cref="ArgumentException">The column is missing or of the wrong type; the message lists the columns.</exception>
-    public IDataView Transform(IDataView input) => new BatchingDataView<ZeroShotBatch>(_computation, input);
-
-    /// <summary>The transform for one row at a time, as <c>PredictionEngine</c> uses it.</summary>
-    /// <param name="inputSchema">The columns of the row.</param>
-    public IRowToRowMapper GetRowToRowMapper(DataViewSchema inputSchema) =>
-        new SingleRowMapper<ZeroShotBatch>(_computation, inputSchema);
-
-    /// <summary>Closes the model, unless it was given from outside or another transformer of the same estimator still uses
-    /// it.</summary>
-    public void Dispose()
-    {
-        if (_disposed) return;
-        _disposed = true;
-        _shared.Return();
-    }
-
-    void ICanSaveModel.Save(ModelSaveContext context) =>
+    private protected override void Save(ModelSaveContext context) =>
         ModelContent.Save(Entry, context, Model,
             new Saved(Options with { Model = null }, [.. _classEmbeddings.Select(c => c.ToArray())],
                 ModelContent.ShortName(PromptSource)));

@@ -53,6 +53,8 @@ sealed class ZeroShotComputation : BatchComputation<ZeroShotBatch>
         Outputs = outputs;
     }
 
+    public ZeroShotClassifier Classifier => _classifier;
+
     /// <summary>A video is a batch of pictures by itself.</summary>
     public override int BatchSize => _options.Video is null ? _options.BatchSize : 1;
 
@@ -95,11 +97,8 @@ sealed class ZeroShotComputation : BatchComputation<ZeroShotBatch>
     public override int Failures(ZeroShotBatch batch, int count) =>
         _options.OnError == OnError.Throw ? 0 : batch.Items.Failures(count);
 
-    public override void Report(long failures)
-    {
-        using IChannel channel = _host.Start("ZeroShotClassify");
-        channel.Warning(MessageSensitivity.None, $"{failures} items could not be read; their labels and scores are missing.");
-    }
+    public override void Report(long failures) =>
+        Warn(_host, "ZeroShotClassify", $"{failures} items could not be read; their labels and scores are missing.");
 
     int Top => Math.Min(_options.TopK, _labels.Length);
 
