@@ -21,7 +21,7 @@ int seed = Number("seed", 1), scenes = Number("scenes", 40000), items = Number("
 var ml = new MLContext(seed);
 
 // Each item is two rows: pictures and captions that differ by one swap, and are each other's hard negatives.
-IEnumerable<Item> TrainingItems() => new World(seed).Items(scenes / 2, heldOut: false);
+IEnumerable<Item> TrainingItems() => new World(seed).Items(scenes / 2, heldOut: false, World.TrainingSwaps);
 IDataView train = ml.Data.LoadFromEnumerable(TrainingItems().SelectMany((item, i) => new[] { item.First, item.Second }.Select(scene => new Row
 {
     Image = SceneRenderer.Draw(scene) is var p ? MLImage.CreateFromPixels(p.Width, p.Height, MLPixelFormat.Rgba32, WithAlpha(p)) : null!,
@@ -71,7 +71,7 @@ Trained Train(string name, AlbefFusion fusion, int passes)
         Model = vocabulary => Sizes(vocabulary, fusion),
         Epochs = passes,
         BatchSize = 32,
-        LearningRate = 2e-3,
+        LearningRate = 1.2e-3,
         MaskShare = 0.3,
         EvenShare = 0.4,
         Seed = seed,
@@ -92,11 +92,11 @@ Trained Train(string name, AlbefFusion fusion, int passes)
 static AlbefConfig Sizes(int vocabulary, AlbefFusion fusion)
 {
     AlbefConfig config = AlbefConfig.Small48(vocabulary, fusion: fusion);
-    TransformerConfig Narrow(TransformerConfig blocks) => blocks with { Layers = 1, Width = 64, MlpWidth = 128, Heads = 2 };
+    TransformerConfig Narrow(TransformerConfig blocks, int layers) => blocks with { Layers = layers, Width = 64, MlpWidth = 128, Heads = 4 };
     return config with
     {
-        Vision = config.Vision with { StemChannels = [16, 32, 64], Blocks = Narrow(config.Vision.Blocks) },
-        Text = config.Text with { Blocks = Narrow(config.Text.Blocks) },
+        Vision = config.Vision with { StemChannels = [16, 32, 64], Blocks = Narrow(config.Vision.Blocks, 1) },
+        Text = config.Text with { Blocks = Narrow(config.Text.Blocks, 2) },
         FusionLayers = 2,
     };
 }

@@ -55,12 +55,20 @@ sealed class World(int seed)
     /// <summary>One of six for each colour, so that each shape is held out with one or two colours.</summary>
     public static bool IsHeldOut(Kind kind) => (kind.Color * 5 + 1) % Shapes.Length == kind.Shape;
 
-    /// <summary>An item of each swap in turn.</summary>
+    /// <summary>The swaps of training: the harder ones oftener.</summary>
+    public static readonly Swap[] TrainingSwaps =
+        [Swap.Relation, Swap.Attribute, Swap.Relation, Swap.Size, Swap.Attribute, Swap.Relation, Swap.Attribute, Swap.Count];
+
+    static readonly Swap[] s_allSwaps = Enum.GetValues<Swap>();
+
+    /// <summary>Items of each swap in turn.</summary>
     /// <param name="count">Items.</param>
     /// <param name="heldOut">True: with a held-out pair in each scene; false: with none.</param>
-    public IEnumerable<Item> Items(int count, bool heldOut)
+    /// <param name="swaps">The order of the swaps; null for each one equally often.</param>
+    public IEnumerable<Item> Items(int count, bool heldOut, IReadOnlyList<Swap>? swaps = null)
     {
-        for (int i = 0; i < count; i++) yield return Next((Swap)(i % 4), heldOut);
+        swaps ??= s_allSwaps;
+        for (int i = 0; i < count; i++) yield return Next(swaps[i % swaps.Count], heldOut);
     }
 
     Item Next(Swap swap, bool heldOut)

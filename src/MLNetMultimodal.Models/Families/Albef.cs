@@ -72,13 +72,13 @@ public sealed record AlbefConfig
         var blocks = new TransformerConfig(2, 128, 256, 4, Activation.Gelu);
         return new()
         {
-            Vision = new() { ImageSize = 48, PatchSize = 8, StemChannels = [24, 48, 96], Blocks = blocks },
+            Vision = new() { ImageSize = 48, PatchSize = 8, StemChannels = [24, 48, 96], GridPositions = true, Blocks = blocks },
             Text = new()
             {
                 VocabularySize = vocabularySize + 1,
                 MaxPositions = contextLength,
                 PadId = vocabularySize - 1,
-                Blocks = blocks with { Names = BlockNames.Bert, PostNorm = true },
+                Blocks = blocks with { Names = BlockNames.Bert },
             },
             Fusion = fusion,
             FusionLayers = 3,

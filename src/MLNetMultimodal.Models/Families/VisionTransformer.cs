@@ -25,6 +25,11 @@ public sealed record VisionConfig
     /// <see cref="ConvolutionalStem"/> says what an entry is.</summary>
     public IReadOnlyList<int> StemChannels { get; init; } = [];
 
+    /// <summary>True: positions start as sines and cosines of the place (He et al. 2022, arXiv:2111.06377, appendix A.1), so that what
+    /// is left of what need not be found out place by place; false, the default, from random numbers, as CLIP's. They are trained
+    /// either way, and a stored model does not say from what.</summary>
+    public bool GridPositions { get; init; }
+
     /// <summary>N, the number of patches.</summary>
     public int Patches => ImageSize / PatchSize * (ImageSize / PatchSize);
 
@@ -100,7 +105,7 @@ public static class VisionTransformer
         patches = ops.Rearrange(patches, "b d h w -> b (h w) d");                                       // [B, D, H/P, W/P] -> [B, N, D]
         T cls = ops.RepeatBatch(ops.Parameter(name / "class_embedding", init, width), pixels);          // [D] -> [B, D]
         T x = ops.Concat(1, ops.Rearrange(cls, "b (l d) -> b l d", ("l", 1)), patches);                 // -> [B, 1 + N, D]
-        x = ops.Add(x, ops.Parameter(name / "position_embedding" / "weight", init, 1 + c.Patches, width));
+        x = ops.Add(x, ops.Parameter(name / "position_embedding" / "weight", c.GridPositions ? Init.Grid(1) : init, 1 + c.Patches, width));
         return ops.PatchDropout(x, 1);
     }
 }

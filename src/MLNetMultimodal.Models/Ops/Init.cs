@@ -13,7 +13,7 @@ public enum InitKind
     /// <summary>The constant <see cref="Init.Value"/>.</summary>
     Constant,
 
-    /// <summary>Sines and cosines of the place in a square grid, for positions [1, <see cref="Init.Value"/> + side * side, D]: the
+    /// <summary>Sines and cosines of the place in a square grid, for positions [.., <see cref="Init.Value"/> + side * side, D]: the
     /// first rows are 0 (He et al. 2022, arXiv:2111.06377, appendix A.1).</summary>
     Grid,
 }

@@ -45,11 +45,11 @@ public sealed class TorchModel : IDisposable
         });
     }
 
-    /// <summary>Row-major [1, prefix + side * side, D], see <see cref="Init.Grid"/>.</summary>
+    /// <summary>Row-major [.., prefix + side * side, D], see <see cref="Init.Grid"/>.</summary>
     static float[] GridPositions(IReadOnlyList<int> shape, int prefix)
     {
-        int width = shape[2], quarter = width / 4, side = (int)Math.Round(Math.Sqrt(shape[1] - prefix));
-        var positions = new float[shape[1] * width];
+        int width = shape[^1], quarter = width / 4, side = (int)Math.Round(Math.Sqrt(shape[^2] - prefix));
+        var positions = new float[shape[^2] * width];
         for (int row = 0; row < side; row++)
             for (int column = 0; column < side; column++)
                 for (int i = 0; i < quarter; i++)

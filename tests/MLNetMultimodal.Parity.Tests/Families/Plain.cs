@@ -187,22 +187,33 @@ sealed class Plain(IReadOnlyDictionary<string, TensorData> weights)
         return x;
     }
 
+    /// <summary>True: the norms of BERT's blocks stand before their parts, not after the sum.</summary>
+    public bool NormFirst { get; init; }
+
     /// <summary>A block of BERT; with a context one whose tokens then attend to it.</summary>
     public double[][] BertBlock(double[][] x, string n, int heads, double epsilon, Func<int, bool>? keep = null, double[][]? context = null,
         Func<int, bool>? keepContext = null, ICollection<double[][]>? results = null)
     {
-        string a = n + ".attention.self.";
-        double[][] h = SelfAttention(x, a + "query", a + "key", a + "value", n + ".attention.output.dense", heads, keep);
-        x = Norm(Add(x, h), n + ".attention.output.LayerNorm", epsilon);
+        x = Part(x, ".attention.output.LayerNorm", h =>
+        {
+            string a = n + ".attention.self.";
+            return SelfAttention(h, a + "query", a + "key", a + "value", n + ".attention.output.dense", heads, keep);
+        });
         if (context is not null)
         {
-            a = n + ".crossattention.self.";
-            h = Attend(Linear(x, a + "query"), Linear(context, a + "key"), Linear(context, a + "value"), heads, keepContext);
-            x = Norm(Add(x, Linear(h, n + ".crossattention.output.dense")), n + ".crossattention.output.LayerNorm", epsilon);
+            string a = n + ".crossattention.self.";
+            x = Part(x, ".crossattention.output.LayerNorm", h => Linear(
+                Attend(Linear(h, a + "query"), Linear(context, a + "key"), Linear(context, a + "value"), heads, keepContext), n + ".crossattention.output.dense"));
         }
-        h = Linear(Map(Linear(x, n + ".intermediate.dense"), Gelu), n + ".output.dense");
-        results?.Add(h);
-        return Norm(Add(x, h), n + ".output.LayerNorm", epsilon);
+        return Part(x, ".output.LayerNorm", h =>
+        {
+            h = Linear(Map(Linear(h, n + ".intermediate.dense"), Gelu), n + ".output.dense");
+            results?.Add(h);
+            return h;
+        });
+
+        double[][] Part(double[][] t, string norm, Func<double[][], double[][]> part) =>
+            NormFirst ? Add(t, part(Norm(t, n + norm, epsilon))) : Norm(Add(t, part(t)), n + norm, epsilon);
     }
 
     public double[] Pooler(double[][] tokens, string name) => Map(Linear([tokens[0]], name + "pooler.dense"), Math.Tanh)[0];
