@@ -20,9 +20,18 @@ int Number(string name, int otherwise) => int.Parse(Option(name, otherwise.ToStr
 int seed = Number("seed", 1), scenes = Number("scenes", 40000), items = Number("items", 500), epochs = Number("epochs", 10);
 var ml = new MLContext(seed);
 
+// A curriculum, the same for every model: all swaps; mostly what is left of what and above what, which is learned last; all again.
+Swap[] places = [.. Enumerable.Repeat(Swap.Relation, 7)];
+(Swap[] Swaps, double Share, double Rate)[] lessons =
+[
+    ([Swap.Relation, Swap.Relation, Swap.Attribute, Swap.Size, Swap.Count], 0.2, 1.5e-3),
+    ([.. places, Swap.Attribute, Swap.Size, Swap.Count], 0.3, 1.5e-3),
+    ([Swap.Attribute, Swap.Relation, Swap.Attribute, Swap.Size, Swap.Count], 0.5, 1e-3),
+];
+
 // Each item is two rows: pictures and captions that differ by one swap, and are each other's hard negatives.
-IEnumerable<Item> TrainingItems() => new World(seed).Items(scenes / 2, heldOut: false, World.TrainingSwaps);
-IDataView train = ml.Data.LoadFromEnumerable(TrainingItems().SelectMany((item, i) => new[] { item.First, item.Second }.Select(scene => new Row
+IEnumerable<Item> TrainingItems(int lesson) => new World(seed + lesson).Items(scenes / 2, heldOut: false, lessons[lesson].Swaps);
+IDataView Train(int lesson) => ml.Data.LoadFromEnumerable(TrainingItems(lesson).SelectMany((item, i) => new[] { item.First, item.Second }.Select(scene => new Row
 {
     Image = SceneRenderer.Draw(scene) is var p ? MLImage.CreateFromPixels(p.Width, p.Height, MLPixelFormat.Rgba32, WithAlpha(p)) : null!,
     Caption = scene.Caption,
@@ -38,9 +47,10 @@ CompositionItem[] heldOut = [.. new World(seed + 2000).Items(items, heldOut: tru
 [
     ("dual encoder", AlbefFusion.None, epochs * 5 / 2), ("late fusion", AlbefFusion.Late, epochs * 5 / 2), ("cross-attention", AlbefFusion.CrossAttention, epochs),
 ];
+string output = Option("output", Path.Combine(Path.GetTempPath(), $"composition-{Guid.NewGuid():N}")); // what a lesson leaves, the next starts from
 string[] wanted = Option("models", "dual,late,cross").Split(',');
 Trained[] trained = await Task.WhenAll(models.Where(m => wanted.Any(w => m.Name.StartsWith(w, StringComparison.Ordinal)))
-    .Select(m => Task.Factory.StartNew(() => Train(m.Name, m.Fusion, m.Epochs), TaskCreationOptions.LongRunning)));
+    .Select(m => Task.Factory.StartNew(() => Learn(m.Name, m.Fusion, m.Epochs), TaskCreationOptions.LongRunning)));
 
 var table = new List<string>();
 foreach (var (name, minutes, model) in trained)
@@ -58,34 +68,42 @@ Console.WriteLine("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
 foreach (string line in table) Console.WriteLine(line);
 Console.WriteLine($"| by lot | | {byLot.TextChance:p1} | {byLot.ImageChance:p1} | {byLot.GroupChance:p1} | {byLot.TextChance:p1} | {byLot.ImageChance:p1} | {byLot.GroupChance:p1} |");
 foreach (var (_, _, model) in trained) model.Dispose();
+if (!args.Contains("--output")) Directory.Delete(output, recursive: true);
 return 0;
 
-Trained Train(string name, AlbefFusion fusion, int passes)
+Trained Learn(string name, AlbefFusion fusion, int passes)
 {
     DateTime start = DateTime.UtcNow, shown = DateTime.MinValue;
-    var trainer = ml.Multimodal.Trainers.ImageTextMatching(new()
+    string folder = Path.Combine(output, name.Replace(' ', '-'));
+    ImageTextMatchTransformer? model = null;
+    for (int lesson = 0; lesson < lessons.Length; lesson++)
     {
-        Image = nameof(Row.Image),
-        Text = nameof(Row.Caption),
-        Together = nameof(Row.Item),
-        Model = vocabulary => Sizes(vocabulary, fusion),
-        Epochs = passes,
-        BatchSize = 32,
-        LearningRate = 1.2e-3,
-        MaskShare = 0.3,
-        EvenShare = 0.4,
-        Seed = seed,
-        Threads = 1,
-        Output = Option("output", "") is { Length: > 0 } folder ? Path.Combine(folder, name.Replace(' ', '-')) : null,
-        Progress = new Progress<TrainingStep>(s =>
+        int number = lesson + 1;
+        model?.Dispose();
+        model = ml.Multimodal.Trainers.ImageTextMatching(new()
         {
-            if (s.Step < s.Steps && DateTime.UtcNow - shown < TimeSpan.FromSeconds(30)) return;
-            shown = DateTime.UtcNow;
-            Console.Error.WriteLine($"{name}: step {s.Step:n0}/{s.Steps:n0} loss {s.Loss:f3} {s.SamplesPerSecond:n0} scenes/s {s.Elapsed:mm\\:ss} gone, {s.Remaining:mm\\:ss} left");
-        }),
-    });
-    ImageTextMatchTransformer model = trainer.Fit(train);
-    return new(name, (DateTime.UtcNow - start).TotalMinutes, model);
+            Image = nameof(Row.Image),
+            Text = nameof(Row.Caption),
+            Together = nameof(Row.Item),
+            Model = vocabulary => Sizes(vocabulary, fusion),
+            Initialize = lesson == 0 ? null : folder,
+            Epochs = Math.Max(1, (int)Math.Round(passes * lessons[lesson].Share)),
+            BatchSize = 32,
+            LearningRate = lessons[lesson].Rate,
+            MaskShare = 0.3,
+            EvenShare = 0.4,
+            Seed = seed,
+            Threads = 1,
+            Output = folder,
+            Progress = new Progress<TrainingStep>(s =>
+            {
+                if (s.Step < s.Steps && DateTime.UtcNow - shown < TimeSpan.FromSeconds(30)) return;
+                shown = DateTime.UtcNow;
+                Console.Error.WriteLine($"{name}, lesson {number}: step {s.Step:n0}/{s.Steps:n0} loss {s.Loss:f3} {s.SamplesPerSecond:n0} scenes/s {s.Elapsed:mm\\:ss} gone, {s.Remaining:mm\\:ss} left");
+            }),
+        }).Fit(Train(lesson));
+    }
+    return new(name, (DateTime.UtcNow - start).TotalMinutes, model!);
 }
 
 // Half of Small48's width: small enough that a thread sees 400,000 scenes in the time there is.
@@ -104,7 +122,7 @@ static AlbefConfig Sizes(int vocabulary, AlbefFusion fusion)
 // What the words or the pictures alone give away: classifiers of "belongs together" that see one of the two.
 void Blind(ImageTextMatchTransformer model)
 {
-    Item[] some = [.. TrainingItems().Take(1000)];
+    Item[] some = [.. TrainingItems(lessons.Length - 1).Take(1000)];
     float[][] words = model.Model.EmbedTexts([.. some.SelectMany(i => new[] { i.First.Caption, i.Second.Caption })]);
     float[][] pictures = model.Model.EmbedImages([.. some.SelectMany(i => new[] { SceneRenderer.Draw(i.First), SceneRenderer.Draw(i.Second) })]);
     Console.WriteLine($"one sense alone, held-out combinations: {Choice(t => words[t], (_, texts) => model.Model.EmbedTexts(texts)).TextChoice:p1} of captions right by text only, "

@@ -55,10 +55,6 @@ sealed class World(int seed)
     /// <summary>One of six for each colour, so that each shape is held out with one or two colours.</summary>
     public static bool IsHeldOut(Kind kind) => (kind.Color * 5 + 1) % Shapes.Length == kind.Shape;
 
-    /// <summary>The swaps of training: the harder ones oftener.</summary>
-    public static readonly Swap[] TrainingSwaps =
-        [Swap.Relation, Swap.Attribute, Swap.Relation, Swap.Size, Swap.Attribute, Swap.Relation, Swap.Attribute, Swap.Count];
-
     static readonly Swap[] s_allSwaps = Enum.GetValues<Swap>();
 
     /// <summary>Items of each swap in turn.</summary>

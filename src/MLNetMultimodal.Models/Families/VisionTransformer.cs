@@ -105,7 +105,7 @@ public static class VisionTransformer
         patches = ops.Rearrange(patches, "b d h w -> b (h w) d");                                       // [B, D, H/P, W/P] -> [B, N, D]
         T cls = ops.RepeatBatch(ops.Parameter(name / "class_embedding", init, width), pixels);          // [D] -> [B, D]
         T x = ops.Concat(1, ops.Rearrange(cls, "b (l d) -> b l d", ("l", 1)), patches);                 // -> [B, 1 + N, D]
-        x = ops.Add(x, ops.Parameter(name / "position_embedding" / "weight", c.GridPositions ? Init.Grid(1) : init, 1 + c.Patches, width));
+        x = ops.Add(x, ops.Parameter(name / "position_embedding" / "weight", c.GridPositions ? Init.Grid(1, range: 100) : init, 1 + c.Patches, width));
         return ops.PatchDropout(x, 1);
     }
 }

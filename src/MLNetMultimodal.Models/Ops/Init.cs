@@ -37,9 +37,14 @@ public readonly record struct Init(InitKind Kind, float Value)
     public static Init Constant(float value) => new(InitKind.Constant, value);
 
     /// <summary>Sines and cosines of the place in a square grid: half of the numbers tell the column, half the row, each at
-    /// wavelengths from 2 pi to 20,000 pi.</summary>
+    /// wavelengths from 2 pi to almost 2 pi <paramref name="range"/>.</summary>
     /// <param name="prefix">Rows before the grid, which are 0.</param>
-    public static Init Grid(int prefix) => new(InitKind.Grid, prefix);
+    /// <param name="range">The longest wavelength by the shortest; 10,000 in the paper. A small grid is told apart by more of the numbers
+    /// where it is less.</param>
+    public static Init Grid(int prefix, float range = 10_000) => new(InitKind.Grid, prefix) { Range = range };
+
+    /// <summary>Of <see cref="InitKind.Grid"/>: the longest wavelength by the shortest.</summary>
+    public float Range { get; init; }
 
     /// <summary>This rule, or <paramref name="other"/> where this is the default.</summary>
     public Init Or(Init other) => Kind == InitKind.Default ? other : this;

@@ -39,23 +39,23 @@ public sealed class TorchModel : IDisposable
             return spec.Init.Kind switch
             {
                 InitKind.Constant => weight.With(spec.Init.Value, (w, value) => w.fill_(value)),
-                InitKind.Grid => weight.copy_(tensor(GridPositions(spec.Shape, (int)spec.Init.Value), [.. spec.Shape.Select(d => (long)d)])),
+                InitKind.Grid => weight.copy_(tensor(GridPositions(spec.Shape, spec.Init), [.. spec.Shape.Select(d => (long)d)])),
                 _ => weight.normal_(0, spec.Init.Value, generator),
             };
         });
     }
 
     /// <summary>Row-major [.., prefix + side * side, D], see <see cref="Init.Grid"/>.</summary>
-    static float[] GridPositions(IReadOnlyList<int> shape, int prefix)
+    static float[] GridPositions(IReadOnlyList<int> shape, Init init)
     {
-        int width = shape[^1], quarter = width / 4, side = (int)Math.Round(Math.Sqrt(shape[^2] - prefix));
+        int prefix = (int)init.Value, width = shape[^1], quarter = width / 4, side = (int)Math.Round(Math.Sqrt(shape[^2] - prefix));
         var positions = new float[shape[^2] * width];
         for (int row = 0; row < side; row++)
             for (int column = 0; column < side; column++)
                 for (int i = 0; i < quarter; i++)
                 {
                     int at = (prefix + row * side + column) * width + i;
-                    double frequency = Math.Pow(10_000, -(double)i / quarter);
+                    double frequency = Math.Pow(init.Range, -(double)i / quarter);
                     (positions[at], positions[at + quarter]) = ((float)Math.Sin(column * frequency), (float)Math.Cos(column * frequency));
                     (positions[at + 2 * quarter], positions[at + 3 * quarter]) = ((float)Math.Sin(row * frequency), (float)Math.Cos(row * frequency));
                 }
