@@ -45,7 +45,7 @@ CompositionItem[] heldOut = [.. new World(seed + 2000).Items(items, heldOut: tru
 // All train at the same time, each on a thread of its own, so that none has more time than another; the cheaper ones see the scenes more often.
 (string Name, AlbefFusion Fusion, int Epochs)[] models =
 [
-    ("dual encoder", AlbefFusion.None, epochs * 5 / 2), ("late fusion", AlbefFusion.Late, epochs * 5 / 2), ("cross-attention", AlbefFusion.CrossAttention, epochs),
+    ("dual encoder", AlbefFusion.None, epochs * 2), ("late fusion", AlbefFusion.Late, epochs * 2), ("cross-attention", AlbefFusion.CrossAttention, epochs),
 ];
 string output = Option("output", Path.Combine(Path.GetTempPath(), $"composition-{Guid.NewGuid():N}")); // what a lesson leaves, the next starts from
 string[] wanted = Option("models", "dual,late,cross").Split(',');
