@@ -159,6 +159,7 @@ public static class ModelFamilies
         new("vision-text-dual-encoder", json => new VisionTextDualEncoderModel(VisionTextDualEncoderConfig.FromJson(json))),
         new("blip", json => new BlipModel(BlipConfig.FromJson(json))),
         new("albef", json => new AlbefModel(AlbefConfig.FromJson(json))),
+        .. BeitConfig.ModelTypes.Select(type => new ModelFamily(type, json => new BeitModel(BeitConfig.FromJson(json)))),
         .. VitConfig.ModelTypes.Select(type => new ModelFamily(type, json => new VitModel(VitConfig.FromJson(json)))),
         .. BertConfig.ModelTypes.Select(type => new ModelFamily(type, json => new BertModel(BertConfig.FromJson(json), BertPooling.Mean))),
     ];
