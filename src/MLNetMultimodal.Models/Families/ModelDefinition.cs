@@ -153,6 +153,7 @@ public static class ModelFamilies
         new(CrossModalFusionModel.Type, json => new CrossModalFusionModel(CrossModalFusionConfig.FromJson(json))),
         new(FrameSoundFusionModel.Type, json => new FrameSoundFusionModel(FrameSoundFusionConfig.FromJson(json))),
         new("encodec", json => new EncodecModel(EncodecConfig.FromJson(json))),
+        new(VqTokenizerModel.Type, json => new VqTokenizerModel(VqTokenizerConfig.FromJson(json))),
         new("vlmo", json => new VlmoModel(VlmoConfig.FromJson(json))),
         new("vit_mae", json => new MaeModel(MaeConfig.FromJson(json))),
         new("siglip", json => new SiglipModel(SiglipConfig.FromJson(json))),

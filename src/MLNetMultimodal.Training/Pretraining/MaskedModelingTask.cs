@@ -21,8 +21,9 @@ readonly record struct MaskedScore(Tensor Loss, double Right, double Of);
 /// <param name="validation">Rows to evaluate on; null for none.</param>
 /// <param name="metric">What the evaluation measures.</param>
 /// <param name="score">Judges the first output; not asked to count unless its last argument is true.</param>
+/// <param name="tokenizer">Tells the tokenizer whose codes are to be told from others; null for none.</param>
 sealed class MaskedModelingTask(TrainingOptions options, IModelDefinition definition, IProgram program, TorchModel model, IMaskedRows train, IMaskedRows? validation,
-    string metric, Func<Tensor, MaskedTensors, bool, MaskedScore> score) : ITrainingTask<MaskedBatch>
+    string metric, Func<Tensor, MaskedTensors, bool, MaskedScore> score, string? tokenizer = null) : ITrainingTask<MaskedBatch>
 {
     const int EvaluationBatch = 250;
 
@@ -35,7 +36,8 @@ sealed class MaskedModelingTask(TrainingOptions options, IModelDefinition defini
 
     public string Metric => metric;
 
-    public IReadOnlyDictionary<string, string> Description => new Dictionary<string, string> { ["config"] = definition.ToConfigJson() };
+    public IReadOnlyDictionary<string, string> Description { get; } = tokenizer is null ? new Dictionary<string, string> { ["config"] = definition.ToConfigJson() }
+        : new Dictionary<string, string> { ["config"] = definition.ToConfigJson(), ["tokenizer"] = tokenizer };
 
     public MaskedBatch Make(ReadOnlyMemory<int> rows, int epoch) => train.Make(rows, epoch);
 

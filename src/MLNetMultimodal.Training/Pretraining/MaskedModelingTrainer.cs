@@ -4,6 +4,7 @@ using MLNetMultimodal.Interop;
 using MLNetMultimodal.Media.Images;
 using MLNetMultimodal.Models.Families;
 using MLNetMultimodal.Models.Ops;
+using TorchSharp;
 using Tensor = TorchSharp.torch.Tensor;
 
 namespace MLNetMultimodal.Training;
@@ -14,7 +15,8 @@ public static class MaskedModelingCatalog
     extension(MultimodalTrainers trainers)
     {
         /// <summary>Trains an encoder without labels, on pictures or texts of which a part is hidden: pixels are to be painted (masked
-        /// autoencoder: He et al. 2022, arXiv:2111.06377), words are to be told (BERT: Devlin et al. 2019, arXiv:1810.04805).</summary>
+        /// autoencoder: He et al. 2022, arXiv:2111.06377) or their codes told (BEiT: Bao et al. 2022, arXiv:2106.08254), words are to be told
+        /// (BERT: Devlin et al. 2019, arXiv:1810.04805).</summary>
         /// <param name="options">Column, model and training.</param>
         public MaskedModelingTrainer MaskedModeling(MaskedModelingOptions options) => new(trainers.Environment, options);
     }
@@ -41,11 +43,12 @@ public sealed class MaskedModelingTrainer : IEstimator<MultimodalTransformer>
 
     /// <summary>Trains on <paramref name="train"/> and keeps the weights that are best on <paramref name="validation"/>, which is
     /// looked at after each epoch: the share of the variance of its hidden pixels that is painted right, or the share of its hidden
-    /// words that are told; 1 at best.</summary>
+    /// codes or words that are told; 1 at best.</summary>
     /// <param name="train">At least 1 row.</param>
     /// <param name="validation">The same column; null keeps the last weights.</param>
     /// <exception cref="ArgumentException">A column is missing or of the wrong type, not just one column is named, there are no rows, or
-    /// <see cref="MaskedModelingOptions.TextModel"/> does not fit the tokenizer.</exception>
+    /// <see cref="MaskedModelingOptions.TextModel"/> or <see cref="MaskedModelingOptions.TokenModel"/> does not fit the
+    /// tokenizer.</exception>
     /// <exception cref="InvalidDataException">A row cannot be read, or a file of <see cref="MaskedModelingOptions.Initialize"/> or of
     /// a checkpoint is not sound.</exception>
     /// <exception cref="InvalidOperationException">The loss is not finite, or a checkpoint is of a training with other
@@ -58,7 +61,7 @@ public sealed class MaskedModelingTrainer : IEstimator<MultimodalTransformer>
         else if (_options.EarlyStoppingPatience is not null)
             throw new ArgumentException("EarlyStoppingPatience needs validation data: use Fit(train, validation).", nameof(validation));
         PretrainingStart<MaeModel>.Prepare(_options);
-        return _options.Image is not null ? FitPictures(train, validation) : FitTexts(train, validation);
+        return _options.Image is null ? FitTexts(train, validation) : _options.Tokenizer is { } folder ? FitCodes(folder, train, validation) : FitPictures(train, validation);
     }
 
     MultimodalTransformer FitPictures(IDataView train, IDataView? validation)
@@ -67,11 +70,28 @@ public sealed class MaskedModelingTrainer : IEstimator<MultimodalTransformer>
             _options.Initialize, new(_options.ImageModel), m => m.Config.Encoder.ImageSize, known => known as MaeModel);
         MaeConfig c = start.Definition.Config;
         using TorchModel model = start.NewModel(start.Definition.Full, _options);
-        using MaskedPictures rows = Read(train, images, c);
-        using MaskedPictures? held = validation is null ? null : Read(validation, images, c);
+        int side = c.Encoder.ImageSize / c.Encoder.PatchSize, hidden = c.Patches - c.KeptPatches;
+        using MaskedPictures rows = Read(train, images, side, hidden, inBlocks: false);
+        using MaskedPictures? held = validation is null ? null : Read(validation, images, side, hidden, inBlocks: false);
         var task = new MaskedModelingTask(_options, start.Definition, start.Definition.Full, model, rows, Checked(held), "explained_variance",
             (painted, batch, counts) => Score(painted, batch, c.NormalizedPixels, counts));
         return start.Run(_env, Name, _options, task, "by masked modelling of pixels", "variance of hidden pixels explained", EmbedOptions);
+    }
+
+    MultimodalTransformer FitCodes(string tokenizer, IDataView train, IDataView? validation)
+    {
+        using VisualTokens tokens = VisualTokens.Load(tokenizer, torch.device(_options.Device));
+        var (start, images) = PretrainingStart<BeitModel>.Pictures(_options.Initialize, new(_options.TokenModel(tokens.Config)), m => m.Config.ImageSize,
+            known => known is BeitModel { Config.Head: BeitHead.VisualTokens } beit ? beit : null, tokens.Images);
+        BeitConfig c = start.Definition.Config;
+        if (c.Head != BeitHead.VisualTokens) throw new ArgumentException($"TokenModel must make a config with the head {nameof(BeitHead.VisualTokens)}, but made one with {c.Head}.");
+        tokens.CheckFits(images, c.ImageSize, c.PatchSize, c.VocabularySize);
+        using TorchModel model = start.NewModel(start.Definition.Full, _options);
+        int hidden = Math.Max(1, (int)Math.Round(_options.PatchShare * c.Patches));
+        using MaskedPictures rows = Read(train, images, c.Side, hidden, inBlocks: true);
+        using MaskedPictures? held = validation is null ? null : Read(validation, images, c.Side, hidden, inBlocks: true);
+        var task = new MaskedModelingTask(_options, start.Definition, start.Definition.Full, model, rows, Checked(held), "accuracy", tokens.Score, tokens.Fingerprint);
+        return start.Run(_env, Name, _options, task, "by masked modelling of visual tokens", "hidden tokens told", EmbedOptions);
     }
 
     MultimodalTransformer FitTexts(IDataView train, IDataView? validation)
@@ -92,9 +112,9 @@ public sealed class MaskedModelingTrainer : IEstimator<MultimodalTransformer>
 
     IEnumerable<string> Texts(IDataView data) => MaskedTexts.Read(data, _options.Text!, _options.Cancellation);
 
-    MaskedPictures Read(IDataView data, ImagePreprocessing images, MaeConfig c) => new(
-        new PictureReader(_options.Image!, _options.ImageFolder, _options.Cancellation).Read(data, images, _options.Cache), images, _options.Augmentation,
-        c.Encoder.ImageSize / c.Encoder.PatchSize, c.Patches - c.KeptPatches, inBlocks: false, _options.Seed);
+    MaskedPictures Read(IDataView data, ImagePreprocessing images, int side, int hidden, bool inBlocks) => new(
+        new PictureReader(_options.Image!, _options.ImageFolder, _options.Cancellation).Read(data, images, _options.Cache), images, _options.Augmentation, side, hidden,
+        inBlocks, _options.Seed);
 
     static MaskedScore Score(Tensor painted, MaskedTensors batch, bool normalized, bool counts)
     {

@@ -36,13 +36,14 @@ sealed record PretrainingStart<TDefinition>(TDefinition Definition, IReadOnlyLis
     /// <param name="random">The model that random weights are for.</param>
     /// <param name="imageSize">Edge of its pictures in pixels.</param>
     /// <param name="known">The folder's model as one that is trained here; null where it is none.</param>
+    /// <param name="seen">How a model from random weights sees pictures; null for <see cref="ImagePreprocessing.Clip"/>.</param>
     /// <exception cref="NotSupportedException">The folder holds another model.</exception>
-    public static (PretrainingStart<TDefinition> Start, ImagePreprocessing Images) Pictures(
-        string? initialize, TDefinition random, Func<TDefinition, int> imageSize, Func<IModelDefinition, TDefinition?> known)
+    public static (PretrainingStart<TDefinition> Start, ImagePreprocessing Images) Pictures(string? initialize, TDefinition random, Func<TDefinition, int> imageSize,
+        Func<IModelDefinition, TDefinition?> known, ImagePreprocessing? seen = null)
     {
         if (initialize is null)
         {
-            ImagePreprocessing images = ImagePreprocessing.Clip(imageSize(random));
+            ImagePreprocessing images = seen ?? ImagePreprocessing.Clip(imageSize(random));
             return (new(random, [(PreprocessorFile, Encoding.UTF8.GetBytes(images.ToJson()))], null, null), images);
         }
         ModelFiles files = ModelFiles.FromFolder(initialize);
