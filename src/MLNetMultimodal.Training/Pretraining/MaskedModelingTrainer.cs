@@ -2,6 +2,7 @@ using Microsoft.ML;
 using Microsoft.ML.Runtime;
 using MLNetMultimodal.Interop;
 using MLNetMultimodal.Media.Images;
+using MLNetMultimodal.Models.Checkpoints;
 using MLNetMultimodal.Models.Families;
 using MLNetMultimodal.Models.Ops;
 using TorchSharp;
@@ -16,7 +17,7 @@ public static class MaskedModelingCatalog
     {
         /// <summary>Trains an encoder without labels, on pictures or texts of which a part is hidden: pixels are to be painted (masked
         /// autoencoder: He et al. 2022, arXiv:2111.06377) or their codes told (BEiT: Bao et al. 2022, arXiv:2106.08254), words are to be told
-        /// (BERT: Devlin et al. 2019, arXiv:1810.04805).</summary>
+        /// (BERT: Devlin et al. 2019, arXiv:1810.04805). A VLMo learns from both, in stages (<see cref="MaskedModelingOptions.Vlmo"/>).</summary>
         /// <param name="options">Column, model and training.</param>
         public MaskedModelingTrainer MaskedModeling(MaskedModelingOptions options) => new(trainers.Environment, options);
     }
@@ -46,7 +47,8 @@ public sealed class MaskedModelingTrainer : IEstimator<MultimodalTransformer>
     /// codes or words that are told; 1 at best.</summary>
     /// <param name="train">At least 1 row.</param>
     /// <param name="validation">The same column; null keeps the last weights.</param>
-    /// <exception cref="ArgumentException">A column is missing or of the wrong type, not just one column is named, there are no rows, or
+    /// <exception cref="ArgumentException">A column is missing or of the wrong type, not just one column is named for a model of one
+    /// sense, there are no rows, <see cref="MaskedModelingOptions.Frozen"/> means no weight or all, or
     /// <see cref="MaskedModelingOptions.TextModel"/> or <see cref="MaskedModelingOptions.TokenModel"/> does not fit the
     /// tokenizer.</exception>
     /// <exception cref="InvalidDataException">A row cannot be read, or a file of <see cref="MaskedModelingOptions.Initialize"/> or of
@@ -61,6 +63,7 @@ public sealed class MaskedModelingTrainer : IEstimator<MultimodalTransformer>
         else if (_options.EarlyStoppingPatience is not null)
             throw new ArgumentException("EarlyStoppingPatience needs validation data: use Fit(train, validation).", nameof(validation));
         PretrainingStart<MaeModel>.Prepare(_options);
+        if (IsVlmo) return new VlmoStages(_env, _options, EmbedOptions).Fit(train, validation);
         return _options.Image is null ? FitTexts(train, validation) : _options.Tokenizer is { } folder ? FitCodes(folder, train, validation) : FitPictures(train, validation);
     }
 
@@ -74,7 +77,7 @@ public sealed class MaskedModelingTrainer : IEstimator<MultimodalTransformer>
         using MaskedPictures rows = Read(train, images, side, hidden, inBlocks: false);
         using MaskedPictures? held = validation is null ? null : Read(validation, images, side, hidden, inBlocks: false);
         var task = new MaskedModelingTask(_options, start.Definition, start.Definition.Full, model, rows, Checked(held), "explained_variance",
-            (painted, batch, counts) => Score(painted, batch, c.NormalizedPixels, counts));
+            (outputs, batch, counts) => Score(outputs[0], batch, c.NormalizedPixels, counts));
         return start.Run(_env, Name, _options, task, "by masked modelling of pixels", "variance of hidden pixels explained", EmbedOptions);
     }
 
@@ -101,12 +104,11 @@ public sealed class MaskedModelingTrainer : IEstimator<MultimodalTransformer>
         using TorchModel model = start.NewModel(program, _options);
         MaskedTexts Rows(IDataView data) => new([.. Texts(data).Select(tokenizer.Encode)], tokenizer, start.Definition.Config, _options.WordShare, _options.Seed);
         var task = new MaskedModelingTask(_options, start.Definition, program, model, Rows(train), Checked(validation is null ? null : Rows(validation)), "accuracy",
-            (logits, batch, counts) => new(MaskedLoss.Tokens(logits, batch.Labels!), counts ? MaskedLoss.Right(logits, batch.Labels!, batch.Masked) : 0,
-                counts ? batch.Masked.sum().item<long>() : 0));
+            MaskedModelingTask.Words);
         return start.Run(_env, Name, _options, task, "by masked language modelling", "hidden words told", EmbedOptions);
     }
 
-    const string Name = "MaskedModeling";
+    internal const string Name = "MaskedModeling";
 
     static IMaskedRows? Checked(IMaskedRows? held) => held is not { Count: 0 } ? held : throw new ArgumentException("the validation data has no rows.", "validation");
 
@@ -136,5 +138,12 @@ public sealed class MaskedModelingTrainer : IEstimator<MultimodalTransformer>
         return MultimodalEmbedEstimator.OutputSchema(EmbedOptions, inputSchema);
     }
 
-    void Check(SchemaShape schema) => PretrainingColumns.Check(schema, _options.Image, _options.Text, null);
+    bool IsVlmo => _options.Initialize is { } folder ? ModelFamilies.Create(ModelFiles.FromFolder(folder)) is VlmoModel : _options.Vlmo is not null;
+
+    void Check(SchemaShape schema)
+    {
+        bool pairs = _options is { Image: not null, Text: not null } && IsVlmo;
+        if (pairs) PretrainingColumns.Check(schema, _options.Image, null, null);
+        PretrainingColumns.Check(schema, pairs ? null : _options.Image, _options.Text, null);
+    }
 }

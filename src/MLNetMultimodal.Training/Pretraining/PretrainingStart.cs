@@ -104,13 +104,16 @@ sealed record PretrainingStart<TDefinition>(TDefinition Definition, IReadOnlyLis
         return (new(definition, [(PreprocessorFile, files.Read(PreprocessorFile))], weights, initialize), known);
     }
 
-    static TDefinition Known(ModelFiles files, string folder, Func<IModelDefinition, TDefinition?> known)
+    /// <summary>The folder's model as one that is trained here.</summary>
+    /// <exception cref="NotSupportedException">It is another.</exception>
+    public static TDefinition Known(ModelFiles files, string folder, Func<IModelDefinition, TDefinition?> known)
     {
         IModelDefinition found = ModelFamilies.Create(files);
         return known(found) ?? throw new NotSupportedException($"'{folder}' is '{found.ModelType}', which this training does not go on from.");
     }
 
-    static Dictionary<string, TensorData> WeightsOf(ModelFiles files, IModelDefinition definition, string folder)
+    /// <summary>The folder's weights, copied.</summary>
+    public static Dictionary<string, TensorData> WeightsOf(ModelFiles files, IModelDefinition definition, string folder)
     {
         using ModelWeights stored = files.OpenWeights();
         return Copied(CheckpointWeights.For(definition, stored, folder));

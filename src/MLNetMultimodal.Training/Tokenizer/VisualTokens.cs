@@ -56,12 +56,12 @@ sealed class VisualTokens : IDisposable
     }
 
     /// <summary>Judges what is told of hidden patches.</summary>
-    /// <param name="logits">[B, N, V].</param>
+    /// <param name="outputs">Of a masked program, first [B, N, V].</param>
     /// <param name="batch">The pictures, and what is hidden of them.</param>
     /// <param name="counts">True: right answers are counted too.</param>
-    public MaskedScore Score(Tensor logits, MaskedTensors batch, bool counts)
+    public MaskedScore Score(IReadOnlyList<Tensor> outputs, MaskedTensors batch, bool counts)
     {
-        Tensor codes = Of(batch.Whole["pixel_values"]);
+        Tensor logits = outputs[0], codes = Of(batch.Whole["pixel_values"]);
         return new(MaskedLoss.Codes(logits, codes, batch.Masked), counts ? MaskedLoss.Right(logits, codes, batch.Masked) : 0,
             counts ? batch.Masked.sum().item<long>() : 0);
     }
