@@ -21,7 +21,8 @@ public sealed class ImageTokenizer : IDisposable
             ?? throw new FileNotFoundException($"'{files.Name}' has no preprocessor_config.json, which says how pictures become pixels.");
         int size = model.Config.ImageSize;
         if (Images.Height != size || Images.Width != size)
-            throw new InvalidDataException($"preprocessor_config.json of '{files.Name}' makes pictures of {Images.Width}x{Images.Height}, but its config.json wants {size}x{size}.");
+            throw new InvalidDataException($"preprocessor_config.json of '{files.Name}' makes pictures of {Images.Width}x{Images.Height}, "
+                + $"but its config.json wants {size}x{size}.");
         IReadOnlyDictionary<string, TensorData> weights = CheckpointWeights.For(model, file, files.Name);
         Lazy<OnnxSession> Open(IProgram program) => new(() => new(OnnxRecorder.Record(program, weights), options.Threads));
         (_encoder, _decoder) = (Open(model.Encoder), Open(model.Decoder));
@@ -46,7 +47,8 @@ public sealed class ImageTokenizer : IDisposable
         options ??= new();
         IModelDefinition definition = ModelFamilies.Create(files, options.Families);
         if (definition is not VqTokenizerModel model)
-            throw new NotSupportedException($"'{files.Name}' is a '{definition.ModelType}', which is no tokenizer of pictures; a 'vq-tokenizer' is one.");
+            throw new NotSupportedException(
+                $"'{files.Name}' is a '{definition.ModelType}', which is no tokenizer of pictures; a 'vq-tokenizer' is one.");
         ModelWeights file = files.OpenWeights();
         try
         {

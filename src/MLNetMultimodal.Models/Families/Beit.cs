@@ -133,10 +133,11 @@ public sealed record BeitConfig
     /// <summary>Writes a config.json that Hugging Face's classes read.</summary>
     public string ToJson()
     {
-        string name = ModelType == "beit" ? "Beit" : "Data2VecVision";
+        string model = ModelType == "beit" ? "Beit" : "Data2VecVision";
+        string head = Head switch { BeitHead.None => "Model", BeitHead.Classes => "ForImageClassification", _ => "ForMaskedImageModeling" };
         var json = new JsonObject
         {
-            ["architectures"] = new JsonArray(name + Head switch { BeitHead.None => "Model", BeitHead.Classes => "ForImageClassification", _ => "ForMaskedImageModeling" }),
+            ["architectures"] = new JsonArray(model + head),
             ["model_type"] = ModelType,
             ["vocab_size"] = VocabularySize,
             ["hidden_size"] = Blocks.Width,
@@ -169,7 +170,11 @@ public sealed record BeitConfig
 /// dimensions). Names of Hugging Face's <c>BeitModel</c>; <c>Data2VecVisionModel</c> (Baevski et al. 2022, arXiv:2202.03555) is the same.</summary>
 public static class Beit
 {
-    const int ClassDistances = 3; // class token to patch, patch to class token, class token to itself
+    const int ClassWays = 3; // class token to patch, patch to class token, class token to itself
+
+    internal const string Bias = "relative_position_bias";
+
+    internal static Name OwnBias(Name layer) => layer / "attention" / "attention" / Bias;
 
     /// <summary>Pictures to tokens.</summary>
     /// <param name="ops">The engine.</param>
@@ -188,11 +193,11 @@ public static class Beit
             Names = c.LayerScale > 0 ? c.Blocks.Names with { Scales = ("lambda_1", "lambda_2") } : c.Blocks.Names,
         };
         T x = Embed(ops, name / "embeddings", c, pixels, masked);
-        T? shared = c.SharedRelativePositions ? RelativeBias(ops, encoder / "relative_position_bias", c) : null;
+        T? shared = c.SharedRelativePositions ? RelativeBias(ops, encoder / Bias, c) : null;
         for (int i = 0; i < blocks.Layers; i++)
         {
             Name layer = encoder / blocks.Names.Layers / i;
-            T? own = c.RelativePositions ? RelativeBias(ops, layer / "attention" / "attention" / "relative_position_bias", c) : null;
+            T? own = c.RelativePositions ? RelativeBias(ops, OwnBias(layer), c) : null;
             x = Transformer.Block(ops, layer, blocks, x, new(Bias: own is null ? shared : shared is null ? own : ops.Add(own, shared)));
         }
         return c.MeanPooling ? x : ops.LayerNorm(x, name / "layernorm", blocks.NormEpsilon);
@@ -215,7 +220,7 @@ public static class Beit
     static T RelativeBias<T>(ITensorOps<T> ops, Name name, BeitConfig c) where T : class
     {
         int side = c.Side, ways = 2 * side - 1, heads = c.Blocks.Heads;
-        T table = ops.Parameter(name / "relative_position_bias_table", Init.Zeros, ways * ways + ClassDistances, heads);
+        T table = ops.Parameter(name / "relative_position_bias_table", Init.Zeros, ways * ways + ClassWays, heads);
         T grid = ops.Rearrange(ops.Slice(table, 0, 0, ways * ways), "(y x) n -> y x n", ("y", ways));
         grid = Pairs(ops, Pairs(ops, grid, 0, side), 1, side);                                          // -> [(ky qy), (kx qx), nh]
         T patches = ops.Rearrange(grid, "(k q) (l p) n -> (q p) (k l) n", ("k", side), ("l", side));    // -> [N, N, nh]
@@ -276,11 +281,15 @@ public sealed class BeitModel(BeitConfig config) : IModelDefinition
     public string? LogitScale => null;
 
     /// <summary>The token of hidden patches, where nothing is hidden, and tables that are computed here.</summary>
-    public IReadOnlyList<string> IgnoredWeights =>
-    [
-        (Encoder / "embeddings" / "mask_token").Path, (Encoder / "encoder" / "relative_position_bias" / "relative_position_index").Path,
-        .. Enumerable.Range(0, config.Blocks.Layers).Select(i => (Encoder / "encoder" / "layer" / i / "attention" / "attention" / "relative_position_bias" / "relative_position_index").Path),
-    ];
+    public IReadOnlyList<string> IgnoredWeights
+    {
+        get
+        {
+            Name encoder = Encoder / "encoder";
+            IEnumerable<Name> biases = Enumerable.Range(0, config.Blocks.Layers).Select(i => Beit.OwnBias(encoder / "layer" / i)).Append(encoder / Beit.Bias);
+            return [(Encoder / "embeddings" / "mask_token").Path, .. biases.Select(bias => (bias / "relative_position_index").Path)];
+        }
+    }
 
     /// <inheritdoc/>
     public string ToConfigJson() => config.ToJson();

@@ -64,7 +64,8 @@ public sealed class MaskedModelingTrainer : IEstimator<MultimodalTransformer>
             throw new ArgumentException("EarlyStoppingPatience needs validation data: use Fit(train, validation).", nameof(validation));
         PretrainingStart<MaeModel>.Prepare(_options);
         if (IsVlmo) return new VlmoStages(_env, _options, EmbedOptions).Fit(train, validation);
-        return _options.Image is null ? FitTexts(train, validation) : _options.Tokenizer is { } folder ? FitCodes(folder, train, validation) : FitPictures(train, validation);
+        return _options.Image is null ? FitTexts(train, validation)
+            : _options.Tokenizer is { } folder ? FitCodes(folder, train, validation) : FitPictures(train, validation);
     }
 
     MultimodalTransformer FitPictures(IDataView train, IDataView? validation)
@@ -87,7 +88,8 @@ public sealed class MaskedModelingTrainer : IEstimator<MultimodalTransformer>
         var (start, images) = PretrainingStart<BeitModel>.Pictures(_options.Initialize, new(_options.TokenModel(tokens.Config)), m => m.Config.ImageSize,
             known => known is BeitModel { Config.Head: BeitHead.VisualTokens } beit ? beit : null, tokens.Images);
         BeitConfig c = start.Definition.Config;
-        if (c.Head != BeitHead.VisualTokens) throw new ArgumentException($"TokenModel must make a config with the head {nameof(BeitHead.VisualTokens)}, but made one with {c.Head}.");
+        if (c.Head != BeitHead.VisualTokens)
+            throw new ArgumentException($"TokenModel must make a config with the head {nameof(BeitHead.VisualTokens)}, but made one with {c.Head}.");
         tokens.CheckFits(images, c.ImageSize, c.PatchSize, c.VocabularySize);
         using TorchModel model = start.NewModel(start.Definition.Full, _options);
         int hidden = Math.Max(1, (int)Math.Round(_options.PatchShare * c.Patches));

@@ -73,8 +73,10 @@ public sealed class ImageTokenizerTrainer : IEstimator<ImageTokensTransformer>
         string? fingerprint = start.Weights is null || _options.Checkpoints is null ? null : BaseFingerprint.Of(start.Definition, start.Files, start.Weights);
         using var loop = new TrainingLoop<PixelBatch>(logged, task, _options.Initialize, fingerprint);
         TrainingResult result = loop.Run();
-        string card = TrainedModel.Card("to paint pictures from their codes", _options, start.Definition, rows.Count, result, "variance of pixels explained", _options.Initialize)
-            + FormattableString.Invariant($"{start.Definition.Config.Tokens} codes a picture of {start.Definition.Config.CodebookSize}; as many as {task.Perplexity():f0} equally frequent ones were in use.\n");
+        VqTokenizerConfig c = start.Definition.Config;
+        string card = TrainedModel.Card("to paint pictures from their codes", _options, start.Definition, rows.Count, result,
+            "variance of pixels explained", _options.Initialize) + FormattableString.Invariant(
+            $"{c.Tokens} codes a picture of {c.CodebookSize}; as many as {task.Perplexity():f0} equally frequent ones were in use.\n");
         ModelFiles files = TrainedModel.ToFiles(_options.Output, start.Definition, result, card, start.Files);
         if (_options.Output is { } folder) TrainedModel.Write(files, folder);
         return new(_env, TransformOptions, SharedModel.Of(ImageTokenizer.Load(files, new() { Threads = TransformOptions.Threads }), owned: true));

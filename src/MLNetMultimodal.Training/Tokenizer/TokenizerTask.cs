@@ -38,7 +38,8 @@ sealed class TokenizerTask : ITrainingTask<PixelBatch>, IDisposable
     /// <param name="images">How pictures become pixels.</param>
     /// <param name="train">Pictures; the caller owns them.</param>
     /// <param name="validation">Pictures that are only looked at; null for none.</param>
-    public TokenizerTask(ImageTokenizerOptions options, VqTokenizerModel definition, TorchModel model, ImagePreprocessing images, PictureStore train, PictureStore? validation)
+    public TokenizerTask(ImageTokenizerOptions options, VqTokenizerModel definition, TorchModel model, ImagePreprocessing images, PictureStore train,
+        PictureStore? validation)
     {
         (_options, _definition, _config, _model, _train, _validation) = (options, definition, definition.Config, model, train, validation);
         _augmentation = Augmentation.For(images, options.Augmentation, options.Seed);

@@ -43,8 +43,8 @@ sealed class VisualTokens : IDisposable
         if (images != Images)
             throw new ArgumentException("the model's preprocessor_config.json is not the tokenizer's; both must see a picture alike.");
         if (imageSize != Config.ImageSize || patchSize != Config.PatchSize || vocabularySize != Config.CodebookSize)
-            throw new ArgumentException($"the model tells {vocabularySize} tokens of patches of {patchSize} pixels in pictures of {imageSize}, but the tokenizer makes "
-                + $"{Config.CodebookSize} of patches of {Config.PatchSize} in pictures of {Config.ImageSize}.");
+            throw new ArgumentException($"the model tells {vocabularySize} tokens of patches of {patchSize} pixels in pictures of {imageSize}, "
+                + $"but the tokenizer makes {Config.CodebookSize} of patches of {Config.PatchSize} in pictures of {Config.ImageSize}.");
     }
 
     /// <summary>[B, C, H, W] -> Int64 [B, N].</summary>
