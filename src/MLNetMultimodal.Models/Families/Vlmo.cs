@@ -203,7 +203,15 @@ public static class Vlmo
         return ops.Linear(x, words, ops.Parameter(head / "bias", Init.Zeros, c.VocabularySize));
     }
 
-    internal const string VisualHead = "visual_head", WordHead = "word_head";
+    /// <summary>Whether a picture and a text belong together: the head of matching.</summary>
+    /// <param name="ops">The engine.</param>
+    /// <param name="c">Sizes.</param>
+    /// <param name="fused">[B, 1 + N + L, D], as <see cref="Fuse"/> gives them.</param>
+    /// <returns>[B, 2]: no and yes, before a softmax.</returns>
+    public static T Match<T>(ITensorOps<T> ops, VlmoConfig c, T fused) where T : class =>
+        ops.Linear(Bert.FirstToken(ops, fused), MatchHead, c.Blocks.Width, 2);
+
+    internal const string VisualHead = "visual_head", WordHead = "word_head", MatchHead = "match_head";
 
     static Name Layer(VlmoConfig c, int i) => new Name("encoder") / c.Blocks.Names.Layers / i;
 
@@ -245,16 +253,17 @@ public sealed class VlmoModel(VlmoConfig config) : IModelDefinition
     /// <summary>Texts alone, of which words are hidden: takes <c>input_ids</c>; gives <c>logits</c> [B, L, V].</summary>
     public IProgram MaskedTexts { get; } = new MaskedTextsProgram(config);
 
-    /// <summary>Pairs: takes <c>pixel_values</c>, <c>input_ids</c>, and <c>masked_input_ids</c>, the same with hidden words; gives
-    /// <c>logits</c> [B, L, V], what is told of them with the picture's help, and <c>logits_per_image</c> [B, B] of whole pictures and
-    /// texts alone.</summary>
+    /// <summary>Pairs: takes <c>pixel_values</c>, <c>input_ids</c>, <c>masked_input_ids</c>, the same with hidden words, and
+    /// <c>wrong_input_ids</c>, a text that does not belong to the picture; gives <c>logits</c> [B, L, V], what is told of hidden words
+    /// with the picture's help, <c>logits_per_image</c> [B, B] of whole pictures and texts alone, <c>match_logits</c> and
+    /// <c>mismatch_logits</c> [B, 2] of each picture with its own text and with the wrong one.</summary>
     public IProgram MaskedPairs { get; } = new MaskedPairsProgram(config);
 
     /// <inheritdoc/>
     public string? LogitScale => "logit_scale";
 
     /// <summary>What only a training without labels asks for: the token of hidden patches, and the heads.</summary>
-    public IReadOnlyList<string> IgnoredWeights { get; } = ["image_embeddings.mask_token", $"{Vlmo.VisualHead}.", $"{Vlmo.WordHead}."];
+    public IReadOnlyList<string> IgnoredWeights { get; } = ["image_embeddings.mask_token", $"{Vlmo.VisualHead}.", $"{Vlmo.WordHead}.", $"{Vlmo.MatchHead}."];
 
     /// <inheritdoc/>
     public string ToConfigJson() => config.ToJson();
@@ -262,6 +271,8 @@ public sealed class VlmoModel(VlmoConfig config) : IModelDefinition
     static TensorSpec Pixels(VlmoConfig c) => new("pixel_values", ElementType.Float32, Dim.Dynamic("batch"), c.Channels, c.ImageSize, c.ImageSize);
 
     static TensorSpec Ids(VlmoConfig c) => new("input_ids", ElementType.Int64, Dim.Dynamic("batch"), Dim.Dynamic("sequence", c.ContextLength));
+
+    static TensorSpec Ids(VlmoConfig c, string name) => Ids(c) with { Name = name };
 
     static T Keep<T>(ITensorOps<T> ops, VlmoConfig c, T ids) where T : class => ops.Not(ops.Equal(ids, c.PadId));
 
@@ -332,15 +343,20 @@ public sealed class VlmoModel(VlmoConfig config) : IModelDefinition
     {
         public string Name => "masked_pairs";
 
-        public IReadOnlyList<TensorSpec> Inputs { get; } = [Pixels(c), Ids(c), Ids(c) with { Name = "masked_input_ids" }];
+        public IReadOnlyList<TensorSpec> Inputs { get; } = [Pixels(c), Ids(c), Ids(c, "masked_input_ids"), Ids(c, "wrong_input_ids")];
 
         public IReadOnlyList<(string, T)> Run<T>(ITensorOps<T> ops, IReadOnlyDictionary<string, T> inputs) where T : class
         {
-            T ids = inputs["input_ids"], hidden = inputs["masked_input_ids"], image = Vlmo.EmbedImage(ops, c, inputs["pixel_values"]);
-            T fused = Vlmo.Fuse(ops, c, image, Vlmo.EmbedText(ops, c, hidden), hidden);
-            T words = Vlmo.Words(ops, c, ops.Slice(fused, 1, 1 + c.Patches, int.MaxValue));             // [B, 1 + N + L, D] -> [B, L, V]
-            T texts = Text(ops, c, Vlmo.EmbedText(ops, c, ids), Keep(ops, c, ids));
-            return [("logits", words), ("logits_per_image", Similarities(ops, c, Image(ops, c, image), texts))];
+            T ids = inputs["input_ids"], image = Vlmo.EmbedImage(ops, c, inputs["pixel_values"]), text = Vlmo.EmbedText(ops, c, ids);
+            T words = Vlmo.Words(ops, c, ops.Slice(Fused("masked_input_ids"), 1, 1 + c.Patches, int.MaxValue)); // [B, 1 + N + L, D] -> [B, L, V]
+            T similarities = Similarities(ops, c, Image(ops, c, image), Text(ops, c, text, Keep(ops, c, ids)));
+            return
+            [
+                ("logits", words), ("logits_per_image", similarities),
+                ("match_logits", Vlmo.Match(ops, c, Vlmo.Fuse(ops, c, image, text, ids))), ("mismatch_logits", Vlmo.Match(ops, c, Fused("wrong_input_ids"))),
+            ];
+
+            T Fused(string texts) => Vlmo.Fuse(ops, c, image, Vlmo.EmbedText(ops, c, inputs[texts]), inputs[texts]);
         }
     }
 }

@@ -54,7 +54,7 @@ public sealed record MaskedModelingOptions : TrainingOptions
     /// trained in stages, each of which starts (<see cref="Initialize"/>) from the folder that the one before wrote
     /// (<see cref="TrainingOptions.Output"/>): first <see cref="Image"/> alone with a <see cref="Tokenizer"/>, which teaches attention and
     /// vision experts; then <see cref="Text"/> alone with <see cref="Frozen"/> = <see cref="Models.Families.Vlmo.SharedWeights"/>, which
-    /// teaches the language experts; then both, which teaches all by contrast and by masked words. The vocabulary, its padding and its mask
+    /// teaches the language experts; then both, which teaches all by contrast, matching and masked words. The vocabulary, its padding and its mask
     /// are those of the tokenizer that the first texts bring, whatever stands here. Null, the default: a model of one sense.</summary>
     public VlmoConfig? Vlmo { get; init; }
 

@@ -37,7 +37,7 @@ sealed class VlmoStages(IHostEnvironment env, MaskedModelingOptions options, Mul
         var task = new MaskedModelingTask(options, start.Definition, program, model, rows, held, "accuracy",
             tellsCodes ? codes!.Score : options.Image is null ? MaskedModelingTask.Words : Pairs, codes?.Fingerprint);
         string how = tellsCodes ? "by masked modelling of visual tokens" : options.Image is null ? "by masked language modelling"
-            : "by contrast and masked words of pairs";
+            : "by contrast, matching and masked words of pairs";
         return start.Run(env, MaskedModelingTrainer.Name, options, task, how, tellsCodes ? "hidden tokens told" : "hidden words told", embed);
     }
 
@@ -75,14 +75,18 @@ sealed class VlmoStages(IHostEnvironment env, MaskedModelingOptions options, Mul
         return texts is null ? pictures : new MaskedPairs(pictures, texts);
     }
 
-    /// <summary>Hidden words, and which text belongs to which picture; equal texts belong to each other's pictures.</summary>
+    /// <summary>Hidden words, which text of all belongs to which picture, and whether one does (section 3.2); equal texts belong to each
+    /// other's pictures.</summary>
     static MaskedScore Pairs(IReadOnlyList<Tensor> outputs, MaskedTensors batch, bool counts)
     {
         MaskedScore words = MaskedModelingTask.Words(outputs, batch, counts);
         Tensor ids = batch.Whole["input_ids"], logits = outputs[1];                                     // [B, L], [B, B]
         Tensor equal = ids.unsqueeze(1).eq(ids.unsqueeze(0)).to(torch.ScalarType.Float32).amin([-1]);   // [B, B]
         Tensor contrast = (ContrastiveLoss.Rows(logits, equal) + ContrastiveLoss.Rows(logits.t(), equal)) / 2;
-        return words with { Loss = words.Loss + contrast };
+        Tensor isRight = batch.Inputs["wrong_input_ids"].eq(ids).to(torch.ScalarType.Int64).amin([-1]); // [B], 1 where no other text was there
+        Tensor labels = torch.cat([torch.ones_like(isRight), isRight * MaskedLoss.Ignored]);
+        Tensor matching = torch.nn.functional.cross_entropy(torch.cat([outputs[2], outputs[3]]), labels, ignore_index: MaskedLoss.Ignored);
+        return words with { Loss = words.Loss + contrast + matching };
     }
 
     /// <summary>Programs of one model, one after the other: all their weights.</summary>

@@ -113,6 +113,7 @@ public sealed class VlmoTests
             ["pixel_values"] = TensorData.From([.. pictures.SelectMany(p => p).Select(v => (float)v)], 2, 3, Size, Size),
             ["bool_masked_pos"] = new(DType.BOOL, [2, 4], masked.SelectMany(m => m).Select(m => m ? (byte)1 : (byte)0).ToArray()),
             ["input_ids"] = TensorData.From([.. s_texts.SelectMany(t => t)], 2, 5),
+            ["wrong_input_ids"] = TensorData.From([.. s_texts.AsEnumerable().Reverse().SelectMany(t => t)], 2, 5),
             ["masked_input_ids"] = TensorData.From([.. hidden.SelectMany(t => t)], 2, 5),
         };
         IReadOnlyDictionary<string, TensorData> weights = FamilyFolder.Draw(model.MaskedImages);
@@ -128,9 +129,12 @@ public sealed class VlmoTests
         weights = FamilyFolder.Draw(model.MaskedPairs);
         w = new Plain(weights);
         var got = Engines.Get(engine).Run(model.MaskedPairs, weights, inputs);
-        Check("words with pictures", pictures.Zip(hidden).SelectMany(p => Words(w, Blocks(w, [.. Image(w, p.First), .. Text(w, p.Second)],
+        double[][] Together(double[] picture, long[] text) => Blocks(w, [.. Image(w, picture), .. Text(w, text)],
             (layer, token) => layer >= Layers - Fused ? "fusion_expert" : token < patches ? "vision_expert" : "language_expert",
-            i => i < patches || p.Second[i - patches] != Pad)[patches..])), got["logits"]);
+            i => i < patches || text[i - patches] != Pad);
+        Check("words with pictures", pictures.Zip(hidden).SelectMany(p => Words(w, Together(p.First, p.Second)[patches..])), got["logits"]);
+        Check("match_logits", w.Linear([.. pictures.Zip(s_texts, (p, t) => Together(p, t)[0])], "match_head"), got["match_logits"]);
+        Check("mismatch_logits", w.Linear([.. pictures.Zip(s_texts.AsEnumerable().Reverse(), (p, t) => Together(p, t)[0])], "match_head"), got["mismatch_logits"]);
         double[][] images = [.. pictures.Select(p => Embedded(w, Blocks(w, Image(w, p), (_, _) => "vision_expert", _ => true), "visual_projection"))];
         double[][] texts = [.. s_texts.Select(t => Embedded(w, Blocks(w, Text(w, t), (_, _) => "language_expert", i => t[i] != Pad), "text_projection"))];
         double scale = Math.Exp(w.Weight("logit_scale")[0]);

@@ -85,7 +85,7 @@ public sealed class VlmoStagesTests : IDisposable
         Assert.Equal(start.Keys.Order(), pictures.Keys.Order());
         foreach (string name in start.Keys)
         {
-            bool stays = IsOf(name, "language_expert", "fusion_expert", "text_", "_projection", "word_head", "logit_scale");
+            bool stays = IsOf(name, "language_expert", "fusion_expert", "text_", "_projection", "word_head", "match_head", "logit_scale");
             Assert.True(start[name].SequenceEqual(pictures[name]) == stays, $"{name} {(stays ? "moved" : "stayed")} while the model saw pictures");
         }
 
