@@ -260,7 +260,7 @@ public sealed record ImagePreprocessing
 
     /// <summary>
     /// Reads <c>preprocessor_config.json</c>, or the <c>image_processor</c> of a <c>processor_config.json</c>. What it leaves out
-    /// is as the class that it names has it: CLIP, Chinese CLIP, SigLIP, ViT, DeiT, BiT (DINOv2) or ConvNeXt. Classes whose names
+    /// is as the class that it names has it: CLIP, Chinese CLIP, SigLIP, ViT, DeiT, BEiT, BiT (DINOv2) or ConvNeXt. Classes whose names
     /// end in <c>Fast</c> are read as the slow ones, which resize as Pillow does.
     /// </summary>
     /// <param name="utf8Json">The file's bytes; they may come from anyone.</param>

@@ -23,6 +23,7 @@ sealed class PreprocessorConfig
         ["Siglip"] = new(false, 224, null, ResampleFilter.Bicubic, HalfColors),
         ["ViT"] = new(false, 224, null, ResampleFilter.Bilinear, HalfColors),
         ["DeiT"] = new(false, 256, 224, ResampleFilter.Bicubic, HalfColors),
+        ["Beit"] = new(false, 256, 224, ResampleFilter.Bicubic, HalfColors),
         [ConvNext] = new(true, 384, null, ResampleFilter.Bicubic, HalfColors),
     };
 

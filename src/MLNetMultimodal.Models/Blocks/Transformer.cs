@@ -76,6 +76,9 @@ public sealed record TransformerConfig(int Layers, int Width, int MlpWidth, int 
     /// <summary>False for keys without bias. Default true.</summary>
     public bool KeyBias { get; init; } = true;
 
+    /// <summary>Start of the learned scales of the two parts, where <see cref="BlockNames.Scales"/> names them. Default 1.</summary>
+    public float ScaleInit { get; init; } = 1;
+
     /// <summary>Start of the layers that write into the residual stream, so that its variance does not grow with depth (Radford
     /// et al. 2021, CLIP).</summary>
     internal Init ResidualInit => Init.Normal(1 / MathF.Sqrt(Width * 2f * Layers));
@@ -150,7 +153,7 @@ public static class Transformer
     {
         T h = part(c.PostNorm ? x : ops.LayerNorm(x, name / norm, c.NormEpsilon));
         results?.Add(h);
-        if (scale is not null) h = ops.Multiply(h, ops.Parameter(name / scale, Init.Ones, c.Width));
+        if (scale is not null) h = ops.Multiply(h, ops.Parameter(name / scale, Init.Constant(c.ScaleInit), c.Width));
         h = ops.Add(x, h);
         return c.PostNorm ? ops.LayerNorm(h, name / norm, c.NormEpsilon) : h;
     }

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Json;
 using MLNetMultimodal.Models.Blocks;
 using MLNetMultimodal.Models.Ops;
@@ -104,6 +105,19 @@ public readonly struct ConfigReader(JsonElement json, string path = "")
         JsonElement e = json.GetProperty(field);
         bool fits = e.ValueKind == JsonValueKind.Array && e.GetArrayLength() <= most && e.EnumerateArray().All(i => i.ValueKind == JsonValueKind.String);
         return fits ? [.. e.EnumerateArray().Select(i => i.GetString()!)] : throw Wrong(field, $"a list of at most {most} texts", e);
+    }
+
+    /// <summary>The texts of an object whose fields are the numbers from 0 on, such as <c>id2label</c>; empty where it is missing.</summary>
+    /// <exception cref="InvalidDataException">Not such an object.</exception>
+    public IReadOnlyList<string> Labels(string field)
+    {
+        if (!Has(field)) return [];
+        JsonElement e = json.GetProperty(field);
+        if (e.ValueKind != JsonValueKind.Object) throw Wrong(field, "an object of texts", e);
+        var labels = new List<string>();
+        while (e.TryGetProperty(labels.Count.ToString(CultureInfo.InvariantCulture), out JsonElement label) && label.ValueKind == JsonValueKind.String)
+            labels.Add(label.GetString()!);
+        return labels.Count == e.EnumerateObject().Count() ? labels : throw Wrong(field, "an object of texts named 0, 1, 2 and so on", e);
     }
 
     /// <summary>A list of finite numbers; empty where it is missing.</summary>

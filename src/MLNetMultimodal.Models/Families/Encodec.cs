@@ -274,20 +274,13 @@ public static class Encodec
         var codes = new T[codebooks];
         for (int k = 0; k < codebooks; k++)
         {
-            T table = Codebook(ops, c, k);                                                              // [V, D]
-            T ids = Nearest(ops, table, residual);                                                      // [B, T, D] -> [B, T]
+            T table = Table(ops, c, k);                                                                 // [V, D]
+            T ids = Codebook.Nearest(ops, table, residual);                                             // [B, T, D] -> [B, T]
             T vectors = ops.Embedding(ids, table);
             (residual, sum) = (ops.Subtract(residual, vectors), ops.Add(sum, vectors));
             codes[k] = ops.Rearrange(ids, "b (k t) -> b k t", ("k", 1));
         }
         return (ops.Concat(1, codes), ops.Rearrange(sum, "b t d -> b d t"));
-    }
-
-    /// <summary>The code whose vector is nearest: |x - e|^2 is smallest where 2 x e - |e|^2 is largest.</summary>
-    static T Nearest<T>(ITensorOps<T> ops, T table, T x) where T : class
-    {
-        T products = ops.MatMul(x, ops.Rearrange(table, "v d -> d v"));
-        return ops.ArgMax(ops.Subtract(ops.Multiply(products, 2), ops.Sum(ops.Multiply(table, table), -1)), -1);
     }
 
     /// <summary>The sum of the vectors that codes stand for.</summary>
@@ -302,13 +295,13 @@ public static class Encodec
         for (int k = 0; k < codebooks; k++)
         {
             T ids = ops.Rearrange(ops.Slice(codes, 1, k, k + 1), "b k t -> b (k t)");
-            T vectors = ops.Embedding(ids, Codebook(ops, c, k));                                        // [B, T] -> [B, T, D]
+            T vectors = ops.Embedding(ids, Table(ops, c, k));                                           // [B, T] -> [B, T, D]
             sum = sum is null ? vectors : ops.Add(sum, vectors);
         }
         return ops.Rearrange(sum!, "b t d -> b d t");
     }
 
-    static T Codebook<T>(ITensorOps<T> ops, EncodecConfig c, int k) where T : class =>
+    static T Table<T>(ITensorOps<T> ops, EncodecConfig c, int k) where T : class =>
         ops.Parameter((Name)"quantizer.layers" / k / "codebook" / "embed", Init.Normal(1 / MathF.Sqrt(c.LatentWidth)), c.CodebookSize, c.LatentWidth);
 
     static T Residuals<T>(ITensorOps<T> ops, Name layers, ref int layer, EncodecConfig c, int width, T x) where T : class

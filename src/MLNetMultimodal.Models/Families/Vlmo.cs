@@ -27,6 +27,12 @@ public sealed record VlmoConfig
     /// <summary>The id that fills up shorter texts; it is never attended to.</summary>
     public int PadId { get; init; }
 
+    /// <summary>The id that stands for a hidden word; null where none does.</summary>
+    public int? MaskId { get; init; }
+
+    /// <summary>Number of visual tokens, which the head for hidden patches tells.</summary>
+    public int VisualVocabularySize { get; init; } = 8192;
+
     /// <summary>Sizes of the blocks, which both senses share but for their experts.</summary>
     public TransformerConfig Blocks { get; init; } = new(12, 768, 3072, 12, Activation.Gelu, 1e-6f);
 
@@ -58,11 +64,15 @@ public sealed record VlmoConfig
             VocabularySize = root.Int("vocab_size", otherwise.VocabularySize, max: 1 << 24),
             ContextLength = root.Int("max_position_embeddings", otherwise.ContextLength),
             PadId = root.Int("pad_token_id", 0, min: 0, max: 1 << 24),
+            MaskId = root.Has("mask_token_id") ? root.Int("mask_token_id", 0, min: 0, max: 1 << 24) : null,
+            VisualVocabularySize = root.Int("visual_vocab_size", otherwise.VisualVocabularySize, max: 1 << 24),
             Blocks = root.Blocks(otherwise.Blocks),
             FusedLayers = root.Int("num_fused_layers", otherwise.FusedLayers, min: 0, max: 1024),
             ProjectionWidth = root.Int("projection_dim", otherwise.ProjectionWidth),
             LogitScaleInit = root.Single("logit_scale_init_value", otherwise.LogitScaleInit),
         };
+        if (config.MaskId >= config.VocabularySize)
+            throw new InvalidDataException($"mask_token_id {config.MaskId} must be below vocab_size {config.VocabularySize}.");
         if (config.ImageSize % config.PatchSize != 0)
             throw new InvalidDataException($"image_size {config.ImageSize} must be a multiple of patch_size {config.PatchSize}.");
         return config.FusedLayers <= config.Blocks.Layers ? config : throw new InvalidDataException(
@@ -79,6 +89,8 @@ public sealed record VlmoConfig
         json["vocab_size"] = VocabularySize;
         json["max_position_embeddings"] = ContextLength;
         json["pad_token_id"] = PadId;
+        if (MaskId is { } mask) json["mask_token_id"] = mask;
+        json["visual_vocab_size"] = VisualVocabularySize;
         json["num_fused_layers"] = FusedLayers;
         json["logit_scale_init_value"] = LogitScaleInit;
         return json.ToJsonString(new() { WriteIndented = true }) + "\n";
@@ -99,17 +111,25 @@ public static class Vlmo
     /// <summary>Group of the feed-forward parts of pairs.</summary>
     public const string FusionExpert = "fusion_expert";
 
+    /// <summary>Names, with <c>*</c> for any part, of the weights that all senses share: attention and the last norm. They stay as the
+    /// pictures taught them while language experts learn from texts alone (section 3.3).</summary>
+    public static IReadOnlyList<string> SharedWeights { get; } = ["encoder.layers.*.self_attn.*", "encoder.layers.*.layer_norm1.*", "layer_norm.*"];
+
     /// <summary>Pictures to tokens that enter the first block.</summary>
     /// <param name="ops">The engine.</param>
     /// <param name="c">Sizes.</param>
     /// <param name="pixels">[B, C, H, W], normalised.</param>
+    /// <param name="masked">Bool [B, N]: true for a patch that the model is not to see; null shows all.</param>
     /// <returns>[B, 1 + N, D].</returns>
-    public static T EmbedImage<T>(ITensorOps<T> ops, VlmoConfig c, T pixels) where T : class
+    public static T EmbedImage<T>(ITensorOps<T> ops, VlmoConfig c, T pixels, T? masked = null) where T : class
     {
         Name name = "image_embeddings";
         int width = c.Blocks.Width;
         T x = ops.Conv2d(pixels, name / "patch_embedding", new(c.Channels, width, c.PatchSize, c.PatchSize));
-        x = ops.Concat(1, Vit.Token(ops, name / "cls_token", width, pixels), ops.Rearrange(x, "b d h w -> b (h w) d"));
+        x = ops.Rearrange(x, "b d h w -> b (h w) d");                                                   // [B, D, H/P, W/P] -> [B, N, D]
+        if (masked is not null)
+            x = ops.Where(ops.Rearrange(masked, "b (n o) -> b n o", ("o", 1)), ops.Parameter(name / "mask_token", default, 1, 1, width), x);
+        x = ops.Concat(1, Vit.Token(ops, name / "cls_token", width, pixels), x);
         x = ops.Add(x, ops.Parameter(name / "position_embeddings", Init.Grid(1), 1, 1 + c.Patches, width));
         return ops.Add(x, ops.Parameter(name / "type_embedding", default, width));
     }
@@ -161,6 +181,38 @@ public static class Vlmo
         return ops.LayerNorm(x, "layer_norm", c.Blocks.NormEpsilon);
     }
 
+    /// <summary>The visual token of each patch: the head of masked pictures.</summary>
+    /// <param name="ops">The engine.</param>
+    /// <param name="c">Sizes.</param>
+    /// <param name="tokens">[B, 1 + N, D], as <see cref="Encode"/> gives them.</param>
+    /// <returns>[B, N, V'].</returns>
+    public static T VisualTokens<T>(ITensorOps<T> ops, VlmoConfig c, T tokens) where T : class =>
+        ops.Linear(ops.Slice(tokens, 1, 1, int.MaxValue), VisualHead, c.Blocks.Width, c.VisualVocabularySize);
+
+    /// <summary>What stands in each place of a text: the head of masked words, whose last matrix is the word table.</summary>
+    /// <param name="ops">The engine.</param>
+    /// <param name="c">Sizes.</param>
+    /// <param name="tokens">[B, L, D], the text's tokens alone or beside a picture.</param>
+    /// <returns>[B, L, V].</returns>
+    public static T Words<T>(ITensorOps<T> ops, VlmoConfig c, T tokens) where T : class
+    {
+        Name head = WordHead;
+        T x = ops.Activate(ops.Linear(tokens, head / "dense", c.Blocks.Width, c.Blocks.Width), c.Blocks.Activation);
+        x = ops.LayerNorm(x, head / "layer_norm", c.Blocks.NormEpsilon);
+        T words = ops.Parameter("text_embeddings.word_embeddings.weight", default, c.VocabularySize, c.Blocks.Width);
+        return ops.Linear(x, words, ops.Parameter(head / "bias", Init.Zeros, c.VocabularySize));
+    }
+
+    /// <summary>Whether a picture and a text belong together: the head of matching.</summary>
+    /// <param name="ops">The engine.</param>
+    /// <param name="c">Sizes.</param>
+    /// <param name="fused">[B, 1 + N + L, D], as <see cref="Fuse"/> gives them.</param>
+    /// <returns>[B, 2]: no and yes, before a softmax.</returns>
+    public static T Match<T>(ITensorOps<T> ops, VlmoConfig c, T fused) where T : class =>
+        ops.Linear(Bert.FirstToken(ops, fused), MatchHead, c.Blocks.Width, 2);
+
+    internal const string VisualHead = "visual_head", WordHead = "word_head", MatchHead = "match_head";
+
     static Name Layer(VlmoConfig c, int i) => new Name("encoder") / c.Blocks.Names.Layers / i;
 
     internal static T Project<T>(ITensorOps<T> ops, VlmoConfig c, T tokens, string name) where T : class => ops.L2Normalize(
@@ -194,11 +246,24 @@ public sealed class VlmoModel(VlmoConfig config) : IModelDefinition
     /// <c>text_embeds</c> [B, E], and <c>last_hidden_state</c> [B, 1 + N + L, D] of each picture with its own text.</summary>
     public IProgram Full { get; } = new PairProgram(config);
 
+    /// <summary>Pictures alone, of which patches are hidden: takes <c>pixel_values</c> and <c>bool_masked_pos</c> Bool [B, N]; gives
+    /// <c>logits</c> [B, N, V'] of the visual tokens.</summary>
+    public IProgram MaskedImages { get; } = new MaskedImagesProgram(config);
+
+    /// <summary>Texts alone, of which words are hidden: takes <c>input_ids</c>; gives <c>logits</c> [B, L, V].</summary>
+    public IProgram MaskedTexts { get; } = new MaskedTextsProgram(config);
+
+    /// <summary>Pairs: takes <c>pixel_values</c>, <c>input_ids</c>, <c>masked_input_ids</c>, the same with hidden words, and
+    /// <c>wrong_input_ids</c>, a text that does not belong to the picture; gives <c>logits</c> [B, L, V], what is told of hidden words
+    /// with the picture's help, <c>logits_per_image</c> [B, B] of whole pictures and texts alone, <c>match_logits</c> and
+    /// <c>mismatch_logits</c> [B, 2] of each picture with its own text and with the wrong one.</summary>
+    public IProgram MaskedPairs { get; } = new MaskedPairsProgram(config);
+
     /// <inheritdoc/>
     public string? LogitScale => "logit_scale";
 
-    /// <inheritdoc/>
-    public IReadOnlyList<string> IgnoredWeights => [];
+    /// <summary>What only a training without labels asks for: the token of hidden patches, and the heads.</summary>
+    public IReadOnlyList<string> IgnoredWeights { get; } = ["image_embeddings.mask_token", $"{Vlmo.VisualHead}.", $"{Vlmo.WordHead}.", $"{Vlmo.MatchHead}."];
 
     /// <inheritdoc/>
     public string ToConfigJson() => config.ToJson();
@@ -206,6 +271,13 @@ public sealed class VlmoModel(VlmoConfig config) : IModelDefinition
     static TensorSpec Pixels(VlmoConfig c) => new("pixel_values", ElementType.Float32, Dim.Dynamic("batch"), c.Channels, c.ImageSize, c.ImageSize);
 
     static TensorSpec Ids(VlmoConfig c) => new("input_ids", ElementType.Int64, Dim.Dynamic("batch"), Dim.Dynamic("sequence", c.ContextLength));
+
+    static TensorSpec Ids(VlmoConfig c, string name) => Ids(c) with { Name = name };
+
+    static T Keep<T>(ITensorOps<T> ops, VlmoConfig c, T ids) where T : class => ops.Not(ops.Equal(ids, c.PadId));
+
+    static T Similarities<T>(ITensorOps<T> ops, VlmoConfig c, T images, T texts) where T : class =>
+        ops.Multiply(ops.MatMul(images, ops.Rearrange(texts, "t e -> e t")), ops.Exp(ops.Parameter("logit_scale", Init.Constant(c.LogitScaleInit))));
 
     static T Image<T>(ITensorOps<T> ops, VlmoConfig c, T tokens) where T : class =>
         Vlmo.Project(ops, c, Vlmo.Encode(ops, c, tokens, Vlmo.VisionExpert), "visual_projection");
@@ -223,7 +295,7 @@ public sealed class VlmoModel(VlmoConfig config) : IModelDefinition
         {
             if (isImage) return [("image_embeds", Image(ops, c, Vlmo.EmbedImage(ops, c, inputs["pixel_values"])))];
             T ids = inputs["input_ids"];
-            return [("text_embeds", Text(ops, c, Vlmo.EmbedText(ops, c, ids), ops.Not(ops.Equal(ids, c.PadId))))];
+            return [("text_embeds", Text(ops, c, Vlmo.EmbedText(ops, c, ids), Keep(ops, c, ids)))];
         }
     }
 
@@ -235,11 +307,56 @@ public sealed class VlmoModel(VlmoConfig config) : IModelDefinition
 
         public IReadOnlyList<(string, T)> Run<T>(ITensorOps<T> ops, IReadOnlyDictionary<string, T> inputs) where T : class
         {
-            T ids = inputs["input_ids"], keep = ops.Not(ops.Equal(ids, c.PadId));
+            T ids = inputs["input_ids"], keep = Keep(ops, c, ids);
             T image = Vlmo.EmbedImage(ops, c, inputs["pixel_values"]), text = Vlmo.EmbedText(ops, c, ids);
             T imageEmbeds = Image(ops, c, image), textEmbeds = Text(ops, c, text, keep), fused = Vlmo.Fuse(ops, c, image, text, ids);
-            T logits = ops.Multiply(ops.MatMul(imageEmbeds, ops.Rearrange(textEmbeds, "t e -> e t")), ops.Exp(ops.Parameter("logit_scale", Init.Constant(c.LogitScaleInit))));
-            return [("logits_per_image", logits), ("image_embeds", imageEmbeds), ("text_embeds", textEmbeds), ("last_hidden_state", fused)];
+            return [("logits_per_image", Similarities(ops, c, imageEmbeds, textEmbeds)), ("image_embeds", imageEmbeds), ("text_embeds", textEmbeds), ("last_hidden_state", fused)];
+        }
+    }
+    sealed class MaskedImagesProgram(VlmoConfig c) : IProgram
+    {
+        public string Name => "masked_images";
+
+        public IReadOnlyList<TensorSpec> Inputs { get; } = [Pixels(c), new("bool_masked_pos", ElementType.Bool, Dim.Dynamic("batch"), c.Patches)];
+
+        public IReadOnlyList<(string, T)> Run<T>(ITensorOps<T> ops, IReadOnlyDictionary<string, T> inputs) where T : class
+        {
+            T tokens = Vlmo.EmbedImage(ops, c, inputs["pixel_values"], inputs["bool_masked_pos"]);
+            return [("logits", Vlmo.VisualTokens(ops, c, Vlmo.Encode(ops, c, tokens, Vlmo.VisionExpert)))];
+        }
+    }
+
+    sealed class MaskedTextsProgram(VlmoConfig c) : IProgram
+    {
+        public string Name => "masked_texts";
+
+        public IReadOnlyList<TensorSpec> Inputs { get; } = [Ids(c)];
+
+        public IReadOnlyList<(string, T)> Run<T>(ITensorOps<T> ops, IReadOnlyDictionary<string, T> inputs) where T : class
+        {
+            T ids = inputs["input_ids"], tokens = Vlmo.EmbedText(ops, c, ids);
+            return [("logits", Vlmo.Words(ops, c, Vlmo.Encode(ops, c, tokens, Vlmo.LanguageExpert, new(Keep: Keep(ops, c, ids)))))];
+        }
+    }
+
+    sealed class MaskedPairsProgram(VlmoConfig c) : IProgram
+    {
+        public string Name => "masked_pairs";
+
+        public IReadOnlyList<TensorSpec> Inputs { get; } = [Pixels(c), Ids(c), Ids(c, "masked_input_ids"), Ids(c, "wrong_input_ids")];
+
+        public IReadOnlyList<(string, T)> Run<T>(ITensorOps<T> ops, IReadOnlyDictionary<string, T> inputs) where T : class
+        {
+            T ids = inputs["input_ids"], image = Vlmo.EmbedImage(ops, c, inputs["pixel_values"]), text = Vlmo.EmbedText(ops, c, ids);
+            T words = Vlmo.Words(ops, c, ops.Slice(Fused("masked_input_ids"), 1, 1 + c.Patches, int.MaxValue)); // [B, 1 + N + L, D] -> [B, L, V]
+            T similarities = Similarities(ops, c, Image(ops, c, image), Text(ops, c, text, Keep(ops, c, ids)));
+            return
+            [
+                ("logits", words), ("logits_per_image", similarities),
+                ("match_logits", Vlmo.Match(ops, c, Vlmo.Fuse(ops, c, image, text, ids))), ("mismatch_logits", Vlmo.Match(ops, c, Fused("wrong_input_ids"))),
+            ];
+
+            T Fused(string texts) => Vlmo.Fuse(ops, c, image, Vlmo.EmbedText(ops, c, inputs[texts]), inputs[texts]);
         }
     }
 }

@@ -52,6 +52,7 @@ public sealed class ResidualQuantizer : IDisposable
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(count);
         _options = options ?? new();
         _generator = new Generator(unchecked((ulong)_options.Seed), tables[0].device);
+        using DisposeScope scope = NewDisposeScope();
         using IDisposable noGradients = no_grad();
         _layers = [.. tables.Select(table => new Layer(table,
             table.With((float)count, (t, c) => full(t.shape[0], c, ScalarType.Float32, t.device)).DetachFromDisposeScope(),

@@ -6,35 +6,37 @@ using Tensor = TorchSharp.torch.Tensor;
 
 namespace MLNetMultimodal.Training;
 
-/// <summary>What a masked program's first output says of hidden places.</summary>
+/// <summary>What a masked program says of hidden places.</summary>
 /// <param name="Loss">A scalar.</param>
 /// <param name="Right">What the metric counts.</param>
 /// <param name="Of">What it is a share of.</param>
 readonly record struct MaskedScore(Tensor Loss, double Right, double Of);
 
 /// <summary>Masked modelling: hidden pixels, visual tokens or words are to be told.</summary>
-/// <param name="options">Length, schedule, precision.</param>
+/// <param name="options">Length, schedule, precision; what is frozen.</param>
 /// <param name="definition">The model that comes out.</param>
 /// <param name="program">What is trained of it.</param>
-/// <param name="model">Its weights.</param>
+/// <param name="model">Its weights, and others that stay as they are.</param>
 /// <param name="train">The rows.</param>
 /// <param name="validation">Rows to evaluate on; null for none.</param>
 /// <param name="metric">What the evaluation measures.</param>
-/// <param name="score">Judges the first output; not asked to count unless its last argument is true.</param>
-sealed class MaskedModelingTask(TrainingOptions options, IModelDefinition definition, IProgram program, TorchModel model, IMaskedRows train, IMaskedRows? validation,
-    string metric, Func<Tensor, MaskedTensors, bool, MaskedScore> score) : ITrainingTask<MaskedBatch>
+/// <param name="score">Judges the outputs; not asked to count unless its last argument is true.</param>
+/// <param name="tokenizer">Tells the tokenizer whose codes are to be told from others; null for none.</param>
+sealed class MaskedModelingTask(MaskedModelingOptions options, IModelDefinition definition, IProgram program, TorchModel model, IMaskedRows train, IMaskedRows? validation,
+    string metric, Func<IReadOnlyList<Tensor>, MaskedTensors, bool, MaskedScore> score, string? tokenizer = null) : ITrainingTask<MaskedBatch>
 {
     const int EvaluationBatch = 250;
 
     readonly TorchOps _ops = model.Ops(new() { BFloat16 = options.BFloat16 });
 
-    public IReadOnlyList<NamedParameter> Parameters { get; } = model.Trained();
+    public IReadOnlyList<NamedParameter> Parameters { get; } = FrozenWeights.Others(model, program, options.Frozen);
 
     public int Rows => train.Count;
 
     public string Metric => metric;
 
-    public IReadOnlyDictionary<string, string> Description => new Dictionary<string, string> { ["config"] = definition.ToConfigJson() };
+    public IReadOnlyDictionary<string, string> Description { get; } = tokenizer is null ? new Dictionary<string, string> { ["config"] = definition.ToConfigJson() }
+        : new Dictionary<string, string> { ["config"] = definition.ToConfigJson(), ["tokenizer"] = tokenizer };
 
     public MaskedBatch Make(ReadOnlyMemory<int> rows, int epoch) => train.Make(rows, epoch);
 
@@ -49,8 +51,12 @@ sealed class MaskedModelingTask(TrainingOptions options, IModelDefinition defini
     MaskedScore Score(MaskedBatch batch, bool counts)
     {
         MaskedTensors tensors = MaskedTensors.Of(batch, model.Device);
-        return score(program.Run(_ops, tensors.Inputs)[0].Value, tensors, counts);
+        return score([.. program.Run(_ops, tensors.Inputs).Select(o => o.Value)], tensors, counts);
     }
+
+    /// <summary>Judges what is told of hidden words by the first output, [B, L, V].</summary>
+    public static MaskedScore Words(IReadOnlyList<Tensor> outputs, MaskedTensors batch, bool counts) => new(MaskedLoss.Tokens(outputs[0], batch.Labels!),
+        counts ? MaskedLoss.Right(outputs[0], batch.Labels!, batch.Masked) : 0, counts ? batch.Masked.sum().item<long>() : 0);
 
     public double? Validate()
     {

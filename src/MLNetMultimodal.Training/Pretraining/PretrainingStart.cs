@@ -28,13 +28,14 @@ sealed record PretrainingStart<TDefinition>(TDefinition Definition, IReadOnlyLis
     /// <param name="random">The model that random weights are for.</param>
     /// <param name="imageSize">Edge of its pictures in pixels.</param>
     /// <param name="known">The folder's model as one that is trained here; null where it is none.</param>
+    /// <param name="seen">How a model from random weights sees pictures; null for <see cref="ImagePreprocessing.Clip"/>.</param>
     /// <exception cref="NotSupportedException">The folder holds another model.</exception>
-    public static (PretrainingStart<TDefinition> Start, ImagePreprocessing Images) Pictures(
-        string? initialize, TDefinition random, Func<TDefinition, int> imageSize, Func<IModelDefinition, TDefinition?> known)
+    public static (PretrainingStart<TDefinition> Start, ImagePreprocessing Images) Pictures(string? initialize, TDefinition random, Func<TDefinition, int> imageSize,
+        Func<IModelDefinition, TDefinition?> known, ImagePreprocessing? seen = null)
     {
         if (initialize is null)
         {
-            ImagePreprocessing images = ImagePreprocessing.Clip(imageSize(random));
+            ImagePreprocessing images = seen ?? ImagePreprocessing.Clip(imageSize(random));
             return (new(random, [(PreprocessorFile, Encoding.UTF8.GetBytes(images.ToJson()))], null, null), images);
         }
         using var start = new StartFolder(initialize);
@@ -86,11 +87,13 @@ sealed record PretrainingStart<TDefinition>(TDefinition Definition, IReadOnlyLis
         return (new(definition, [(PreprocessorFile, start.Preprocessor)], Copied(start.Weights(definition)), initialize), start.Sounds);
     }
 
-    static TDefinition Known(StartFolder start, string folder, Func<IModelDefinition, TDefinition?> known) => known(start.Definition)
+    /// <summary>The folder's model as one that is trained here.</summary>
+    /// <exception cref="NotSupportedException">It is another.</exception>
+    public static TDefinition Known(StartFolder start, string folder, Func<IModelDefinition, TDefinition?> known) => known(start.Definition)
         ?? throw new NotSupportedException($"'{folder}' is '{start.Definition.ModelType}', which this training does not go on from.");
 
     /// <summary>Copies, so that the file can be closed again.</summary>
-    static Dictionary<string, TensorData> Copied(IReadOnlyDictionary<string, TensorData> weights) => weights
+    public static Dictionary<string, TensorData> Copied(IReadOnlyDictionary<string, TensorData> weights) => weights
         .Where(w => w.Value.Type is DType.F32 or DType.F16 or DType.BF16 or DType.F64)
         .ToDictionary(w => w.Key, w => TensorData.From(w.Value.ToSingles(), w.Value.Shape), StringComparer.Ordinal);
 

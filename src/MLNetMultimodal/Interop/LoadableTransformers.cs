@@ -18,6 +18,8 @@ using MLNetMultimodal;
     "Samples or spectrograms of sounds", SoundTransformer.Loader)]
 [assembly: LoadableClass(typeof(CodecTransformer), typeof(CodecTransformer), null, typeof(SignatureLoadModel),
     "Codes of sounds, and sounds of codes", CodecTransformer.Loader)]
+[assembly: LoadableClass(typeof(ImageTokensTransformer), typeof(ImageTokensTransformer), null, typeof(SignatureLoadModel),
+    "Codes of pictures", ImageTokensTransformer.Loader)]
 [assembly: LoadableClass(typeof(VideoTransformer), typeof(VideoTransformer), null, typeof(SignatureLoadModel),
     "Frames and soundtracks of videos", VideoTransformer.Loader)]
 [assembly: LoadableClass(typeof(FrameSoundTransformer), typeof(FrameSoundTransformer), null, typeof(SignatureLoadModel),

@@ -212,6 +212,11 @@ public sealed class ImagePreprocessingTests
         ["BiT, all defaults"] = ("""{"image_processor_type": "BitImageProcessor"}""", ImagePreprocessing.Clip(224)),
         ["SigLIP, all defaults"] = ("""{"image_processor_type": "SiglipImageProcessor"}""", Half with { Stretch = (224, 224) }),
         ["DeiT, all defaults"] = ("""{"image_processor_type": "DeiTImageProcessor"}""", Half with { Stretch = (256, 256), Crop = (224, 224) }),
+        ["BEiT"] = ($$"""
+            {"crop_size": 224, "do_center_crop": false, "do_normalize": true, "do_resize": true, "do_reduce_labels": false, "size": 224,
+             "feature_extractor_type": "BeitFeatureExtractor", "resample": 2, {{HalfColors}}}
+            """, Half with { Stretch = (224, 224), Filter = ResampleFilter.Bilinear }),
+        ["BEiT, all defaults"] = ("""{"image_processor_type": "BeitImageProcessor"}""", Half with { Stretch = (256, 256), Crop = (224, 224) }),
         ["ConvNeXt, all defaults"] = ("""{"image_processor_type": "ConvNextImageProcessor"}""", Half with { Stretch = (384, 384) }),
         ["ConvNeXt below 384"] = ("""
             {"image_processor_type": "ConvNextImageProcessor", "crop_pct": null, "size": {"shortest_edge": 288}}

@@ -46,7 +46,9 @@ sealed class Plain(IReadOnlyDictionary<string, TensorData> weights)
         });
     }
 
-    public static double[][] Attend(double[][] q, double[][] k, double[][] v, int heads, Func<int, bool>? keep = null)
+    /// <summary><paramref name="bias"/> of head, query and key is added to the scores.</summary>
+    public static double[][] Attend(double[][] q, double[][] k, double[][] v, int heads, Func<int, bool>? keep = null,
+        Func<int, int, int, double>? bias = null)
     {
         int width = q[0].Length, hd = width / heads;
         var y = q.Select(_ => new double[width]).ToArray();
@@ -57,7 +59,7 @@ sealed class Plain(IReadOnlyDictionary<string, TensorData> weights)
                 for (int j = 0; j < k.Length; j++)
                 {
                     for (int d = h * hd; d < (h + 1) * hd; d++) score[j] += q[i][d] * k[j][d];
-                    score[j] = keep is null || keep(j) ? score[j] / Math.Sqrt(hd) : double.NegativeInfinity;
+                    score[j] = keep is null || keep(j) ? score[j] / Math.Sqrt(hd) + (bias?.Invoke(h, i, j) ?? 0) : double.NegativeInfinity;
                 }
                 double top = score.Max(), sum = score.Sum(s => Math.Exp(s - top));
                 for (int j = 0; j < k.Length; j++)
@@ -168,7 +170,7 @@ sealed class Plain(IReadOnlyDictionary<string, TensorData> weights)
         return Norm(x, "layernorm", 1e-6);
     }
 
-    double[][] Scaled(double[][] x, string name)
+    public double[][] Scaled(double[][] x, string name)
     {
         double[] scale = Weight(name);
         return Array.ConvertAll(x, row => row.Select((v, i) => v * scale[i]).ToArray());

@@ -13,7 +13,8 @@ public sealed class VlmoTests
 
     const string Json = """
         {"model_type":"vlmo","hidden_size":24,"intermediate_size":40,"num_hidden_layers":3,"num_attention_heads":3,"layer_norm_eps":1e-6,"hidden_act":"gelu",
-         "image_size":16,"patch_size":8,"vocab_size":50,"max_position_embeddings":9,"pad_token_id":1,"num_fused_layers":1,"projection_dim":12}
+         "image_size":16,"patch_size":8,"vocab_size":50,"max_position_embeddings":9,"pad_token_id":1,"num_fused_layers":1,"projection_dim":12,
+         "mask_token_id":49,"visual_vocab_size":7}
         """;
 
     static readonly long[][] s_texts = [[7, 12, 49, 3, 8], [20, 21, 5, Pad, Pad]];
@@ -26,9 +27,12 @@ public sealed class VlmoTests
         return [.. Enumerable.Range(0, 3 * Size * Size).Select(_ => (double)(float)(random.NextDouble() * 4 - 2))];
     }
 
-    static double[][] Image(Plain w, double[] picture) => Typed(w, "image_embeddings", Plain.Add(
-        [w.Weight("image_embeddings.cls_token"), .. w.Patches(picture, Size, Patch, "image_embeddings.patch_embedding", bias: true)],
-        [.. w.Weight("image_embeddings.position_embeddings").Chunk(Width)]));
+    static double[][] Image(Plain w, double[] picture, bool[]? masked = null)
+    {
+        double[][] patches = w.Patches(picture, Size, Patch, "image_embeddings.patch_embedding", bias: true);
+        if (masked is not null) patches = [.. patches.Select((p, i) => masked[i] ? w.Weight("image_embeddings.mask_token") : p)];
+        return Typed(w, "image_embeddings", Plain.Add([w.Weight("image_embeddings.cls_token"), .. patches], [.. w.Weight("image_embeddings.position_embeddings").Chunk(Width)]));
+    }
 
     static double[][] Text(Plain w, long[] ids) => Typed(w, "text_embeddings", w.Norm(Plain.Add(
         [.. ids.Select(id => w.Row("text_embeddings.word_embeddings.weight", (int)id, Width))],
@@ -88,6 +92,55 @@ public sealed class VlmoTests
         Check("text_embeds alone", texts, folder.Run(engine, folder.Model.Encoders[Modality.Text], inputs)["text_embeds"]);
     }
 
+    static double[][] Words(Plain w, double[][] tokens)
+    {
+        double[][] x = w.Norm(Plain.Map(w.Linear(tokens, "word_head.dense"), Plain.Gelu), "word_head.layer_norm", 1e-6);
+        double[][] table = [.. w.Weight("text_embeddings.word_embeddings.weight").Chunk(Width)];
+        double[] bias = w.Weight("word_head.bias");
+        return [.. x.Select(row => table.Zip(bias, (word, b) => word.Zip(row, (a, c) => a * c).Sum() + b).ToArray())];
+    }
+
+    [Theory, MemberData(nameof(EngineNames))]
+    public void Hidden_patches_and_hidden_words(string engine)
+    {
+        var model = (VlmoModel)new FamilyFolder(Json).Model;
+        double[][] pictures = [Pixels(1), Pixels(2)];
+        bool[][] masked = [[true, false, false, true], [false, true, true, true]];
+        long[][] hidden = [[7, 49, 49, 3, 8], [20, 49, 5, Pad, Pad]];
+        const int patches = 1 + Size / Patch * (Size / Patch);
+        var inputs = new Dictionary<string, TensorData>
+        {
+            ["pixel_values"] = TensorData.From([.. pictures.SelectMany(p => p).Select(v => (float)v)], 2, 3, Size, Size),
+            ["bool_masked_pos"] = new(DType.BOOL, [2, 4], masked.SelectMany(m => m).Select(m => m ? (byte)1 : (byte)0).ToArray()),
+            ["input_ids"] = TensorData.From([.. s_texts.SelectMany(t => t)], 2, 5),
+            ["wrong_input_ids"] = TensorData.From([.. s_texts.AsEnumerable().Reverse().SelectMany(t => t)], 2, 5),
+            ["masked_input_ids"] = TensorData.From([.. hidden.SelectMany(t => t)], 2, 5),
+        };
+        IReadOnlyDictionary<string, TensorData> weights = FamilyFolder.Draw(model.MaskedImages);
+        var w = new Plain(weights);
+        Check("visual tokens", pictures.Zip(masked).SelectMany(p => w.Linear(Blocks(w, Image(w, p.First, p.Second), (_, _) => "vision_expert", _ => true)[1..], "visual_head")),
+            Engines.Get(engine).Run(model.MaskedImages, weights, inputs)["logits"]);
+
+        weights = FamilyFolder.Draw(model.MaskedTexts);
+        w = new Plain(weights);
+        Check("words", s_texts.SelectMany(t => Words(w, Blocks(w, Text(w, t), (_, _) => "language_expert", i => t[i] != Pad))),
+            Engines.Get(engine).Run(model.MaskedTexts, weights, inputs)["logits"]);
+
+        weights = FamilyFolder.Draw(model.MaskedPairs);
+        w = new Plain(weights);
+        var got = Engines.Get(engine).Run(model.MaskedPairs, weights, inputs);
+        double[][] Together(double[] picture, long[] text) => Blocks(w, [.. Image(w, picture), .. Text(w, text)],
+            (layer, token) => layer >= Layers - Fused ? "fusion_expert" : token < patches ? "vision_expert" : "language_expert",
+            i => i < patches || text[i - patches] != Pad);
+        Check("words with pictures", pictures.Zip(hidden).SelectMany(p => Words(w, Together(p.First, p.Second)[patches..])), got["logits"]);
+        Check("match_logits", w.Linear([.. pictures.Zip(s_texts, (p, t) => Together(p, t)[0])], "match_head"), got["match_logits"]);
+        Check("mismatch_logits", w.Linear([.. pictures.Zip(s_texts.AsEnumerable().Reverse(), (p, t) => Together(p, t)[0])], "match_head"), got["mismatch_logits"]);
+        double[][] images = [.. pictures.Select(p => Embedded(w, Blocks(w, Image(w, p), (_, _) => "vision_expert", _ => true), "visual_projection"))];
+        double[][] texts = [.. s_texts.Select(t => Embedded(w, Blocks(w, Text(w, t), (_, _) => "language_expert", i => t[i] != Pad), "text_projection"))];
+        double scale = Math.Exp(w.Weight("logit_scale")[0]);
+        Check("logits_per_image", images.Select(i => texts.Select(t => scale * i.Zip(t, (a, b) => a * b).Sum()).ToArray()), got["logits_per_image"]);
+    }
+
     [Fact]
     public void Both_senses_share_their_attention_and_nothing_else_in_the_blocks()
     {
@@ -102,6 +155,7 @@ public sealed class VlmoTests
     [Theory]
     [InlineData("\"num_fused_layers\":13", "num_fused_layers 13")]
     [InlineData("\"patch_size\":15", "patch_size 15")]
+    [InlineData("\"mask_token_id\":30522", "mask_token_id 30522")]
     public void Configs_that_make_no_sense_are_refused(string field, string named)
     {
         var e = Assert.Throws<InvalidDataException>(() => ModelFamilies.Create(Encoding.UTF8.GetBytes($$"""{"model_type":"vlmo",{{field}}}"""), "wrong"));

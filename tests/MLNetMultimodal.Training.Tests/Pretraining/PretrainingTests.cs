@@ -332,7 +332,7 @@ public sealed class PretrainingTests : IDisposable
         }
 
         MaskedModelingTask Mae() => new(s_masked, new MaeModel(s_mae), new MaeModel(s_mae).Full, model, rows, null, "none",
-            (painted, tensors, _) => new(MaskedLoss.Pixels(painted, tensors.Whole["pixel_values"], tensors.Masked, normalized: true), 0, 0));
+            (outputs, tensors, _) => new(MaskedLoss.Pixels(outputs[0], tensors.Whole["pixel_values"], tensors.Masked, normalized: true), 0, 0));
     }
 
     [Fact]
