@@ -180,13 +180,19 @@ sealed class OnnxOps(OnnxGraph graph, OnnxDtype dtype) : ITensorOps<OnnxValue>
             keep = Once($"tokens {keep.Name}", () => graph.Node(
                 "Unsqueeze", [keep, graph.Vector(1L, 2)], ElementType.Bool, [keep.Shape[0], 1, 1, keep.Shape[1]]));
         if (!mask.Causal) return keep;
-        OnnxValue causal = Once($"causal {q.Shape[2]} {k.Shape[2]}", () => Causal(q, k));
+        OnnxValue causal = Once($"causal {q.Shape[2]} {k.Shape[2]} {mask.Places?.Name}", () => Causal(q, k, mask.Places));
         return keep is null ? causal : Once($"and {keep.Name} {causal.Name}", () => Broadcast("And", keep, causal));
     }
 
-    OnnxValue Causal(OnnxValue q, OnnxValue k)
+    OnnxValue Causal(OnnxValue q, OnnxValue k, OnnxValue? places)
     {
         OnnxValue columns = Positions(k);                                                               // [Lk]
+        if (places is not null)
+        {
+            Dim[] each = [places.Shape[0], 1, places.Shape[1], 1];
+            places = graph.Node("Unsqueeze", [places, graph.Vector(1L, 3)], ElementType.Int64, each);   // [B, Lq] -> [B, 1, Lq, 1]
+            return Broadcast("GreaterOrEqual", places, columns) with { Type = ElementType.Bool };       // [B, 1, Lq, Lk]
+        }
         OnnxValue rows = graph.Node("Unsqueeze", [Positions(q), graph.Vector(1L)], ElementType.Int64, [q.Shape[2], 1]);
         return graph.Node("GreaterOrEqual", [rows, columns], ElementType.Bool, [q.Shape[2], k.Shape[2]]);
     }
