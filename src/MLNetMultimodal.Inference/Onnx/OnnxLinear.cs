@@ -105,7 +105,7 @@ sealed class OnnxLinear(OnnxGraph graph, OnnxDtype dtype)
     }
 
     /// <summary>x W^T + b by one Gemm over all rows: it takes the weight as checkpoints have it, and adds the bias on the
-    /// way.</summary>
+    /// way. Where batch and length are open, as in texts, a product without Gemm's reshaping is the faster one.</summary>
     /// <param name="x">[.., in].</param>
     /// <param name="weight">[out, in].</param>
     /// <param name="bias">[out], or null.</param>
@@ -114,22 +114,18 @@ sealed class OnnxLinear(OnnxGraph graph, OnnxDtype dtype)
 
     OnnxValue Product(OnnxValue x, OnnxValue weight, OnnxValue? bias, Factors factors)
     {
-        Dim inWidth = x.Shape[^1], outWidth = weight.Shape[0], rows = x.Shape[..^1].Aggregate((a, b) => a * b);
-        OnnxValue flat = x.Shape.Length == 2 ? x
-            : Once($"rows {x.Name}", () => graph.Node("Reshape", [x, graph.Vector(-1L, inWidth.Size)], x.Type, [rows, inWidth]));
-        ReadOnlySpan<OnnxValue> inputs = bias is null ? [flat, weight] : [flat, weight, bias];
-        OnnxValue y = graph.Node("Gemm", inputs, x.Type, [rows, outWidth], Attribute("transB", 1),
-            Attribute("alpha", factors.In * factors.Out), Attribute("beta", factors.Out));
+        Dim inWidth = x.Shape[^1], outWidth = weight.Shape[0];
         Dim[] shape = [.. x.Shape[..^1], outWidth];
-        return x.Shape.Length == 2 ? y : graph.Node("Reshape", [y, Sizes(x, shape)], x.Type, shape);
+        AttributeProto transposed = Attribute("transB", 1), alpha = Attribute("alpha", factors.In * factors.Out);
+        if (shape.Count(d => !d.IsKnown) > 1)
+            return Biased(graph.Fused("FusedMatMul", [x, weight], x.Type, shape, transposed, alpha), bias, factors);
+        OnnxValue flat = x.Shape.Length == 2 ? x : Once($"rows {x.Name}", () => graph.Node("Reshape",
+            [x, graph.Vector(-1L, inWidth.Size)], x.Type, [x.Shape[..^1].Aggregate((a, b) => a * b), inWidth]));
+        ReadOnlySpan<OnnxValue> inputs = bias is null ? [flat, weight] : [flat, weight, bias];
+        OnnxValue y = graph.Node("Gemm", inputs, x.Type, [flat.Shape[0], outWidth], transposed, alpha, Attribute("beta", factors.Out));
+        if (x.Shape.Length == 2) return y;
+        return graph.Node("Reshape", [y, graph.Vector([.. shape.Select(d => d.IsKnown ? d.Size : -1L)])], x.Type, shape);
     }
-
-    /// <summary>Sizes of a shape that differs from that of <paramref name="x"/> in the last axis.</summary>
-    OnnxValue Sizes(OnnxValue x, Dim[] shape) => shape.Count(d => !d.IsKnown) <= 1
-        ? graph.Vector([.. shape.Select(d => d.IsKnown ? d.Size : -1L)])
-        : Once($"sizes {Shapes.Text(shape)}", () => graph.Node(
-            "Concat", [.. shape.Select((d, a) => d.IsKnown ? graph.Vector((long)d.Size) : graph.Size(x, a))],
-            ElementType.Int64, [shape.Length], Attribute("axis", 0)));
 
     /// <summary>Dynamic quantisation: signed 8-bit weights with a scale per output, unsigned 8-bit activations with a scale per
     /// tensor.</summary>
