@@ -133,7 +133,7 @@ sealed class OnnxLinear(OnnxGraph graph, OnnxDtype dtype)
     {
         int outWidth = matrix.Out;
         (byte[] Values, float[] Scales) Quantized() =>
-            Once(_quantized, matrix.Name, () => Quantize(Floats(matrix), outWidth));
+            Once(_quantized, matrix.Name, () => Quantize(graph.Values(matrix.Name, matrix.Shape), outWidth));
         OnnxValue weight = graph.Weight($"{matrix.Name}/int8", [matrix.In, outWidth], Int8Type, () => Quantized().Values);
         OnnxValue scale = Scales(matrix, () => Quantized().Scales, factors);
 
@@ -159,26 +159,37 @@ sealed class OnnxLinear(OnnxGraph graph, OnnxDtype dtype)
         return graph.Weight(name, [made.Length], OnnxType(ElementType.Float32), () => Bytes(made));
     }
 
-    /// <summary>[out, in] -> signed bytes [in, out] and one scale per output, so that the largest weight of each is 127.</summary>
-    static (byte[] Values, float[] Scales) Quantize(ReadOnlySpan<float> from, int rows)
+    /// <summary>Floats [out, in] -> signed bytes [in, out] and one scale per output, so that the largest weight of each is 127.</summary>
+    static (byte[] Values, float[] Scales) Quantize(ReadOnlyMemory<byte> floats, int rows)
     {
-        int columns = from.Length / rows;
-        var values = new byte[from.Length];
+        const int strip = 32; // rows that are transposed together: their bytes stay in the second-level cache
+        int columns = floats.Length / sizeof(float) / rows;
+        var values = new byte[rows * columns];
         var scales = new float[rows];
-        var scaled = new float[columns];
-        for (int r = 0; r < rows; r++)
+        Parallel.For(0, (rows + strip - 1) / strip, s =>
         {
-            ReadOnlySpan<float> row = from.Slice(r * columns, columns);
-            float largest = MathF.Abs(TensorPrimitives.MaxMagnitude(row));
-            scales[r] = largest == 0 ? 1 : largest / sbyte.MaxValue;
-            TensorPrimitives.Divide(row, scales[r], scaled);
-            TensorPrimitives.Round(scaled, scaled);
-            Span<byte> to = values.AsSpan(r * columns, columns);
-            TensorPrimitives.ConvertSaturating<float, sbyte>(scaled, MemoryMarshal.Cast<byte, sbyte>(to));
-        }
-        var transposed = new byte[values.Length];
-        Transpose<byte>(values, transposed, rows);
-        return (transposed, scales);
+            int first = s * strip, count = Math.Min(strip, rows - first);
+            ReadOnlySpan<float> from = MemoryMarshal.Cast<byte, float>(floats.Span).Slice(first * columns, count * columns);
+            var bytes = new byte[count * columns];
+            for (int r = 0; r < count; r++)
+                scales[first + r] = QuantizeRow(from.Slice(r * columns, columns), MemoryMarshal.Cast<byte, sbyte>(bytes.AsSpan(r * columns, columns)));
+            for (int c = 0; c < columns; c++)
+            {
+                Span<byte> to = values.AsSpan(c * rows + first, count);
+                for (int r = 0; r < to.Length; r++) to[r] = bytes[r * columns + c];
+            }
+        });
+        return (values, scales);
+    }
+
+    static float QuantizeRow(ReadOnlySpan<float> row, Span<sbyte> to)
+    {
+        float largest = MathF.Abs(TensorPrimitives.MaxMagnitude(row)), scale = largest == 0 ? 1 : largest / sbyte.MaxValue;
+        var scaled = new float[row.Length];
+        TensorPrimitives.Divide(row, scale, scaled);
+        TensorPrimitives.Round(scaled, scaled);
+        TensorPrimitives.ConvertSaturating<float, sbyte>(scaled, to);
+        return scale;
     }
 
     /// <summary>Weights of few bits with a scale per block of inputs (MatMulNBits).</summary>
