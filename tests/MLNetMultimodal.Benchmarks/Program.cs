@@ -25,6 +25,7 @@ Section[] sections =
     new("image-pipeline", "Pictures through an ML.NET pipeline", ImagePipeline.Measure),
     new("node", "The same folder in Transformers.js", Node.Measure),
     new("peak", "Share of what the processor can do", Peak.Measure),
+    new("profile", "Where the engine's time goes", Profile.Measure),
     new("text", "Texts", Text.Measure),
     new("preprocess", "Preprocessing of pictures", Preprocess.Measure),
     new("audio", "Sounds", Audio.Measure),

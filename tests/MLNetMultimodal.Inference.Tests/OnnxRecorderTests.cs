@@ -70,10 +70,37 @@ public sealed class OnnxRecorderTests
     [Fact]
     public void The_causal_mask_is_made_once()
     {
-        GraphProto graph = OnnxRecorder.Record(Text, _weights).Proto.Graph;
+        GraphProto graph = OnnxRecorder.Record(Tiny.Clip.Full, _weights).Proto.Graph;
         Assert.True(Tiny.Clip.Config.Text.Blocks.Layers > 1);
         Assert.Single(graph.Node, n => n.OpType == "Range");
         Assert.Single(graph.Node, n => n.OpType == "Where");
+    }
+
+    [Fact]
+    public void A_tower_makes_one_more_causal_mask_for_its_last_block()
+    {
+        GraphProto graph = OnnxRecorder.Record(Text, _weights).Proto.Graph;
+        Assert.Single(graph.Node, n => n.OpType == "Range");
+        Assert.Equal(2, graph.Node.Count(n => n.OpType == "Where"));
+    }
+
+    [Theory, InlineData(OnnxDtype.Fp32), InlineData(OnnxDtype.Int8), InlineData(OnnxDtype.Q4)]
+    public void Layers_take_the_factors_of_quick_gelu_along(OnnxDtype dtype)
+    {
+        GraphProto graph = OnnxRecorder.RecordFastest(Text, _weights, dtype, maps: false).Proto.Graph;
+        NodeProto[] activations = [.. graph.Node.Where(n => n.OpType == "QuickGelu")];
+        Assert.Equal(Tiny.Clip.Config.Text.Blocks.Layers, activations.Length);
+        Assert.All(activations, n => Assert.Equal(1, n.Attribute.Single(a => a.Name == "alpha").F));
+        Assert.DoesNotContain(graph.Node, n => n.OpType == "Sigmoid");
+        Assert.DoesNotContain(graph.Node, n => n.OpType == "Mul" && n.Input.Any(i => activations.Any(a => a.Output.Contains(i))));
+    }
+
+    [Fact]
+    public void Patches_are_a_linear_layer_of_windows()
+    {
+        GraphProto graph = OnnxRecorder.RecordFastest(Tiny.Clip.Encoders[Modality.Image], _weights, OnnxDtype.Int8, maps: false).Proto.Graph;
+        Assert.DoesNotContain(graph.Node, n => n.OpType == "Conv");
+        Assert.Contains(graph.Initializer, i => i.Name == "vision_model.embeddings.patch_embedding.weight/int8");
     }
 
     [Fact]

@@ -81,7 +81,7 @@ public sealed class Operation(string name) : IProgram
         new("open", ElementType.Float32, Batch, Keys, Length, Width),
         new("image", ElementType.Float32, Batch, Channels, Edge, Edge), new("signal", ElementType.Float32, Batch, Channels, Length),
         new("wide", ElementType.Float32, Batch, Channels, Keys, Length), new("ids", ElementType.Int64, Batch, Length),
-        new("index", ElementType.Int64, Batch), new("indices", ElementType.Int64, Batch, Keys), new("q", ElementType.Float32, Batch, Heads, Length, 3),
+        new("index", ElementType.Int64, Batch), new("indices", ElementType.Int64, Batch, Keys), new("places", ElementType.Int64, Batch, Length), new("q", ElementType.Float32, Batch, Heads, Length, 3),
         new("k", ElementType.Float32, Batch, Heads, Keys, 3), new("v", ElementType.Float32, Batch, Heads, Keys, 5),
         new("keep", ElementType.Bool, Batch, Keys), new("keepPairs", ElementType.Bool, Batch, 1, Length, Keys),
         new("keepHeads", ElementType.Bool, Batch, Heads, Length, Keys), new("flags", ElementType.Bool, Batch, Length),
@@ -95,7 +95,7 @@ public sealed class Operation(string name) : IProgram
         "Parameter:x", "Linear:x", "Linear without bias:x", "Linear, weights given:x", "Linear, packed weights:x",
         "Embedding:ids", "LayerNorm:x", "LayerNorm without weights:x", "RmsNorm:x", "GroupNorm:image", "GroupNorm, open size:wide", "Conv2d:image",
         "Conv2d, stride and padding:image", "Conv2d, groups without bias:image", "Attention:q k v",
-        "Attention, causal:q k v", "Attention, keep:q k v keep", "Attention, keep pairs:q k v keepPairs",
+        "Attention, causal:q k v", "Attention, causal places:q k v places", "Attention, causal places and keep:q k v places keep", "Attention, keep:q k v keep", "Attention, keep pairs:q k v keepPairs",
         "Attention, keep heads:q k v keepHeads", "Attention, bias:q k v bias", "Attention, bias of heads:q k v biasHeads",
         "Attention, causal keep:q k v keep", "Attention, causal keep pairs:q k v keepPairs",
         "Attention, causal bias:q k v bias", "Attention, keep and bias:q k v keep bias",
@@ -138,7 +138,7 @@ public sealed class Operation(string name) : IProgram
     {
         T? Find(string start) => Inputs.Where(i => i.Name.StartsWith(start, StringComparison.Ordinal)).Select(i => inputs[i.Name]).FirstOrDefault();
         bool causal = name.Contains("causal", StringComparison.Ordinal) || name.EndsWith("all", StringComparison.Ordinal);
-        var mask = new Mask<T>(Find("keep"), causal, Find("bias"));
+        var mask = new Mask<T>(Find("keep"), causal, Find("bias"), Find("places"));
         if (name.StartsWith("AttentionWeights", StringComparison.Ordinal)) return ops.AttentionWeights(inputs["q"], inputs["k"], mask);
         T y = ops.Attention(inputs["q"], inputs["k"], inputs["v"], mask);
         return name.Contains("twice", StringComparison.Ordinal) ? ops.Add(y, ops.Attention(inputs["q"], inputs["k"], inputs["v"], mask with { Bias = null })) : y;

@@ -224,7 +224,7 @@ public sealed class Oracle(IReadOnlyDictionary<string, TensorData> weights) : IT
     }
 
     static bool Keeps(Mask<OracleTensor> mask, int[] i, int key) =>
-        (!mask.Causal || key <= i[2]) && (mask.Keep is not { } keep || (keep.Shape.Length == 2 ? keep.At(i[0], key) : keep.At(i[0], i[1], i[2], key)) == 1);
+        (!mask.Causal || key <= (mask.Places is { } places ? places.At(i[0], i[2]) : i[2])) && (mask.Keep is not { } keep || (keep.Shape.Length == 2 ? keep.At(i[0], key) : keep.At(i[0], i[1], i[2], key)) == 1);
 
     static double Score(OracleTensor q, OracleTensor k, Mask<OracleTensor> mask, int[] i, int key) =>
         Enumerable.Range(0, q.Shape[3]).Sum(d => q.At(i[0], i[1], i[2], d) * k.At(i[0], i[1], key, d)) / Math.Sqrt(q.Shape[3])

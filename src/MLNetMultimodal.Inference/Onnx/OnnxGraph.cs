@@ -20,6 +20,9 @@ enum WeightLayout
 
     /// <summary>[C] -> [C, 1, 1], what broadcasts over [B, C, H, W].</summary>
     Channels,
+
+    /// <summary>[out, ..] -> [out, in]: the kernel of a convolution as a matrix.</summary>
+    Rows,
 }
 
 /// <summary>Writes nodes, constants and weights of one graph. Every constant, weight and run-time size stands in it once;
@@ -158,6 +161,7 @@ sealed class OnnxGraph
         {
             WeightLayout.Transposed => [wanted[1], wanted[0]],
             WeightLayout.Channels => [wanted[0], 1, 1],
+            WeightLayout.Rows => [wanted[0], wanted[1..].Aggregate((a, b) => a * b)],
             _ => wanted,
         });
         return _stored[key] = Store(name, value, data, transposed: layout == WeightLayout.Transposed);

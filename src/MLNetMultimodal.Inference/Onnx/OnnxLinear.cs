@@ -5,6 +5,16 @@ using static MLNetMultimodal.Inference.Onnx.OnnxGraph;
 
 namespace MLNetMultimodal.Inference.Onnx;
 
+/// <summary>A matrix of the checkpoint.</summary>
+/// <param name="Name">Its name.</param>
+/// <param name="Shape">[out, in], or the kernel of a convolution, [out, C, P, P], whose last axes are one.</param>
+sealed record LinearWeight(string Name, params int[] Shape)
+{
+    public int Out => Shape[0];
+
+    public int In => Shape[1..].Aggregate((a, b) => a * b);
+}
+
 /// <summary>Linear layers of a graph: x W^T + b in the arithmetic of the dtype.</summary>
 sealed class OnnxLinear(OnnxGraph graph, OnnxDtype dtype)
 {
@@ -15,6 +25,16 @@ sealed class OnnxLinear(OnnxGraph graph, OnnxDtype dtype)
     /// others: at 30, a level is a fourth of a usual value.</summary>
     const float MaxPeak = 30;
 
+    const float QuickGeluSlope = 1.702f;
+
+    /// <summary>What a layer is multiplied with: its input, and its result.</summary>
+    readonly record struct Factors(float In, float Out);
+
+    static readonly Factors Ones = new(1, 1);
+
+    readonly Dictionary<string, (OnnxValue X, LinearWeight Weight, OnnxValue? Bias)> _layers = new(StringComparer.Ordinal);
+    readonly Dictionary<string, (OnnxValue X, float Factor)> _multiples = new(StringComparer.Ordinal);
+    readonly Dictionary<string, (byte[] Values, float[] Scales)> _quantized = new(StringComparer.Ordinal);
     readonly HashSet<string> _outliers = new(StringComparer.Ordinal);
     readonly Dictionary<string, OnnxValue> _made = new(StringComparer.Ordinal);
 
@@ -39,60 +59,83 @@ sealed class OnnxLinear(OnnxGraph graph, OnnxDtype dtype)
 
     /// <summary>x W^T + b.</summary>
     /// <param name="x">[.., in].</param>
-    /// <param name="weight">Name of [out, in] in the checkpoint.</param>
-    /// <param name="inWidth">in.</param>
-    /// <param name="outWidth">out.</param>
+    /// <param name="weight">The matrix.</param>
     /// <param name="bias">[out], or null.</param>
     /// <returns>[.., out].</returns>
-    public OnnxValue Apply(OnnxValue x, string weight, int inWidth, int outWidth, OnnxValue? bias) => dtype switch
+    public OnnxValue Apply(OnnxValue x, LinearWeight weight, OnnxValue? bias)
+    {
+        if (_multiples.TryGetValue(x.Name, out var multiple)) return Apply(multiple.X, weight, bias, new(multiple.Factor, 1));
+        OnnxValue y = Apply(x, weight, bias, Ones);
+        _layers.TryAdd(y.Name, (x, weight, bias));
+        return y;
+    }
+
+    OnnxValue Apply(OnnxValue x, LinearWeight weight, OnnxValue? bias, Factors factors) => dtype switch
     {
         // One vector per item: a projection or a head, which costs little and whose error goes straight into the embedding.
-        OnnxDtype.Q8 or OnnxDtype.Int8 or OnnxDtype.Q4 when x.Shape.Length == 2 => Whole(x, weight, inWidth, outWidth, bias),
-        OnnxDtype.Q8 or OnnxDtype.Int8 when !_outliers.Contains(x.Name) => Integers(x, weight, inWidth, outWidth, bias),
-        OnnxDtype.Q4 => Blocks(x, weight, inWidth, outWidth, bias, bits: 4),
-        _ => Whole(x, weight, inWidth, outWidth, bias),
+        OnnxDtype.Q8 or OnnxDtype.Int8 or OnnxDtype.Q4 when x.Shape.Length == 2 => Whole(x, weight, bias, factors),
+        OnnxDtype.Q8 or OnnxDtype.Int8 when !_outliers.Contains(x.Name) => Integers(x, weight, bias, factors),
+        OnnxDtype.Q4 when weight.Shape.Length == 2 => Blocks(x, weight, bias, bits: 4, factors),
+        _ => Whole(x, weight, bias, factors),
     };
 
-    OnnxValue Whole(OnnxValue x, string weight, int inWidth, int outWidth, OnnxValue? bias)
+    /// <summary>QuickGELU of a layer's result, x sigmoid(1.702 x), as SiLU(1.702 x) / 1.702: ONNX Runtime has vector code for SiLU only,
+    /// which takes less than half the time, and the layers before and after take the factors along for nothing.</summary>
+    /// <param name="x">The result of a layer.</param>
+    /// <returns>Null where that does not go.</returns>
+    public OnnxValue? TryQuickGelu(OnnxValue x)
+    {
+        if (graph.Target != GraphTarget.Fastest || !_layers.TryGetValue(x.Name, out var layer)) return null;
+        OnnxValue steep = Apply(layer.X, layer.Weight, layer.Bias, new(1, QuickGeluSlope));
+        OnnxValue silu = graph.Fused("QuickGelu", [steep], x.Type, x.Shape, Attribute("alpha", 1f));
+        OnnxValue y = graph.Node("Mul", [silu, graph.Scalar(1 / QuickGeluSlope)], x.Type, x.Shape); // left out where layers take it along
+        _multiples[y.Name] = (silu, 1 / QuickGeluSlope);
+        return y;
+    }
+
+    OnnxValue Whole(OnnxValue x, LinearWeight weight, OnnxValue? bias, Factors factors)
     {
         if (graph.Target == GraphTarget.Fastest)
-            return Product(x, graph.Weight(weight, WeightLayout.AsIs, outWidth, inWidth), bias);
-        OnnxValue transposed = graph.Weight(weight, WeightLayout.Transposed, outWidth, inWidth);
-        return Biased(graph.Node("MatMul", [x, transposed], x.Type, [.. x.Shape[..^1], outWidth]), bias);
+        {
+            WeightLayout layout = weight.Shape.Length == 2 ? WeightLayout.AsIs : WeightLayout.Rows;
+            return Product(x, graph.Weight(weight.Name, layout, weight.Shape), bias, factors);
+        }
+        OnnxValue transposed = graph.Weight(weight.Name, WeightLayout.Transposed, weight.Shape);
+        return Biased(graph.Node("MatMul", [x, transposed], x.Type, [.. x.Shape[..^1], weight.Out]), bias);
     }
 
     /// <summary>x W^T + b by one Gemm over all rows: it takes the weight as checkpoints have it, and adds the bias on the
-    /// way.</summary>
+    /// way. Where batch and length are open, as in texts, a product without Gemm's reshaping is the faster one.</summary>
     /// <param name="x">[.., in].</param>
     /// <param name="weight">[out, in].</param>
     /// <param name="bias">[out], or null.</param>
     /// <returns>[.., out].</returns>
-    public OnnxValue Product(OnnxValue x, OnnxValue weight, OnnxValue? bias)
-    {
-        Dim inWidth = x.Shape[^1], outWidth = weight.Shape[0], rows = x.Shape[..^1].Aggregate((a, b) => a * b);
-        OnnxValue flat = x.Shape.Length == 2 ? x
-            : Once($"rows {x.Name}", () => graph.Node("Reshape", [x, graph.Vector(-1L, inWidth.Size)], x.Type, [rows, inWidth]));
-        ReadOnlySpan<OnnxValue> inputs = bias is null ? [flat, weight] : [flat, weight, bias];
-        OnnxValue y = graph.Node("Gemm", inputs, x.Type, [rows, outWidth], Attribute("transB", 1));
-        Dim[] shape = [.. x.Shape[..^1], outWidth];
-        return x.Shape.Length == 2 ? y : graph.Node("Reshape", [y, Sizes(x, shape)], x.Type, shape);
-    }
+    public OnnxValue Product(OnnxValue x, OnnxValue weight, OnnxValue? bias) => Product(x, weight, bias, Ones);
 
-    /// <summary>Sizes of a shape that differs from that of <paramref name="x"/> in the last axis.</summary>
-    OnnxValue Sizes(OnnxValue x, Dim[] shape) => shape.Count(d => !d.IsKnown) <= 1
-        ? graph.Vector([.. shape.Select(d => d.IsKnown ? d.Size : -1L)])
-        : Once($"sizes {Shapes.Text(shape)}", () => graph.Node(
-            "Concat", [.. shape.Select((d, a) => d.IsKnown ? graph.Vector((long)d.Size) : graph.Size(x, a))],
-            ElementType.Int64, [shape.Length], Attribute("axis", 0)));
+    OnnxValue Product(OnnxValue x, OnnxValue weight, OnnxValue? bias, Factors factors)
+    {
+        Dim inWidth = x.Shape[^1], outWidth = weight.Shape[0];
+        Dim[] shape = [.. x.Shape[..^1], outWidth];
+        AttributeProto transposed = Attribute("transB", 1), alpha = Attribute("alpha", factors.In * factors.Out);
+        if (shape.Count(d => !d.IsKnown) > 1)
+            return Biased(graph.Fused("FusedMatMul", [x, weight], x.Type, shape, transposed, alpha), bias, factors);
+        OnnxValue flat = x.Shape.Length == 2 ? x : Once($"rows {x.Name}", () => graph.Node("Reshape",
+            [x, graph.Vector(-1L, inWidth.Size)], x.Type, [x.Shape[..^1].Aggregate((a, b) => a * b), inWidth]));
+        ReadOnlySpan<OnnxValue> inputs = bias is null ? [flat, weight] : [flat, weight, bias];
+        OnnxValue y = graph.Node("Gemm", inputs, x.Type, [flat.Shape[0], outWidth], transposed, alpha, Attribute("beta", factors.Out));
+        if (x.Shape.Length == 2) return y;
+        return graph.Node("Reshape", [y, graph.Vector([.. shape.Select(d => d.IsKnown ? d.Size : -1L)])], x.Type, shape);
+    }
 
     /// <summary>Dynamic quantisation: signed 8-bit weights with a scale per output, unsigned 8-bit activations with a scale per
     /// tensor.</summary>
-    OnnxValue Integers(OnnxValue x, string name, int inWidth, int outWidth, OnnxValue? bias)
+    OnnxValue Integers(OnnxValue x, LinearWeight matrix, OnnxValue? bias, Factors factors)
     {
-        (byte[] Values, float[] Scales)? quantized = null;
-        (byte[] Values, float[] Scales) Quantized() => quantized ??= Quantize(Floats(name, inWidth, outWidth), outWidth);
-        OnnxValue weight = graph.Weight($"{name}/int8", [inWidth, outWidth], Int8Type, () => Quantized().Values);
-        OnnxValue scale = graph.Weight($"{name}/scale", [outWidth], OnnxType(ElementType.Float32), () => Bytes(Quantized().Scales));
+        int outWidth = matrix.Out;
+        (byte[] Values, float[] Scales) Quantized() =>
+            Once(_quantized, matrix.Name, () => Quantize(graph.Values(matrix.Name, matrix.Shape), outWidth));
+        OnnxValue weight = graph.Weight($"{matrix.Name}/int8", [matrix.In, outWidth], Int8Type, () => Quantized().Values);
+        OnnxValue scale = Scales(matrix, () => Quantized().Scales, factors);
 
         OnnxValue q = Once($"int8 {x.Name}", () => graph.Node("DynamicQuantizeLinear", x, x.Type, "scale", "zero"));
         OnnxValue xScale = new($"{q.Name}/scale", ElementType.Float32, []), xZero = xScale with { Name = $"{q.Name}/zero" };
@@ -100,46 +143,68 @@ sealed class OnnxLinear(OnnxGraph graph, OnnxDtype dtype)
         OnnxValue sums = graph.Node("MatMulInteger", [q, weight, xZero], ElementType.Int64, shape);
         OnnxValue product = graph.Node("Mul", [xScale, scale], ElementType.Float32, scale.Shape);
         sums = graph.Node("Cast", [sums], ElementType.Float32, shape, Attribute("to", OnnxType(ElementType.Float32)));
-        return Biased(graph.Node("Mul", [sums, product], ElementType.Float32, shape), bias);
+        return Biased(graph.Node("Mul", [sums, product], ElementType.Float32, shape), bias, factors);
     }
 
-    /// <summary>[out, in] -> signed bytes [in, out] and one scale per output, so that the largest weight of each is 127.</summary>
-    static (byte[] Values, float[] Scales) Quantize(ReadOnlySpan<float> from, int rows)
+    OnnxValue Scales(LinearWeight matrix, Func<float[]> scales, Factors factors)
     {
-        int columns = from.Length / rows;
-        var values = new byte[from.Length];
+        float factor = factors.In * factors.Out;
+        if (factor == 1) return Vector($"{matrix.Name}/scale", scales);
+        return Vector($"{matrix.Name}/scale times {factor}", () => [.. scales().Select(s => s * factor)]);
+    }
+
+    OnnxValue Vector(string name, Func<float[]> values)
+    {
+        float[] made = values();
+        return graph.Weight(name, [made.Length], OnnxType(ElementType.Float32), () => Bytes(made));
+    }
+
+    /// <summary>Floats [out, in] -> signed bytes [in, out] and one scale per output, so that the largest weight of each is 127.</summary>
+    static (byte[] Values, float[] Scales) Quantize(ReadOnlyMemory<byte> floats, int rows)
+    {
+        const int strip = 32; // rows that are transposed together: their bytes stay in the second-level cache
+        int columns = floats.Length / sizeof(float) / rows;
+        var values = new byte[rows * columns];
         var scales = new float[rows];
-        var scaled = new float[columns];
-        for (int r = 0; r < rows; r++)
+        Parallel.For(0, (rows + strip - 1) / strip, s =>
         {
-            ReadOnlySpan<float> row = from.Slice(r * columns, columns);
-            float largest = MathF.Abs(TensorPrimitives.MaxMagnitude(row));
-            scales[r] = largest == 0 ? 1 : largest / sbyte.MaxValue;
-            TensorPrimitives.Divide(row, scales[r], scaled);
-            TensorPrimitives.Round(scaled, scaled);
-            Span<byte> to = values.AsSpan(r * columns, columns);
-            TensorPrimitives.ConvertSaturating<float, sbyte>(scaled, MemoryMarshal.Cast<byte, sbyte>(to));
-        }
-        var transposed = new byte[values.Length];
-        Transpose<byte>(values, transposed, rows);
-        return (transposed, scales);
+            int first = s * strip, count = Math.Min(strip, rows - first);
+            ReadOnlySpan<float> from = MemoryMarshal.Cast<byte, float>(floats.Span).Slice(first * columns, count * columns);
+            var bytes = new byte[count * columns];
+            for (int r = 0; r < count; r++)
+                scales[first + r] = QuantizeRow(from.Slice(r * columns, columns), MemoryMarshal.Cast<byte, sbyte>(bytes.AsSpan(r * columns, columns)));
+            for (int c = 0; c < columns; c++)
+            {
+                Span<byte> to = values.AsSpan(c * rows + first, count);
+                for (int r = 0; r < to.Length; r++) to[r] = bytes[r * columns + c];
+            }
+        });
+        return (values, scales);
+    }
+
+    static float QuantizeRow(ReadOnlySpan<float> row, Span<sbyte> to)
+    {
+        float largest = MathF.Abs(TensorPrimitives.MaxMagnitude(row)), scale = largest == 0 ? 1 : largest / sbyte.MaxValue;
+        var scaled = new float[row.Length];
+        TensorPrimitives.Divide(row, scale, scaled);
+        TensorPrimitives.Round(scaled, scaled);
+        TensorPrimitives.ConvertSaturating<float, sbyte>(scaled, to);
+        return scale;
     }
 
     /// <summary>Weights of few bits with a scale per block of inputs (MatMulNBits).</summary>
-    OnnxValue Blocks(OnnxValue x, string name, int inWidth, int outWidth, OnnxValue? bias, int bits)
+    OnnxValue Blocks(OnnxValue x, LinearWeight matrix, OnnxValue? bias, int bits, Factors factors)
     {
-        int blocks = (inWidth + BlockSize - 1) / BlockSize;
-        (byte[] Values, float[] Scales)? quantized = null;
+        int inWidth = matrix.In, outWidth = matrix.Out, blocks = (inWidth + BlockSize - 1) / BlockSize;
         (byte[] Values, float[] Scales) Quantized() =>
-            quantized ??= QuantizeBlocks(Floats(name, inWidth, outWidth), outWidth, bits);
+            Once(_quantized, matrix.Name, () => QuantizeBlocks(Floats(matrix), outWidth, bits));
         int[] shape = [outWidth, blocks, BlockSize * bits / 8];
-        OnnxValue weight = graph.Weight($"{name}/int{bits}", shape, Uint8Type, () => Quantized().Values);
-        OnnxValue scale = graph.Weight(
-            $"{name}/scale", [outWidth * blocks], OnnxType(ElementType.Float32), () => Bytes(Quantized().Scales));
+        OnnxValue weight = graph.Weight($"{matrix.Name}/int{bits}", shape, Uint8Type, () => Quantized().Values);
+        OnnxValue scale = Scales(matrix, () => Quantized().Scales, factors);
         OnnxValue y = graph.Fused("MatMulNBits", [x, weight, scale], x.Type, [.. x.Shape[..^1], outWidth],
             Attribute("K", inWidth), Attribute("N", outWidth), Attribute("bits", bits), Attribute("block_size", BlockSize),
             Attribute("accuracy_level", IntegerAccuracy));
-        return Biased(y, bias);
+        return Biased(y, bias, factors);
     }
 
     /// <summary>[out, in] -> unsigned integers around 2^(bits - 1), low bits first, and a scale per block; the largest weight of a
@@ -169,10 +234,18 @@ sealed class OnnxLinear(OnnxGraph graph, OnnxDtype dtype)
 
     OnnxValue Biased(OnnxValue y, OnnxValue? bias) => bias is null ? y : graph.Node("Add", [y, bias], y.Type, y.Shape);
 
-    ReadOnlySpan<float> Floats(string name, int inWidth, int outWidth) =>
-        MemoryMarshal.Cast<byte, float>(graph.Values(name, outWidth, inWidth).Span);
+    OnnxValue Biased(OnnxValue y, OnnxValue? bias, Factors factors)
+    {
+        if (bias is null || factors.Out == 1) return Biased(y, bias);
+        OnnxValue factor = graph.Scalar(factors.Out);
+        return Biased(y, Once($"{bias.Name} times {factors.Out}", () => graph.Node("Mul", [bias, factor], bias.Type, bias.Shape)));
+    }
+
+    ReadOnlySpan<float> Floats(LinearWeight matrix) => MemoryMarshal.Cast<byte, float>(graph.Values(matrix.Name, matrix.Shape).Span);
 
     static byte[] Bytes(float[] values) => MemoryMarshal.AsBytes<float>(values).ToArray();
 
-    OnnxValue Once(string key, Func<OnnxValue> make) => _made.TryGetValue(key, out OnnxValue? known) ? known : _made[key] = make();
+    OnnxValue Once(string key, Func<OnnxValue> make) => Once(_made, key, make);
+
+    static T Once<T>(Dictionary<string, T> made, string key, Func<T> make) => made.TryGetValue(key, out T? known) ? known : made[key] = make();
 }

@@ -8,6 +8,7 @@ sealed class OnnxOps(OnnxGraph graph, OnnxDtype dtype) : ITensorOps<OnnxValue>
 {
     readonly OnnxLinear _linear = new(graph, dtype);
     readonly Dictionary<string, OnnxValue> _masks = new(StringComparer.Ordinal);
+    readonly Dictionary<string, OnnxValue> _tokens = new(StringComparer.Ordinal); // [B, N, D] of a [B, D, H, W]
 
     OnnxValue Same(string op, OnnxValue x, params ReadOnlySpan<AttributeProto> attributes) =>
         graph.Node(op, [x], x.Type, x.Shape, attributes);
@@ -23,7 +24,7 @@ sealed class OnnxOps(OnnxGraph graph, OnnxDtype dtype) : ITensorOps<OnnxValue>
     {
         Shapes.RequireWidth(x.Shape, inWidth, name);
         OnnxValue? b = bias ? Parameter(name / "bias", default, outWidth) : null;
-        return _linear.Apply(x, (name / "weight").ToString(), inWidth, outWidth, b);                    // [.., in] -> [.., out]
+        return _linear.Apply(x, new((name / "weight").ToString(), outWidth, inWidth), b);               // [.., in] -> [.., out]
     }
 
     public OnnxValue Linear(OnnxValue x, OnnxValue weight, OnnxValue? bias)
@@ -80,11 +81,26 @@ sealed class OnnxOps(OnnxGraph graph, OnnxDtype dtype) : ITensorOps<OnnxValue>
 
     public OnnxValue Conv2d(OnnxValue x, Name name, Conv2dConfig c)
     {
+        OnnxValue? bias = c.Bias ? Parameter(name / "bias", default, c.Out) : null;
+        if (graph.Target == GraphTarget.Fastest && ArePatches(x, c)) return Patches(x, (name / "weight").ToString(), bias, c);
         OnnxValue weight = Parameter(name / "weight", default, c.Out, c.In / c.Groups, c.Kernel, c.Kernel);
-        OnnxValue[] inputs = c.Bias ? [x, weight, Parameter(name / "bias", default, c.Out)] : [x, weight];
+        OnnxValue[] inputs = bias is null ? [x, weight] : [x, weight, bias];
         return graph.Node("Conv", inputs, x.Type, [x.Shape[0], c.Out, c.OutSize(x.Shape[2].Size), c.OutSize(x.Shape[3].Size)],
             Attribute("kernel_shape", c.Kernel, c.Kernel), Attribute("strides", c.Stride, c.Stride),
             Attribute("pads", c.Padding, c.Padding, c.Padding, c.Padding), Attribute("group", c.Groups));
+    }
+
+    static bool ArePatches(OnnxValue x, Conv2dConfig c) => c is { Kernel: > 1, Padding: 0, Groups: 1 } && c.Stride == c.Kernel
+        && x.Shape[2].Size % c.Kernel == 0 && x.Shape[3].Size % c.Kernel == 0;
+
+    /// <summary>A convolution whose windows do not overlap is a linear layer of each window: [B, C, H, W] -> [B, D, H/P, W/P].</summary>
+    OnnxValue Patches(OnnxValue x, string weight, OnnxValue? bias, Conv2dConfig c)
+    {
+        OnnxValue windows = Rearrange(x, "b c (h p) (w q) -> b (h w) (c p q)", ("p", c.Kernel), ("q", c.Kernel));
+        OnnxValue tokens = _linear.Apply(windows, new(weight, c.Out, c.In, c.Kernel, c.Kernel), bias);  // -> [B, N, D]
+        OnnxValue y = Rearrange(tokens, "b (h w) d -> b d h w", ("w", x.Shape[3].Size / c.Kernel));
+        _tokens[y.Name] = tokens;
+        return y;
     }
 
     public OnnxValue Conv1d(OnnxValue x, OnnxValue weight, OnnxValue? bias, Conv1dConfig c)
@@ -180,13 +196,19 @@ sealed class OnnxOps(OnnxGraph graph, OnnxDtype dtype) : ITensorOps<OnnxValue>
             keep = Once($"tokens {keep.Name}", () => graph.Node(
                 "Unsqueeze", [keep, graph.Vector(1L, 2)], ElementType.Bool, [keep.Shape[0], 1, 1, keep.Shape[1]]));
         if (!mask.Causal) return keep;
-        OnnxValue causal = Once($"causal {q.Shape[2]} {k.Shape[2]}", () => Causal(q, k));
+        OnnxValue causal = Once($"causal {q.Shape[2]} {k.Shape[2]} {mask.Places?.Name}", () => Causal(q, k, mask.Places));
         return keep is null ? causal : Once($"and {keep.Name} {causal.Name}", () => Broadcast("And", keep, causal));
     }
 
-    OnnxValue Causal(OnnxValue q, OnnxValue k)
+    OnnxValue Causal(OnnxValue q, OnnxValue k, OnnxValue? places)
     {
         OnnxValue columns = Positions(k);                                                               // [Lk]
+        if (places is not null)
+        {
+            Dim[] each = [places.Shape[0], 1, places.Shape[1], 1];
+            places = graph.Node("Unsqueeze", [places, graph.Vector(1L, 3)], ElementType.Int64, each);   // [B, Lq] -> [B, 1, Lq, 1]
+            return Broadcast("GreaterOrEqual", places, columns) with { Type = ElementType.Bool };       // [B, 1, Lq, Lk]
+        }
         OnnxValue rows = graph.Node("Unsqueeze", [Positions(q), graph.Vector(1L)], ElementType.Int64, [q.Shape[2], 1]);
         return graph.Node("GreaterOrEqual", [rows, columns], ElementType.Bool, [q.Shape[2], k.Shape[2]]);
     }
@@ -213,7 +235,7 @@ sealed class OnnxOps(OnnxGraph graph, OnnxDtype dtype) : ITensorOps<OnnxValue>
         Activation.Gelu => Multiply(Multiply(x, Add(Same("Erf", Divide(x, graph.Scalar(MathF.Sqrt(2)))), 1)), 0.5f),
         Activation.GeluTanh => Multiply(Multiply(x, 0.5f), Add(Same("Tanh", Multiply(
             Add(x, Multiply(Broadcast("Pow", x, graph.Scalar(3f)), 0.044715f)), MathF.Sqrt(2 / MathF.PI))), 1)),
-        Activation.QuickGelu => Multiply(x, Same("Sigmoid", Multiply(x, 1.702f))),
+        Activation.QuickGelu => _linear.TryQuickGelu(x) ?? Multiply(x, Same("Sigmoid", Multiply(x, 1.702f))),
         Activation.Relu => Same("Relu", x),
         Activation.Silu => Multiply(x, Same("Sigmoid", x)),
         Activation.Tanh => Same("Tanh", x),
@@ -280,6 +302,7 @@ sealed class OnnxOps(OnnxGraph graph, OnnxDtype dtype) : ITensorOps<OnnxValue>
 
     public OnnxValue Rearrange(OnnxValue x, string pattern, params ReadOnlySpan<(string Axis, int Size)> sizes)
     {
+        if (pattern == "b d h w -> b (h w) d" && _tokens.TryGetValue(x.Name, out OnnxValue? tokens)) return tokens;
         Rearrangement plan = Rearrangement.Parse(pattern);
         var (split, order, merged) = plan.Apply(x.Shape, sizes);
         OnnxValue y = Reshape(x, split, axis => SplitSize(x, split, plan.LeftGroups, axis));

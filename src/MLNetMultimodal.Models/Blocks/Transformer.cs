@@ -105,6 +105,26 @@ public static class Transformer
         return x;
     }
 
+    /// <summary>All blocks in turn for a tower that pools few of its tokens: the last block computes only those, and they attend to
+    /// all. The result is that of <see cref="Encoder"/> at these places, for less work: of 12 blocks that saves a fourteenth.</summary>
+    /// <param name="ops">The engine.</param>
+    /// <param name="name">The group that holds the list of blocks.</param>
+    /// <param name="c">Sizes.</param>
+    /// <param name="x">[B, L, D].</param>
+    /// <param name="pick">Takes the tokens: [B, L, D] -> [B, Lq, D].</param>
+    /// <param name="mask">What may be attended to, in every block: the same for every query, or causal with
+    /// <see cref="Mask{T}.Places"/>, which count for the last block.</param>
+    /// <returns>[B, Lq, D].</returns>
+    public static T EncodePicked<T>(ITensorOps<T> ops, Name name, TransformerConfig c, T x, Func<T, T> pick, Mask<T> mask = default) where T : class
+    {
+        if (c.Layers == 0) return pick(x);
+        x = Encoder(ops, name, c with { Layers = c.Layers - 1 }, x, mask with { Places = null });
+        Name block = name / c.Names.Layers / (c.Layers - 1);
+        x = Part(ops, block, c, x, c.Names.Norm1, c.Names.Scales?.Attention,
+            h => Attention.Cross(ops, block / c.Names.Attention, c.Attention, pick(h), h, mask), pick: pick);
+        return Part(ops, block, c, x, c.Names.Norm2, c.Names.Scales?.FeedForward, h => FeedForward(ops, block, c, h));
+    }
+
     /// <summary>One Transformer block (Vaswani et al. 2017; pre-norm as in Dosovitskiy et al. 2021, arXiv:2010.11929, section
     /// 3.1).</summary>
     /// <param name="ops">The engine.</param>
@@ -149,12 +169,12 @@ public static class Transformer
     }
 
     static T Part<T>(ITensorOps<T> ops, Name name, TransformerConfig c, T x, string norm, string? scale, Func<T, T> part,
-        ICollection<T>? results = null) where T : class
+        ICollection<T>? results = null, Func<T, T>? pick = null) where T : class
     {
         T h = part(c.PostNorm ? x : ops.LayerNorm(x, name / norm, c.NormEpsilon));
         results?.Add(h);
         if (scale is not null) h = ops.Multiply(h, ops.Parameter(name / scale, Init.Constant(c.ScaleInit), c.Width));
-        h = ops.Add(x, h);
+        h = ops.Add(pick is null ? x : pick(x), h);
         return c.PostNorm ? ops.LayerNorm(h, name / norm, c.NormEpsilon) : h;
     }
 

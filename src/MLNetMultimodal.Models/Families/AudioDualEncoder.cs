@@ -196,7 +196,7 @@ public sealed class AudioDualEncoderModel(AudioDualEncoderConfig config) : IMode
         public IReadOnlyList<(string, T)> Run<T>(ITensorOps<T> ops, IReadOnlyDictionary<string, T> inputs) where T : class
         {
             T audio = Audio(ops, c, inputs["input_values"]);
-            T other = (c.Text is null ? Clip.EncodeImage(ops, c.Clip, inputs["pixel_values"], out _) : Clip.EncodeText(ops, c.Clip, inputs["input_ids"])).Embeds;
+            T other = c.Text is null ? Clip.EmbedImage(ops, c.Clip, inputs["pixel_values"]) : Clip.EmbedText(ops, c.Clip, inputs["input_ids"]);
             T logits = ops.MatMul(audio, ops.Rearrange(other, "t e -> e t"));                           // [Ba, Bt]
             logits = ops.Multiply(logits, Clip.LogitScale(ops, c.Clip));
             return

@@ -156,9 +156,21 @@ public static class Clip
     {
         VisionOutput<T> vision = VisionTransformer.Encode(ops, "vision_model", c.Vision, pixels);
         embeddings = vision.Embeddings;
-        T features = ops.Linear(vision.Pooled, "visual_projection", c.Vision.Blocks.Width, c.ProjectionWidth, bias: false);
+        T features = ImageFeatures(ops, c, vision.Pooled);
         return new(vision.LastHidden, vision.Pooled, features, ops.L2Normalize(features));
     }
+
+    /// <summary>The embeddings of <see cref="EncodeImage"/>, without what the last block would make of tokens that are not
+    /// pooled.</summary>
+    /// <param name="ops">The engine.</param>
+    /// <param name="c">Sizes.</param>
+    /// <param name="pixels">[B, C, H, W], normalised.</param>
+    /// <returns>[B, E], of length 1.</returns>
+    public static T EmbedImage<T>(ITensorOps<T> ops, ClipConfig c, T pixels) where T : class =>
+        ops.L2Normalize(ImageFeatures(ops, c, VisionTransformer.EncodePooled(ops, "vision_model", c.Vision, pixels)));
+
+    static T ImageFeatures<T>(ITensorOps<T> ops, ClipConfig c, T pooled) where T : class =>
+        ops.Linear(pooled, "visual_projection", c.Vision.Blocks.Width, c.ProjectionWidth, bias: false);
 
     /// <summary>Texts to tokens, each of which has seen those before it.</summary>
     /// <param name="ops">The engine.</param>
@@ -169,12 +181,15 @@ public static class Clip
     /// <returns>[B, L, D], after the last norm.</returns>
     public static T TextTokens<T>(ITensorOps<T> ops, Name name, ClipTextConfig c, T ids, T? keep = null) where T : class
     {
-        TransformerConfig blocks = c.Blocks;
-        T x = ops.Embedding(ids, name / "embeddings" / "token_embedding", c.VocabularySize, blocks.Width);
-        T positions = ops.Parameter(name / "embeddings" / "position_embedding" / "weight", Init.Normal(0.01f), c.ContextLength, blocks.Width);
-        x = ops.Add(x, ops.SliceLike(positions, 0, ids, 1));                                            // [B, L, D]
-        x = Transformer.Encoder(ops, name / "encoder", blocks, x, new(Keep: keep, Causal: true));
-        return ops.LayerNorm(x, name / "final_layer_norm", blocks.NormEpsilon);
+        T x = Transformer.Encoder(ops, name / "encoder", c.Blocks, TokenEmbeddings(ops, name, c, ids), new(Keep: keep, Causal: true));
+        return ops.LayerNorm(x, name / "final_layer_norm", c.Blocks.NormEpsilon);
+    }
+
+    static T TokenEmbeddings<T>(ITensorOps<T> ops, Name name, ClipTextConfig c, T ids) where T : class
+    {
+        T x = ops.Embedding(ids, name / "embeddings" / "token_embedding", c.VocabularySize, c.Blocks.Width);
+        T positions = ops.Parameter(name / "embeddings" / "position_embedding" / "weight", Init.Normal(0.01f), c.ContextLength, c.Blocks.Width);
+        return ops.Add(x, ops.SliceLike(positions, 0, ids, 1));                                         // [B, L, D]
     }
 
     /// <summary>Texts into the shared space.</summary>
@@ -184,14 +199,37 @@ public static class Clip
     /// <param name="keep">Bool [B, L], true for a token that may be attended to; null keeps all.</param>
     public static ClipTower<T> EncodeText<T>(ITensorOps<T> ops, ClipConfig c, T ids, T? keep = null) where T : class
     {
-        TransformerConfig blocks = c.Text.Blocks;
         T last = TextTokens(ops, "text_model", c.Text, ids, keep);
-        bool highest = c.Text.EndTokenId == 2 || c.Text.EndTokenId == c.Text.VocabularySize - 1;
-        T end = ops.ArgMax(highest ? ids : ops.Equal(ids, c.Text.EndTokenId), 1);                       // [B, L] -> [B]
-        T pooled = ops.PickToken(last, end);                                                            // [B, L, D] -> [B, D]
-        T features = ops.Linear(pooled, "text_projection", blocks.Width, c.ProjectionWidth, bias: false);
+        T pooled = ops.PickToken(last, End(ops, c.Text, ids));                                          // [B, L, D] -> [B, D]
+        T features = Projected(ops, c, pooled);
         return new(last, pooled, features, ops.L2Normalize(features));
     }
+
+    /// <summary>The embeddings of <see cref="EncodeText"/>, without what the last block would make of tokens that are not
+    /// pooled.</summary>
+    /// <param name="ops">The engine.</param>
+    /// <param name="c">Sizes.</param>
+    /// <param name="ids">Int64 [B, L], L at most the context length; what follows the end token does not matter.</param>
+    /// <returns>[B, E], of length 1.</returns>
+    public static T EmbedText<T>(ITensorOps<T> ops, ClipConfig c, T ids) where T : class
+    {
+        Name name = "text_model";
+        T end = ops.Rearrange(End(ops, c.Text, ids), "(b l) -> b l", ("l", 1));                         // [B] -> [B, 1]
+        T x = Transformer.EncodePicked(ops, name / "encoder", c.Text.Blocks, TokenEmbeddings(ops, name, c.Text, ids),
+            h => ops.PickTokens(h, end), new(Causal: true, Places: end));                               // -> [B, 1, D]
+        x = ops.LayerNorm(ops.Rearrange(x, "b l d -> b (l d)"), name / "final_layer_norm", c.Text.Blocks.NormEpsilon);
+        return ops.L2Normalize(Projected(ops, c, x));
+    }
+
+    /// <summary>The place of the end token: Int64 [B, L] -> [B].</summary>
+    static T End<T>(ITensorOps<T> ops, ClipTextConfig c, T ids) where T : class
+    {
+        bool highest = c.EndTokenId == 2 || c.EndTokenId == c.VocabularySize - 1;
+        return ops.ArgMax(highest ? ids : ops.Equal(ids, c.EndTokenId), 1);
+    }
+
+    static T Projected<T>(ITensorOps<T> ops, ClipConfig c, T pooled) where T : class =>
+        ops.Linear(pooled, "text_projection", c.Text.Blocks.Width, c.ProjectionWidth, bias: false);
 
     /// <summary>exp(logit_scale): what similarities are multiplied with.</summary>
     public static T LogitScale<T>(ITensorOps<T> ops, ClipConfig c) where T : class =>
@@ -278,7 +316,7 @@ public sealed class ClipModel(ClipConfig config) : IModelDefinition
         public IReadOnlyList<TensorSpec> Inputs { get; } = [Pixels(c, "batch")];
 
         public IReadOnlyList<(string, T)> Run<T>(ITensorOps<T> ops, IReadOnlyDictionary<string, T> inputs) where T : class =>
-            [("image_embeds", Clip.EncodeImage(ops, c, inputs["pixel_values"], out _).Embeds)];
+            [("image_embeds", Clip.EmbedImage(ops, c, inputs["pixel_values"]))];
     }
 
     sealed class TextProgram(ClipConfig c) : IProgram
@@ -288,7 +326,7 @@ public sealed class ClipModel(ClipConfig config) : IModelDefinition
         public IReadOnlyList<TensorSpec> Inputs { get; } = [Ids(c, "batch")];
 
         public IReadOnlyList<(string, T)> Run<T>(ITensorOps<T> ops, IReadOnlyDictionary<string, T> inputs) where T : class =>
-            [("text_embeds", Clip.EncodeText(ops, c, inputs["input_ids"]).Embeds)];
+            [("text_embeds", Clip.EmbedText(ops, c, inputs["input_ids"]))];
     }
 
     sealed class FullProgram(ClipConfig c, bool isMasked) : IProgram

@@ -83,7 +83,7 @@ public static class FrameSoundFusion
     /// <returns>[B, T, D].</returns>
     public static T FrameTokens<T>(ITensorOps<T> ops, FrameSoundFusionConfig c, T pixels) where T : class
     {
-        T x = VisionTransformer.Encode(ops, "vision_model", c.Vision, ops.Rearrange(pixels, "b t c h w -> (b t) c h w")).Pooled;
+        T x = VisionTransformer.EncodePooled(ops, "vision_model", c.Vision, ops.Rearrange(pixels, "b t c h w -> (b t) c h w"));
         x = ops.Linear(x, "frame_projection", c.Vision.Blocks.Width, c.Block.Width);                    // [B T, D'] -> [B T, D]
         x = ops.Rearrange(x, "(b t) d -> b t d", ("t", c.Frames));                                      // -> [B, T, D]
         return ops.Add(x, ops.Parameter("frame_position", default, c.Frames, c.Block.Width));

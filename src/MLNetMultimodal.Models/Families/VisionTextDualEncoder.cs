@@ -116,7 +116,7 @@ public sealed class VisionTextDualEncoderModel(VisionTextDualEncoderConfig confi
     {
         Name name = "vision_model";
         T pooled;
-        if (c.ClipVision is { } clip) pooled = VisionTransformer.Encode(ops, name / "vision_model", clip, pixels).Pooled;
+        if (c.ClipVision is { } clip) pooled = VisionTransformer.EncodePooled(ops, name / "vision_model", clip, pixels);
         else
         {
             T tokens = Vit.Encode(ops, name, c.Vit!, c.Vit!.ImageSize, pixels);

@@ -88,15 +88,23 @@ public static class VisionTransformer
     /// <param name="pixels">[B, C, H, W], normalised.</param>
     public static VisionOutput<T> Encode<T>(ITensorOps<T> ops, Name name, VisionConfig c, T pixels) where T : class
     {
-        T x = Embed(ops, name / "embeddings", c, pixels);
-        x = ops.LayerNorm(x, name / "pre_layrnorm", c.Blocks.NormEpsilon); // the spelling of the published checkpoints
+        T x = Embed(ops, name, c, pixels);
         T last = Transformer.Encoder(ops, name / "encoder", c.Blocks, x);
-        T cls = ops.Rearrange(ops.Slice(last, 1, 0, 1), "b l d -> b (l d)");                            // [B, 1 + N, D] -> [B, D]
-        return new(x, last, ops.LayerNorm(cls, name / "post_layernorm", c.Blocks.NormEpsilon));
+        return new(x, last, Pool(ops, name, c, ops.Slice(last, 1, 0, 1)));
     }
 
-    static T Embed<T>(ITensorOps<T> ops, Name name, VisionConfig c, T pixels) where T : class
+    /// <summary>Pictures to what is pooled of <see cref="Encode"/>, without what the last block would make of the patches.</summary>
+    /// <inheritdoc cref="Encode" path="/param"/>
+    /// <returns>[B, D]: the class token after the final norm.</returns>
+    public static T EncodePooled<T>(ITensorOps<T> ops, Name name, VisionConfig c, T pixels) where T : class =>
+        Pool(ops, name, c, Transformer.EncodePicked(ops, name / "encoder", c.Blocks, Embed(ops, name, c, pixels), h => ops.Slice(h, 1, 0, 1)));
+
+    static T Pool<T>(ITensorOps<T> ops, Name name, VisionConfig c, T cls) where T : class =>
+        ops.LayerNorm(ops.Rearrange(cls, "b l d -> b (l d)"), name / "post_layernorm", c.Blocks.NormEpsilon); // [B, 1, D] -> [B, D]
+
+    static T Embed<T>(ITensorOps<T> ops, Name tower, VisionConfig c, T pixels) where T : class
     {
+        Name name = tower / "embeddings";
         int width = c.Blocks.Width;
         Init init = Init.Normal(1 / MathF.Sqrt(width));
         T patches = c.StemChannels.Count == 0
@@ -106,6 +114,6 @@ public static class VisionTransformer
         T cls = ops.RepeatBatch(ops.Parameter(name / "class_embedding", init, width), pixels);          // [D] -> [B, D]
         T x = ops.Concat(1, ops.Rearrange(cls, "b (l d) -> b l d", ("l", 1)), patches);                 // -> [B, 1 + N, D]
         x = ops.Add(x, ops.Parameter(name / "position_embedding" / "weight", c.GridPositions ? Init.Grid(1, range: 100) : init, 1 + c.Patches, width));
-        return ops.PatchDropout(x, 1);
+        return ops.LayerNorm(ops.PatchDropout(x, 1), tower / "pre_layrnorm", c.Blocks.NormEpsilon); // the spelling of the published checkpoints
     }
 }

@@ -65,10 +65,30 @@ static class Training
         run.Add(rates.Compare("training in fp32", Ours, Theirs, Bound.AtLeast(1.3)));
         run.Add(rates.Compare("training in bf16, against our fp32", OursBf16, Ours, Bound.AtLeast(1.7)));
         run.Add(rates.Compare("training in bf16, against PyTorch's", OursBf16, TheirsBf16));
+        Products(run);
         const string busy = "share of the time in which the engine does not wait for data, fp32";
         run.Add(new(busy, Quantity.Of(shares, ""), Wanted: Bound.AtLeast(0.9)));
         run.Note($"The starter's model (1.3 million weights, pictures of 32x32), batch {Batch}, {threads} threads, AdamW, "
             + "clipped gradients, moving average, half of the pictures mirrored.");
+    }
+
+    /// <summary>What bf16 can gain at most here: a product of matrices, which nothing of a step is faster than.</summary>
+    static void Products(BenchmarkRun run)
+    {
+        const string bf16 = "libtorch, bf16", fp32 = "libtorch, fp32";
+        int size = run.Size(2048, 128), repeats = run.Size(10, 1);
+        Contender Of(string name, torch.ScalarType type) => new(name, () =>
+        {
+            using DisposeScope scope = torch.NewDisposeScope();
+            torch.Tensor a = torch.ones(size, size, type), b = torch.ones(size, size, type);
+            torch.matmul(a, b);
+            return Alternation.Rate(2e-9 * size * size * size * repeats, () =>
+            {
+                for (int i = 0; i < repeats; i++) torch.matmul(a, b).Dispose();
+            });
+        });
+        Alternation rates = Alternation.Run(run, 5, 30, "GFLOP/s", Of(bf16, torch.ScalarType.BFloat16), Of(fp32, torch.ScalarType.Float32));
+        run.Add(rates.Compare($"[{size}, {size}] x [{size}, {size}] in bf16", bf16, fp32));
     }
 
     /// <summary>Gives PyTorch the weights and the rows, and checks that both compute the same loss and gradients.</summary>
