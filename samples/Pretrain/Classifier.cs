@@ -12,9 +12,11 @@ using Tensor = TorchSharp.torch.Tensor;
 /// <param name="LearningRate">Of the head and, times the decay, of the blocks before it.</param>
 /// <param name="LayerDecay">What the rate is multiplied with from each block to the one before it.</param>
 /// <param name="Epochs">Times that each picture is seen.</param>
-sealed record Recipe(double LearningRate, double LayerDecay, int Epochs)
+/// <param name="PatchDropout">Share of the patches that a training step does not see, anew for each picture.</param>
+sealed record Recipe(double LearningRate, double LayerDecay, int Epochs, double PatchDropout)
 {
-    public override string ToString() => FormattableString.Invariant($"rate {LearningRate}, layer decay {LayerDecay}, {Epochs} epochs");
+    public override string ToString() =>
+        FormattableString.Invariant($"rate {LearningRate}, layer decay {LayerDecay}, {Epochs} epochs, patch dropout {PatchDropout}");
 }
 
 /// <summary>Some pictures of a set.</summary>
@@ -48,7 +50,9 @@ static class Classifier
         var groups = model.Specs.GroupBy(s => (Rate: Rate(s), s.Decays)).Select(g => Group(g.Select(s => model.Parameters[s.Name]), g.Key.Rate, g.Key.Decays))
             .Append(Group(head.parameters(), 1, true)).ToList();
         using var optimizer = torch.optim.AdamW(groups, recipe.LearningRate, 0.9, 0.999);
+        using var dropped = new Generator((ulong)seed);
         var ops = new TorchOps(model.Parameters);
+        var trainingOps = new TorchOps(model.Parameters, new() { PatchDropout = recipe.PatchDropout, Generator = dropped });
         var random = new Random(seed);
         int stepsPerEpoch = train.Rows.Count / Batch, steps = stepsPerEpoch * recipe.Epochs, at = 0;
         for (int epoch = 0; epoch < recipe.Epochs; epoch++)
@@ -62,7 +66,7 @@ static class Classifier
                 foreach (var group in optimizer.ParamGroups) group.LearningRate = group.InitialLearningRate * factor;
                 int[] batch = order[(i * Batch)..((i + 1) * Batch)];
                 Tensor labels = tensor(batch.Select(r => (long)train.Pictures.Label(r)).ToArray());
-                Tensor loss = F.cross_entropy(Logits(train.Pictures.Pixels(batch, random)), labels, label_smoothing: 0.1);
+                Tensor loss = F.cross_entropy(Logits(trainingOps, train.Pictures.Pixels(batch, random)), labels, label_smoothing: 0.1);
                 optimizer.zero_grad();
                 loss.backward();
                 nn.utils.clip_grad_norm_(model.Parameters.Values, 1);
@@ -72,10 +76,10 @@ static class Classifier
         using IDisposable noGradients = no_grad();
         return [.. measured.Select(Right)];
 
-        Tensor Logits(float[] pixels)
+        Tensor Logits(TorchOps ops, float[] pixels)
         {
             Tensor images = tensor(pixels, [pixels.Length / LabelledPictures.Size, 3, LabelledPictures.Edge, LabelledPictures.Edge]);
-            Tensor tokens = Vit.Encode(ops, Name.Root, c, c.ImageSize, images);                         // [B, 1 + N, D]
+            Tensor tokens = Vit.Encode(ops, Name.Root, c, c.ImageSize, images);                         // [B, 1 + N', D]
             return head.forward(tokens.slice(1, 1, tokens.shape[1], 1).mean([1]));
         }
 
@@ -85,7 +89,7 @@ static class Classifier
             foreach (int[] rows in part.Rows.Chunk(250))
             {
                 using DisposeScope scope = NewDisposeScope();
-                long[] told = Logits(part.Pictures.Pixels(rows)).argmax(1).data<long>().ToArray();
+                long[] told = Logits(ops, part.Pictures.Pixels(rows)).argmax(1).data<long>().ToArray();
                 right += rows.Where((row, i) => told[i] == part.Pictures.Label(row)).Count();
             }
             return (double)right / part.Rows.Count;
