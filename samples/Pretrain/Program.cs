@@ -65,7 +65,7 @@ using (TorchModel model = TorchModel.Create(new VitModel(encoder).Full, 1)) Safe
         Image = "Image",
         ImageModel = new() { Encoder = encoder, Decoder = decoder, MaskRatio = 0.75f },
         Augmentation = varied,
-        Epochs = Number("mae-epochs", isShort ? 1 : 30),
+        Epochs = Number("mae-epochs", isShort ? 1 : 36),
         BatchSize = 64,
         LearningRate = 1.5e-3,
         Beta2 = 0.95,
@@ -100,7 +100,7 @@ var vit = new VitModel(encoder);
 // Each start has the same recipes to choose from, with the first draw of labels, by pictures of the training set that are in no draw. The test
 // pictures are looked at with the recipe that was chosen, and have no part in the choice.
 Recipe[] recipes = isShort ? [new(1e-3, 1, 2, 0), new(1e-3, 0.75, 2, 0.5)]
-    : [new(1e-3, 1, 60, 0), new(1e-3, 1, 120, 0.5), new(5e-4, 1, 120, 0.5), new(1e-3, 0.75, 60, 0.5), new(1e-3, 0.75, 120, 0.5)];
+    : [new(1e-3, 1, 120, 0.5), new(5e-4, 1, 120, 0.5), new(1e-3, 0.75, 60, 0.5), new(1e-3, 0.75, 120, 0.5)];
 int[] aside = train.Balanced(isShort ? 10 : 100, seed: 0);
 Part validation = new(train, aside), tested = new(test, [.. Enumerable.Range(0, testRows)]);
 Print($"{10 * perClass} labelled pictures of {rows:n0}, {perClass} of each class; top-1 of {testRows:n0} test pictures; recipes chosen by {aside.Length:n0} other training pictures\n");
@@ -108,7 +108,7 @@ foreach (var (name, folder, trainer) in starts)
 {
     last = null;
     using MultimodalTransformer? trained = trainer()?.Fit(pictures);
-    if (last is { } end) Print($"{name}: {end.Epoch} epochs, {end.Elapsed.TotalMinutes:f1} minutes in this run, {end.SamplesPerSecond:n0} pictures/s");
+    if (last is { } end) Print($"{name}: {end.Epoch} epoch(s), {end.Elapsed.TotalMinutes:f1} minutes in this run, {end.SamplesPerSecond:n0} pictures/s");
     IReadOnlyDictionary<string, TensorData>? weights = trained is null ? null : Weights(folder);
     double[] Top1(Recipe recipe, int seed) => Classifier.FineTune(vit, weights, new(train, train.Balanced(perClass, seed, aside)), [validation, tested], recipe, seed);
     var tried = recipes.Select(r => (Recipe: r, Top1: Top1(r, 1))).ToList();
@@ -116,7 +116,7 @@ foreach (var (name, folder, trainer) in starts)
     var best = tried.MaxBy(t => t.Top1[0]);
     double[] all = [best.Top1[1], .. Enumerable.Range(2, seeds - 1).Select(seed => Top1(best.Recipe, seed)[1])];
     double mean = all.Average(), deviation = Math.Sqrt(all.Average(v => (v - mean) * (v - mean)));
-    Print($"{name}: {mean:p1} ± {100 * deviation:f1} over {seeds} draws of the labels ({string.Join(", ", all.Select(v => v.ToString("p1", CultureInfo.InvariantCulture)))}), {best.Recipe}");
+    Print($"{name}: {mean:p1} ± {100 * deviation:f1} over {seeds} draw(s) of the labels ({string.Join(", ", all.Select(v => v.ToString("p1", CultureInfo.InvariantCulture)))}), {best.Recipe}");
 
     // The encoder as it is, with a linear classifier on its embeddings.
     using MultimodalTransformer embed = ml.Transforms.MultimodalEmbed(new() { Model = folder, Image = "Image" }).Fit(pictures);
