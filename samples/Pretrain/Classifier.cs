@@ -12,10 +12,15 @@ using Tensor = TorchSharp.torch.Tensor;
 /// <param name="LearningRate">Of the head and, times the decay, of the blocks before it.</param>
 /// <param name="LayerDecay">What the rate is multiplied with from each block to the one before it.</param>
 /// <param name="Epochs">Times that each picture is seen.</param>
-sealed record Recipe(double LearningRate, double LayerDecay, int Epochs)
+/// <param name="PatchDropout">Share of the patches that a training step does not see, anew for each picture.</param>
+sealed record Recipe(double LearningRate, double LayerDecay, int Epochs, double PatchDropout)
 {
-    public override string ToString() => FormattableString.Invariant($"rate {LearningRate}, layer decay {LayerDecay}, {Epochs} epochs");
+    public override string ToString() =>
+        FormattableString.Invariant($"rate {LearningRate}, layer decay {LayerDecay}, {Epochs} epochs, patch dropout {PatchDropout}");
 }
+
+/// <summary>Some pictures of a set.</summary>
+readonly record struct Part(LabelledPictures Pictures, IReadOnlyList<int> Rows);
 
 /// <summary>An encoder with a linear head over the mean of its patches, all of it trained.</summary>
 static class Classifier
@@ -26,14 +31,12 @@ static class Classifier
     /// <param name="vit">Sizes.</param>
     /// <param name="weights">The encoder's; null for random ones.</param>
     /// <param name="train">Pictures to learn from.</param>
-    /// <param name="rows">Which of them.</param>
-    /// <param name="test">Pictures to measure on.</param>
-    /// <param name="testRows">How many of them, from the first.</param>
+    /// <param name="measured">Pictures to measure on, at the end and nowhere else.</param>
     /// <param name="recipe">How.</param>
     /// <param name="seed">Of the head, of random weights, of the order and of what is varied.</param>
-    /// <returns>Share of the test pictures that are classified right.</returns>
-    public static double FineTune(VitModel vit, IReadOnlyDictionary<string, TensorData>? weights, LabelledPictures train, IReadOnlyList<int> rows,
-        LabelledPictures test, int testRows, Recipe recipe, int seed)
+    /// <returns>For each part that is measured, the share of its pictures that are classified right.</returns>
+    public static double[] FineTune(
+        VitModel vit, IReadOnlyDictionary<string, TensorData>? weights, Part train, IReadOnlyList<Part> measured, Recipe recipe, int seed)
     {
         using TorchModel model = weights is null ? TorchModel.Create(vit.Full, seed) : TorchModel.Load(vit.Full, weights);
         VitConfig c = vit.Config;
@@ -47,12 +50,14 @@ static class Classifier
         var groups = model.Specs.GroupBy(s => (Rate: Rate(s), s.Decays)).Select(g => Group(g.Select(s => model.Parameters[s.Name]), g.Key.Rate, g.Key.Decays))
             .Append(Group(head.parameters(), 1, true)).ToList();
         using var optimizer = torch.optim.AdamW(groups, recipe.LearningRate, 0.9, 0.999);
+        using var dropped = new Generator((ulong)seed);
         var ops = new TorchOps(model.Parameters);
+        var trainingOps = new TorchOps(model.Parameters, new() { PatchDropout = recipe.PatchDropout, Generator = dropped });
         var random = new Random(seed);
-        int stepsPerEpoch = rows.Count / Batch, steps = stepsPerEpoch * recipe.Epochs, at = 0;
+        int stepsPerEpoch = train.Rows.Count / Batch, steps = stepsPerEpoch * recipe.Epochs, at = 0;
         for (int epoch = 0; epoch < recipe.Epochs; epoch++)
         {
-            int[] order = [.. rows];
+            int[] order = [.. train.Rows];
             random.Shuffle(order);
             for (int i = 0; i < stepsPerEpoch; i++, at++)
             {
@@ -60,7 +65,8 @@ static class Classifier
                 double warm = Math.Min(1, (at + 1) / (0.1 * steps)), factor = warm * 0.5 * (1 + Math.Cos(Math.PI * at / steps));
                 foreach (var group in optimizer.ParamGroups) group.LearningRate = group.InitialLearningRate * factor;
                 int[] batch = order[(i * Batch)..((i + 1) * Batch)];
-                Tensor loss = F.cross_entropy(Logits(train.Pixels(batch, random)), tensor(batch.Select(r => (long)train.Label(r)).ToArray()), label_smoothing: 0.1);
+                Tensor labels = tensor(batch.Select(r => (long)train.Pictures.Label(r)).ToArray());
+                Tensor loss = F.cross_entropy(Logits(trainingOps, train.Pictures.Pixels(batch, random)), labels, label_smoothing: 0.1);
                 optimizer.zero_grad();
                 loss.backward();
                 nn.utils.clip_grad_norm_(model.Parameters.Values, 1);
@@ -68,20 +74,25 @@ static class Classifier
             }
         }
         using IDisposable noGradients = no_grad();
-        int right = 0;
-        foreach (int[] part in Enumerable.Range(0, testRows).Chunk(250))
-        {
-            using DisposeScope scope = NewDisposeScope();
-            long[] told = Logits(test.Pixels(part)).argmax(1).data<long>().ToArray();
-            right += part.Where((row, i) => told[i] == test.Label(row)).Count();
-        }
-        return (double)right / testRows;
+        return [.. measured.Select(Right)];
 
-        Tensor Logits(float[] pixels)
+        Tensor Logits(TorchOps ops, float[] pixels)
         {
             Tensor images = tensor(pixels, [pixels.Length / LabelledPictures.Size, 3, LabelledPictures.Edge, LabelledPictures.Edge]);
-            Tensor tokens = Vit.Encode(ops, Name.Root, c, c.ImageSize, images);                         // [B, 1 + N, D]
+            Tensor tokens = Vit.Encode(ops, Name.Root, c, c.ImageSize, images);                         // [B, 1 + N', D]
             return head.forward(tokens.slice(1, 1, tokens.shape[1], 1).mean([1]));
+        }
+
+        double Right(Part part)
+        {
+            int right = 0;
+            foreach (int[] rows in part.Rows.Chunk(250))
+            {
+                using DisposeScope scope = NewDisposeScope();
+                long[] told = Logits(ops, part.Pictures.Pixels(rows)).argmax(1).data<long>().ToArray();
+                right += rows.Where((row, i) => told[i] == part.Pictures.Label(row)).Count();
+            }
+            return (double)right / part.Rows.Count;
         }
     }
 

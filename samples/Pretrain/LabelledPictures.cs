@@ -24,12 +24,13 @@ sealed class LabelledPictures(byte[] pixels, byte[] labels)
         return all.ToArray()[header..];
     }
 
-    /// <summary>So many rows of each class.</summary>
-    public int[] Balanced(int perClass, int seed)
+    /// <summary>So many rows of each class, none of <paramref name="without"/>.</summary>
+    public int[] Balanced(int perClass, int seed, params IEnumerable<int> without)
     {
+        HashSet<int> left = [.. without];
         int[] order = [.. Enumerable.Range(0, Count)];
         new Random(seed).Shuffle(order);
-        return [.. order.GroupBy(Label).OrderBy(g => g.Key).SelectMany(g => g.Take(perClass))];
+        return [.. order.Where(r => !left.Contains(r)).GroupBy(Label).OrderBy(g => g.Key).SelectMany(g => g.Take(perClass))];
     }
 
     /// <summary>[B, 3, 28, 28], normalised; mirrored and moved at random where <paramref name="vary"/> is given.</summary>

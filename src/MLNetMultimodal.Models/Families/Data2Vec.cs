@@ -19,6 +19,12 @@ public static class Data2Vec
     /// <param name="c">Sizes; weights have the names of Hugging Face's <c>ViTModel</c> with its <c>mask_token</c>.</param>
     public static DistillationPair Pictures(VitConfig c) => new(new VisionProgram(c, isStudent: true), new VisionProgram(c, isStudent: false));
 
+    /// <summary>Pictures, with a student that is given the patches it may see only, and a decoder that predicts for the others (data2vec 2.0:
+    /// Baevski et al. 2022, arXiv:2212.07525, sections 3.1 and 3.3): takes <c>pixel_values</c> [B, C, H, W]; the student, as a masked
+    /// autoencoder (<see cref="MaeModel.Full"/>), <c>ids_keep</c> and <c>ids_restore</c> too.</summary>
+    /// <param name="c">Sizes; weights have the names of Hugging Face's <c>ViTMAEForPreTraining</c>.</param>
+    public static DistillationPair Pictures(MaeConfig c) => new(new SparseProgram(c, isStudent: true), new SparseProgram(c, isStudent: false));
+
     /// <summary>Texts: takes <c>input_ids</c> and <c>attention_mask</c>, Int64 [B, L]; the student's ids have a mask token wherever
     /// something is to be predicted.</summary>
     /// <param name="c">Sizes.</param>
@@ -50,6 +56,25 @@ public static class Data2Vec
             return isStudent ? Predictions(ops, c.Blocks.Width, Patches(tokens)) : Layers(layers.Select(Patches));
 
             T Patches(T x) => ops.Slice(x, 1, c.PrefixTokens, int.MaxValue);
+        }
+    }
+
+    sealed class SparseProgram(MaeConfig c, bool isStudent) : IProgram
+    {
+        public string Name => isStudent ? "student" : "teacher";
+
+        public IReadOnlyList<TensorSpec> Inputs { get; } = isStudent ? new MaeModel(c).Full.Inputs : [new MaeModel(c).Full.Inputs[0]];
+
+        public IReadOnlyList<(string, T)> Run<T>(ITensorOps<T> ops, IReadOnlyDictionary<string, T> inputs) where T : class
+        {
+            if (isStudent)
+            {
+                T seen = Mae.Encode(ops, c, inputs["pixel_values"], inputs["ids_keep"]);
+                return [("predictions", Mae.Decode(ops, c, seen, inputs["ids_restore"], c.Encoder.Blocks.Width))];
+            }
+            var layers = new List<T>();
+            Vit.Encode(ops, "vit", c.Encoder, c.Encoder.ImageSize, inputs["pixel_values"], layers: layers);
+            return Layers(layers.Select(x => ops.Slice(x, 1, c.Encoder.PrefixTokens, int.MaxValue)));
         }
     }
 

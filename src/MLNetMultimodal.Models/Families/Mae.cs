@@ -110,7 +110,10 @@ public static class Mae
     /// <param name="places">Int64 [B, N]: for each patch its place among those that were seen, or, from K on, among those that
     /// were not.</param>
     /// <returns>[B, N, P * P * C]: rows of each patch, its columns, channels last.</returns>
-    public static T Decode<T>(ITensorOps<T> ops, MaeConfig c, T tokens, T places) where T : class
+    public static T Decode<T>(ITensorOps<T> ops, MaeConfig c, T tokens, T places) where T : class => Decode(ops, c, tokens, places, c.PatchNumbers);
+
+    /// <summary>The same for other numbers than pixels: [B, 1 + K, D] -> [B, N, <paramref name="numbers"/>].</summary>
+    internal static T Decode<T>(ITensorOps<T> ops, MaeConfig c, T tokens, T places, int numbers) where T : class
     {
         Name name = "decoder";
         int width = c.Decoder.Width, hidden = c.Patches - c.KeptPatches;
@@ -121,7 +124,7 @@ public static class Mae
         x = ops.Add(x, ops.Parameter(name / "decoder_pos_embed", Init.Grid(1), 1, 1 + c.Patches, width));
         x = Transformer.Encoder(ops, name, c.Decoder with { Names = c.Decoder.Names with { Layers = "decoder_layers" } }, x);
         x = ops.LayerNorm(x, name / "decoder_norm", c.Decoder.NormEpsilon);
-        return ops.Slice(ops.Linear(x, name / "decoder_pred", width, c.PatchNumbers), 1, 1, int.MaxValue);
+        return ops.Slice(ops.Linear(x, name / "decoder_pred", width, numbers), 1, 1, int.MaxValue);
     }
 }
 

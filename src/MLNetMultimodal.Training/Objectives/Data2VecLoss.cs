@@ -50,6 +50,11 @@ public sealed record Data2VecLoss
     /// <summary>For pictures: beta 2, both norms over features.</summary>
     public static Data2VecLoss Pictures { get; } = new() { Beta = 2, AverageNorm = TargetNorm.Layer };
 
+    /// <summary>For pictures of which the student is given a part only: squared error, each block over the patches of a picture, the
+    /// average over features (data2vec 2.0: Baevski et al. 2022, arXiv:2212.07525). What is the same at all patches is no target
+    /// here, while the norms of <see cref="Pictures"/> let a teacher that gives one vector everywhere pass.</summary>
+    public static Data2VecLoss SparsePictures { get; } = new() { LayerNorm = TargetNorm.Instance, AverageNorm = TargetNorm.Layer };
+
     /// <summary>For texts: beta 4, not scaled, the last 10 blocks.</summary>
     public static Data2VecLoss Texts { get; } = new() { Beta = 4, Scale = 1, TopLayers = 10 };
 

@@ -51,11 +51,14 @@ sealed class DistillationTask : ITrainingTask<MaskedBatch>, IDisposable
         MaskedTensors tensors = MaskedTensors.Of(batch, _student.Device);
         Tensor target;
         using (no_grad()) target = _objective.Target([.. _pair.Teacher.Run(_teacherOps, tensors.Whole).Select(l => l.Value.to(ScalarType.Float32))]);
-        Tensor predictions = _pair.Student.Run(_ops, tensors.Inputs)[0].Value.to(ScalarType.Float32);
-        var (sum, places) = _objective.Loss(predictions, target, tensors.Masked);
+        Tensor predictions = _pair.Student.Run(_ops, tensors.Inputs.ToDictionary(i => i.Key, i => Repeated(i.Value)))[0].Value.to(ScalarType.Float32);
+        var (sum, places) = _objective.Loss(predictions, Repeated(target), tensors.Masked);
         Tensor loss = sum.Over(Math.Max(1, places));
         loss.backward();
         return loss.item<float>();
+
+        // Each row as many times as it is hidden in another way.
+        Tensor Repeated(Tensor x) => x.shape[0] == tensors.Masked.shape[0] ? x : x.repeat_interleave(tensors.Masked.shape[0] / x.shape[0], 0); // [B, ..] -> [B * M, ..]
     }
 
     public void AfterStep(TrainingPosition at) => _teacher.Follow(_options.TeacherDecayAt(at));

@@ -5,7 +5,8 @@ namespace MLNetMultimodal.Training;
 /// <summary>Rows of which a model sees a part.</summary>
 /// <param name="Inputs">What the program that is trained takes, by name.</param>
 /// <param name="Whole">The same without anything hidden, for a teacher or as what is to be told.</param>
-/// <param name="Masked">Bool [B, L]: true for a hidden place.</param>
+/// <param name="Masked">Bool [B, L]: true for a hidden place. Where each row is hidden in several ways, B is as many times that of
+/// <paramref name="Whole"/>, the ways of a row beside each other, and so it is for what of <paramref name="Inputs"/> is not whole.</param>
 /// <param name="Labels">Int64 [B, L]: what stands in a hidden place, <see cref="MaskedLoss.Ignored"/> elsewhere; null where the
 /// input itself is to be told.</param>
 sealed record MaskedBatch(

@@ -12,8 +12,9 @@ namespace MLNetMultimodal.Training;
 /// <param name="inBlocks">True: rectangles, for a model that sees a mask, <c>bool_masked_pos</c>. False: single patches, for one that
 /// sees the others only, <c>ids_keep</c> and <c>ids_restore</c>.</param>
 /// <param name="seed">Another seed hides others.</param>
-sealed class MaskedPictures(PictureStore pictures, ImagePreprocessing images, AugmentationOptions augmentation, int side, int hidden, bool inBlocks, int seed)
-    : IMaskedRows
+/// <param name="masks">How many times a picture is in a batch, each time with other patches hidden; its pixels are there once.</param>
+sealed class MaskedPictures(
+    PictureStore pictures, ImagePreprocessing images, AugmentationOptions augmentation, int side, int hidden, bool inBlocks, int seed, int masks = 1) : IMaskedRows
 {
     readonly Augmentation _augmentation = Augmentation.For(images, augmentation, seed);
 
@@ -23,8 +24,8 @@ sealed class MaskedPictures(PictureStore pictures, ImagePreprocessing images, Au
     {
         int count = rows.Length, patches = side * side, kept = patches - hidden, size = _augmentation.Length;
         var pixels = new float[count * size];
-        var masked = new bool[count * patches];
-        long[] order = new long[count * patches], places = new long[count * patches];
+        var masked = new bool[count * masks * patches];
+        long[] order = new long[masked.Length], places = new long[masked.Length];
         Parallel.For(0, count, new() { MaxDegreeOfParallelism = Math.Max(1, Environment.ProcessorCount / 2) }, i =>
         {
             int row = rows.Span[i];
@@ -32,31 +33,35 @@ sealed class MaskedPictures(PictureStore pictures, ImagePreprocessing images, Au
             if (epoch == IMaskedRows.Evaluation) _augmentation.Plain(pictures.Pixels(row), pictures.Height, pictures.Width, own);
             else _augmentation.Apply(pictures.Pixels(row), pictures.Height, pictures.Width, epoch, row, own);
             var random = new SampleRandom(seed ^ 0x3A5C, epoch, row); // other numbers than the augmentation's
-            Range all = (i * patches)..((i + 1) * patches);
-            if (inBlocks)
-            {
-                Masking.Blocks(ref random, side, hidden, masked.AsSpan(all));
-                return;
-            }
-            Span<long> mine = order.AsSpan(all);
-            Masking.Shuffle(ref random, mine);
-            for (int k = 0; k < patches; k++)
-            {
-                places[i * patches + mine[k]] = k;
-                masked[i * patches + mine[k]] = k >= kept;
-            }
+            for (int m = i * masks; m < (i + 1) * masks; m++) Hide(ref random, m * patches);
         });
         var whole = new Dictionary<string, TensorData> { ["pixel_values"] = TensorData.From(pixels, count, 3, images.Height, images.Width) };
-        TensorData mask = new(DType.BOOL, [count, patches], Array.ConvertAll(masked, m => m ? (byte)1 : (byte)0));
+        TensorData mask = new(DType.BOOL, [count * masks, patches], Array.ConvertAll(masked, m => m ? (byte)1 : (byte)0));
         var inputs = new Dictionary<string, TensorData>(whole);
         if (inBlocks) inputs["bool_masked_pos"] = mask;
         else
         {
-            long[] seen = [.. Enumerable.Range(0, count).SelectMany(i => order.AsSpan(i * patches, kept).ToArray())];
-            inputs["ids_keep"] = TensorData.From(seen, count, kept);
-            inputs["ids_restore"] = TensorData.From(places, count, patches);
+            long[] seen = [.. Enumerable.Range(0, count * masks).SelectMany(i => order.AsSpan(i * patches, kept).ToArray())];
+            inputs["ids_keep"] = TensorData.From(seen, count * masks, kept);
+            inputs["ids_restore"] = TensorData.From(places, count * masks, patches);
         }
         return new(inputs, whole, mask);
+
+        void Hide(ref SampleRandom random, int start)
+        {
+            if (inBlocks)
+            {
+                Masking.Blocks(ref random, side, hidden, masked.AsSpan(start, patches));
+                return;
+            }
+            Span<long> mine = order.AsSpan(start, patches);
+            Masking.Shuffle(ref random, mine);
+            for (int k = 0; k < patches; k++)
+            {
+                places[start + mine[k]] = k;
+                masked[start + mine[k]] = k >= kept;
+            }
+        }
     }
 
     public void Dispose() => pictures.Dispose();

@@ -1,4 +1,5 @@
 using MLNetMultimodal.Media.Text;
+using MLNetMultimodal.Models.Blocks;
 using MLNetMultimodal.Models.Checkpoints;
 using MLNetMultimodal.Models.Families;
 
@@ -55,12 +56,23 @@ public sealed record SelfDistillationOptions : TrainingOptions
     /// Default: the published base model.</summary>
     public Data2VecAudioConfig AudioModel { get; init; } = new();
 
+    /// <summary>Sizes of a decoder for pictures, which is thrown away: the student is given the patches it may see only, and the decoder
+    /// predicts the others (data2vec 2.0: Baevski et al. 2022, arXiv:2212.07525, section 3.1). Hidden patches cost little then, so that a
+    /// step is several times faster. Null, the default, has none: a mask token stands for a hidden patch in the encoder.</summary>
+    public TransformerConfig? Decoder { get; init; }
+
+    /// <summary>How many times a target of a picture is used in a step, each time with other patches hidden, at least 1; the batch of the
+    /// student is so many times larger (section 3.2 there). Default 1.</summary>
+    public int MasksPerTarget { get; init => field = AtLeast(value, 1, nameof(MasksPerTarget)); } = 1;
+
     /// <summary>What the student predicts; null, the default, for <see cref="Data2VecLoss.Pictures"/>,
-    /// <see cref="Data2VecLoss.Texts"/> or <see cref="Data2VecLoss.Sounds"/>.</summary>
+    /// <see cref="Data2VecLoss.SparsePictures"/> with a <see cref="Decoder"/>, <see cref="Data2VecLoss.Texts"/> or
+    /// <see cref="Data2VecLoss.Sounds"/>.</summary>
     public Data2VecLoss? Objective { get; init; }
 
-    /// <summary>Share of the input that is hidden from the student, above 0 to 1: of patches, in rectangles; of words; of tokens of a
-    /// sound, in spans of <see cref="SpanTokens"/> that may overlap. Null, the default, for 0.6, 0.15 or 0.65.</summary>
+    /// <summary>Share of the input that is hidden from the student, above 0 to 1: of patches, in rectangles, or each alone with a
+    /// <see cref="Decoder"/>; of words; of tokens of a sound, in spans of <see cref="SpanTokens"/> that may overlap. Null, the default,
+    /// for 0.6, 0.75 with a decoder, 0.15 or 0.65.</summary>
     public double? MaskShare
     {
         get;

@@ -52,10 +52,15 @@ public sealed class SelfDistillationTrainer : IEstimator<MultimodalTransformer>
         var (start, images) = PretrainingStart<VitModel>.Pictures(_options.Initialize, new(_options.ImageModel with { MeanPooling = true }), v => v.Config.ImageSize,
             known => (known is MaeModel mae ? mae.Vision : known as VitModel) is { } vit ? new(vit.Config with { MeanPooling = true }) : null);
         VitConfig c = start.Definition.Config;
-        int side = c.ImageSize / c.PatchSize, hidden = Math.Max(1, (int)Math.Round((_options.MaskShare ?? 0.6) * side * side));
+        MaeConfig? sparse = _options.Decoder is { } decoder ? new() { Encoder = c, Decoder = decoder, MaskRatio = (float)(_options.MaskShare ?? 0.75) } : null;
+        int side = c.ImageSize / c.PatchSize, hidden = sparse is null ? Math.Max(1, (int)Math.Round((_options.MaskShare ?? 0.6) * side * side)) : sparse.Patches - sparse.KeptPatches;
+        if (sparse is not null && (hidden == 0 || hidden == sparse.Patches))
+            throw new ArgumentException($"MaskShare {_options.MaskShare} must hide some of the {sparse.Patches} patches and leave some to see.");
         using var rows = new MaskedPictures(new PictureReader(_options.Image!, _options.ImageFolder, _options.Cancellation).Read(input, images, _options.Cache),
-            images, _options.Augmentation, side, hidden, inBlocks: true, _options.Seed);
-        return Run(start, Data2Vec.Pictures(c), Data2VecLoss.Pictures, rows);
+            images, _options.Augmentation, side, hidden, inBlocks: sparse is null, _options.Seed, _options.MasksPerTarget);
+        if (sparse is null) return Run(start, Data2Vec.Pictures(c), Data2VecLoss.Pictures, rows);
+        var weights = start.Weights?.ToDictionary(w => w.Key.StartsWith("decoder.", StringComparison.Ordinal) ? w.Key : $"vit.{w.Key}", w => w.Value, StringComparer.Ordinal);
+        return Run(start with { Weights = weights }, Data2Vec.Pictures(sparse), Data2VecLoss.SparsePictures, rows);
     }
 
     MultimodalTransformer FitTexts(IDataView input)

@@ -17,17 +17,12 @@ sealed class PicturePart(int rows)
 /// <summary>A column of pictures: MLImage, paths as text, or bytes of files.</summary>
 /// <param name="column">Its name.</param>
 /// <param name="folder">Where relative paths start; null for the working directory.</param>
-sealed class PictureColumn(string column, string? folder) : InputColumn<PicturePart>
+sealed class PictureColumn(string column, string? folder) : InputColumn<PicturePart>(column)
 {
-    public override string Name => column;
+    public override void Check(DataViewType itemType, bool isVector) => Columns.CheckImages(Name, itemType, isVector);
 
-    public override void Check(DataViewType itemType, bool isVector) => Columns.CheckImages(column, itemType, isVector);
-
-    public override DataViewSchema.Column Find(DataViewSchema schema)
+    protected override void Check(DataViewSchema.Column found)
     {
-        DataViewSchema.Column found = Columns.Find(schema, column);
-        Check(Columns.ItemType(found), Columns.IsVector(found));
-        return found;
     }
 
     public override PicturePart NewPart(int rows) => new(rows);
@@ -59,5 +54,5 @@ sealed class PictureColumn(string column, string? folder) : InputColumn<PictureP
     }
 
     public override InvalidDataException Unreadable(PicturePart part, int slot, long row, Exception reason) =>
-        FilePart.Unreadable(row, column, "the picture", part.Files.Path(slot, folder), reason);
+        FilePart.Unreadable(row, Name, "the picture", part.Files.Path(slot, folder), reason);
 }

@@ -47,26 +47,30 @@ public sealed class MaskedFamilyTests
         return [cls, .. Plain.Add(w.Patches(picture, Size, Patch, name + "embeddings.patch_embeddings.projection", bias: true), positions[1..])];
     }
 
+    static double[][] Seen(Plain w, double[] picture, long[] order)
+    {
+        double[][] all = Embedded(w, picture, "vit.");
+        return w.VitEncoder([all[0], .. order.Take(Kept).Select(p => all[1 + p])], "vit.", Layers, Heads, 1e-6);
+    }
+
+    static double[][] Decoded(Plain w, double[][] tokens, long[] order)
+    {
+        double[][] x = w.Linear(tokens, "decoder.decoder_embed"), all = new double[1 + Patches][];
+        all[0] = x[0];
+        for (int i = 0; i < Patches; i++) all[1 + order[i]] = i < Kept ? x[1 + i] : w.Weight("decoder.mask_token");
+        all = Plain.Add(all, [.. w.Weight("decoder.decoder_pos_embed").Chunk(12)]);
+        all = w.VitBlock(all, "decoder.decoder_layers.0", 2, 1e-6);
+        return w.Linear(w.Norm(all, "decoder.decoder_norm", 1e-6), "decoder.decoder_pred")[1..];
+    }
+
     [Theory, MemberData(nameof(EngineNames))]
     public void Masked_autoencoder(string engine)
     {
         var folder = new FamilyFolder(MaeJson);
         Plain w = folder.Oracle;
         double[][] pictures = [Pixels(1), Pixels(2)];
-        double[][][] seen = [.. pictures.Zip(s_order, (picture, order) =>
-        {
-            double[][] all = Embedded(w, picture, "vit.");
-            return w.VitEncoder([all[0], .. order.Take(Kept).Select(p => all[1 + p])], "vit.", Layers, Heads, 1e-6);
-        })];
-        double[][][] painted = [.. seen.Zip(s_order, (tokens, order) =>
-        {
-            double[][] x = w.Linear(tokens, "decoder.decoder_embed"), all = new double[1 + Patches][];
-            all[0] = x[0];
-            for (int i = 0; i < Patches; i++) all[1 + order[i]] = i < Kept ? x[1 + i] : w.Weight("decoder.mask_token");
-            all = Plain.Add(all, [.. w.Weight("decoder.decoder_pos_embed").Chunk(12)]);
-            all = w.VitBlock(all, "decoder.decoder_layers.0", 2, 1e-6);
-            return w.Linear(w.Norm(all, "decoder.decoder_norm", 1e-6), "decoder.decoder_pred")[1..];
-        })];
+        double[][][] seen = [.. pictures.Zip(s_order, (picture, order) => Seen(w, picture, order))];
+        double[][][] painted = [.. seen.Zip(s_order, (tokens, order) => Decoded(w, tokens, order))];
         var got = folder.Run(engine, folder.Model.Full, Inputs(pictures));
         Check("last_hidden_state", seen.SelectMany(t => t), got["last_hidden_state"]);
         Check("logits", painted.SelectMany(t => t), got["logits"]);
@@ -144,6 +148,27 @@ public sealed class MaskedFamilyTests
             double[][] x = Plain.Add([w.Weight("embeddings.cls_token"), .. patches], [.. w.Weight("embeddings.position_embeddings").Chunk(Width)]);
             for (int i = 0; i < Layers; i++) x = w.VitBlock(x, $"encoder.layer.{i}", Heads, 1e-6, layers);
             return w.Norm(x, "layernorm", 1e-6);
+        }
+    }
+
+    [Theory, MemberData(nameof(EngineNames))]
+    public void Both_sides_of_a_self_distillation_of_pictures_with_a_decoder(string engine)
+    {
+        DistillationPair pair = Data2Vec.Pictures(((MaeModel)ModelFamilies.Create(Encoding.UTF8.GetBytes(MaeJson), "vit_mae")).Config);
+        IReadOnlyDictionary<string, TensorData> weights = FamilyFolder.Draw(pair.Student);
+        var w = new Plain(weights);
+        double[][] pictures = [Pixels(1), Pixels(2)];
+        double[][][] predictions = [.. pictures.Zip(s_order, (picture, order) => Decoded(w, Seen(w, picture, order), order))];
+        Check("predictions", predictions.SelectMany(t => t), Engines.Get(engine).Run(pair.Student, weights, Inputs(pictures))["predictions"]);
+        Assert.All(predictions, p => Assert.Equal((Patches, Width), (p.Length, p[0].Length)));
+        var seen = Engines.Get(engine).Run(pair.Teacher, weights, Inputs(pictures));
+        Assert.Equal(Layers, seen.Count);
+        double[][][] tokens = [.. pictures.Select(p => Embedded(w, p, "vit."))];
+        for (int i = 0; i < Layers; i++)
+        {
+            var parts = new List<double[][]>();
+            tokens = [.. tokens.Select(t => w.VitBlock(t, $"vit.encoder.layer.{i}", Heads, 1e-6, parts))];
+            Check($"layer.{i}", parts.SelectMany(p => p[1..]), seen[$"layer.{i}"]);
         }
     }
 

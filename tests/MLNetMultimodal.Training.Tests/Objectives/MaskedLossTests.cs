@@ -92,6 +92,16 @@ public sealed class MaskedLossTests : IDisposable
         Assert.Equal(s.TryGetProperty("layer_norm_targets", out _) ? TargetNorm.Layer : TargetNorm.None, preset.AverageNorm);
     }
 
+    [Fact]
+    public void A_teacher_that_gives_one_vector_everywhere_is_a_target_over_features_only()
+    {
+        Tensor[] layers = [Values(30, 2, 1, 8).expand(2, 5, 8), Values(31, 2, 1, 8).expand(2, 5, 8)];
+        Assert.True(Data2VecLoss.SparsePictures.Target(layers).abs().max().item<float>() < 1e-2, "only what differs between places is a target");
+        Assert.True(Math.Abs(Data2VecLoss.Pictures.Target(layers).var(-1, unbiased: false).mean().item<float>() - 1) < 1e-3);
+        Tensor[] varied = [Values(32, 2, 5, 8), Values(33, 2, 5, 8)];
+        Assert.True(Math.Abs(Data2VecLoss.SparsePictures.Target(varied).var(-1, unbiased: false).mean().item<float>() - 1) < 1e-3);
+    }
+
     [Theory]
     [InlineData(true)]
     [InlineData(false)]

@@ -122,11 +122,11 @@ public sealed class MaskingTests
         }
     }
 
-    static MaskedPictures Rows(bool inBlocks, int hidden = 3, int seed = 1, AugmentationOptions? augmentation = null, int side = 2)
+    static MaskedPictures Rows(bool inBlocks, int hidden = 3, int seed = 1, AugmentationOptions? augmentation = null, int side = 2, int masks = 1)
     {
         var images = ImagePreprocessing.Clip(8);
         IEnumerable<RgbImage> pictures = StripedPictures.Rows(6, seed: 4).Select(r => images.ResizeAndCrop(ImageDecoder.Decode(r.Image, "row")));
-        return new(PictureStore.InMemory(images, pictures), images, augmentation ?? new() { HorizontalFlip = 0.5f }, side, hidden, inBlocks, seed);
+        return new(PictureStore.InMemory(images, pictures), images, augmentation ?? new() { HorizontalFlip = 0.5f }, side, hidden, inBlocks, seed, masks);
     }
 
     static string Text(MaskedBatch batch) => string.Join(';', batch.Inputs.Concat(batch.Whole).OrderBy(i => i.Key)
@@ -174,6 +174,24 @@ public sealed class MaskingTests
             for (int k = 0; k < own.Length; k++) Assert.Equal(k, places[own[k]]); // where the decoder finds what was seen
             for (int patch = 0; patch < 4; patch++) Assert.Equal(own.Contains(patch) ? 0 : 1, masked[4 * b + patch]);
         }
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void A_picture_is_hidden_in_several_ways_beside_each_other(bool inBlocks)
+    {
+        using MaskedPictures once = Rows(inBlocks, 8, side: 4), rows = Rows(inBlocks, 8, side: 4, masks: 3);
+        MaskedBatch batch = rows.Make(new[] { 4, 1 }, 7), single = once.Make(new[] { 4, 1 }, 7);
+        Assert.Equal([6L, 16L], batch.Masked.Shape.Select(d => (long)d));
+        Assert.Equal(single.Whole["pixel_values"].Bytes.ToArray(), batch.Whole["pixel_values"].Bytes.ToArray());
+        byte[][] masks = [.. batch.Masked.Bytes.ToArray().Chunk(16)];
+        Assert.Equal(single.Masked.Bytes.ToArray(), masks[0].Concat(masks[3]));
+        Assert.Equal(6, masks.Select(Convert.ToHexString).Distinct().Count());
+        Assert.All(masks, m => Assert.Equal(8, m.Sum(v => v)));
+        if (inBlocks) return;
+        long[] keep = batch.Inputs["ids_keep"].ToInt64s();
+        for (int m = 0; m < 6; m++) Assert.All(keep[(8 * m)..(8 * m + 8)], patch => Assert.Equal(0, masks[m][patch]));
     }
 
     [Fact]

@@ -54,6 +54,8 @@ public sealed class PretrainingTests : IDisposable
         Augmentation = new() { HorizontalFlip = 0.5f },
     };
 
+    static readonly SelfDistillationOptions s_sparse = s_distilled with { Decoder = s_mae.Decoder, MasksPerTarget = 3, Objective = null };
+
     readonly TrainerFolder _folder = new();
 
     public void Dispose() => _folder.Dispose();
@@ -94,6 +96,7 @@ public sealed class PretrainingTests : IDisposable
         "masked" => s_masked,
         "masked words" => s_masked with { Image = null, Text = "Caption", VocabularySize = 600, TextModel = Words },
         "distilled" => s_distilled,
+        "distilled with a decoder" => s_sparse,
         "distilled words" => s_distilled with { Image = null, Text = "Caption", VocabularySize = 600, TextModel = Words, Objective = null },
         _ => s_distilled with { Image = null, Audio = "Sound", AudioSampleRateHz = 16_000, AudioModel = s_sounds, MaxSeconds = 0.02, Objective = null },
     };
@@ -128,6 +131,7 @@ public sealed class PretrainingTests : IDisposable
     [InlineData("distilled sounds", 5)]
     [InlineData("distilled", 1)]
     [InlineData("distilled", 5)]
+    [InlineData("distilled with a decoder", 5)]
     public void A_resumed_training_ends_with_the_weights_of_an_undisturbed_one(string trainer, int cancelAt)
     {
         TrainingOptions options = Options(trainer);
@@ -166,6 +170,7 @@ public sealed class PretrainingTests : IDisposable
     [InlineData("masked")]
     [InlineData("masked words")]
     [InlineData("distilled")]
+    [InlineData("distilled with a decoder")]
     [InlineData("distilled words")]
     [InlineData("distilled sounds")]
     public void One_row_is_enough_and_none_are_refused(string trainer)
@@ -180,6 +185,7 @@ public sealed class PretrainingTests : IDisposable
     [InlineData("masked")]
     [InlineData("masked words")]
     [InlineData("distilled")]
+    [InlineData("distilled with a decoder")]
     [InlineData("distilled words")]
     [InlineData("distilled sounds")]
     public void The_transformer_embeds_and_is_saved_and_loaded(string trainer)
@@ -195,7 +201,7 @@ public sealed class PretrainingTests : IDisposable
         Assert.Equal(expected.SelectMany(e => e), Embeddings(loaded).SelectMany(e => e));
         (loaded as IDisposable)?.Dispose();
         using MultimodalModel folder = MultimodalModel.Load(_folder.At("model"));
-        Assert.Equal(trainer switch { "masked" => "vit_mae", "distilled" => "vit", "distilled sounds" => "data2vec-audio", _ => "bert" }, folder.Definition.ModelType);
+        Assert.Equal(trainer switch { "masked" => "vit_mae", "distilled" or "distilled with a decoder" => "vit", "distilled sounds" => "data2vec-audio", _ => "bert" }, folder.Definition.ModelType);
         Assert.Contains("random weights", File.ReadAllText(_folder.At("model/README.md")), StringComparison.Ordinal);
         SchemaShapeMatches(options, Train, model);
     }
@@ -212,6 +218,7 @@ public sealed class PretrainingTests : IDisposable
     [InlineData("masked")]
     [InlineData("masked words")]
     [InlineData("distilled")]
+    [InlineData("distilled with a decoder")]
     [InlineData("distilled words")]
     [InlineData("distilled sounds")]
     public void A_training_goes_on_from_a_folder(string trainer)
@@ -233,14 +240,16 @@ public sealed class PretrainingTests : IDisposable
         Assert.NotEmpty(first);
     }
 
-    [Fact]
-    public void The_encoder_of_a_masked_autoencoder_may_go_on_as_a_student()
+    [Theory]
+    [InlineData("distilled", "")]
+    [InlineData("distilled with a decoder", "vit.")]
+    public void The_encoder_of_a_masked_autoencoder_may_go_on_as_a_student(string trainer, string prefix)
     {
         Weights(s_masked with { Output = _folder.At("model"), Epochs = 1 });
-        byte[] student = Weights(s_distilled with { Initialize = _folder.At("model"), EmaDecay = 0, LearningRate = 1e-9, Epochs = 1 });
+        byte[] student = Weights((SelfDistillationOptions)Options(trainer) with { Initialize = _folder.At("model"), EmaDecay = 0, LearningRate = 1e-9, Epochs = 1 });
         using Safetensors weights = Safetensors.Parse(student, "student"), encoder = Safetensors.Open(_folder.At("model/model.safetensors"));
         foreach (string name in encoder.Keys.Where(k => k.StartsWith("vit.", StringComparison.Ordinal)))
-            Assert.True(Difference.Max(encoder[name].ToSingles(), weights[name[4..]].ToSingles()) < 1e-6, name);
+            Assert.True(Difference.Max(encoder[name].ToSingles(), weights[prefix + name[4..]].ToSingles()) < 1e-6, name);
     }
 
     [Fact]
