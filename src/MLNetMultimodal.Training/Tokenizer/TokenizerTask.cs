@@ -48,7 +48,7 @@ sealed class TokenizerTask : ITrainingTask<PixelBatch>, IDisposable
         table.requires_grad = false;
         double equal = (double)Math.Min(options.BatchSize, train.Count) * _config.Tokens / _config.CodebookSize;
         _quantizer = new([table], new() { Decay = options.CodebookDecay, ExpireBelow = options.ExpireBelow * equal, Seed = options.Seed }, equal);
-        _started = full([1], options.Initialize is null ? 0f : 1f, ScalarType.Float32, model.Device).DetachFromDisposeScope();
+        _started = (options.Initialize is null ? zeros(1, ScalarType.Float32, model.Device) : ones(1, ScalarType.Float32, model.Device)).DetachFromDisposeScope();
         Parameters = [.. model.Trained().Where(p => p.Name != VqTokenizer.CodebookName)];
         State = new Dictionary<string, Tensor>
         {
@@ -114,7 +114,7 @@ sealed class TokenizerTask : ITrainingTask<PixelBatch>, IDisposable
             latents.Add(VqTokenizer.Encode(_ops, _config, ToTensor(Make(rows, start))).transpose(1, 2).MoveToOuterDisposeScope());
         }
         _quantizer.Initialize(cat(latents));
-        _started.fill_(1);
+        _started.With(1, (s, one) => s.fill_(one));
     }
 
     /// <summary>How many equally frequent codes would be as hard to tell as those in use: e to the power of their entropy.</summary>

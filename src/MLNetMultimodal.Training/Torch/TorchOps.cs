@@ -182,7 +182,7 @@ public sealed class TorchOps(IReadOnlyDictionary<string, Parameter> parameters, 
         if (mask.Causal)
         {
             Tensor causal = mask.Places is { } places
-                ? arange(k.shape[^2], ScalarType.Int64, q.device).le(places.unsqueeze(1).unsqueeze(3))  // [B, 1, Lq, Lk]
+                ? TorchNumbers.Range(k.shape[^2], q.device).le(places.unsqueeze(1).unsqueeze(3))  // [B, 1, Lq, Lk]
                 : ones(q.shape[^2], k.shape[^2], ScalarType.Bool, q.device).tril();
             keep = keep is null ? causal : keep.logical_and(causal);
         }

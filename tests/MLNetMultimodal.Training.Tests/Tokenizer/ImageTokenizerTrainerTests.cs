@@ -37,7 +37,7 @@ public sealed class ImageTokenizerTrainerTests : IDisposable
     byte[] Weights(ImageTokenizerOptions options, IDataView? train = null, IDataView? validation = null)
     {
         using ImageTokensTransformer model = _folder.Ml.Multimodal.Trainers.ImageTokenizer(options).Fit(train ?? Train, validation);
-        return model.Tokenizer.Files.Read("model.safetensors").ToArray();
+        return model.Model.Files.Read("model.safetensors").ToArray();
     }
 
     static uint[][] Tokens(ITransformer model, IDataView data) =>
