@@ -30,7 +30,7 @@ Swap[] places = [.. Enumerable.Repeat(Swap.Relation, 7)];
 ];
 
 // Each item is two rows: pictures and captions that differ by one swap, and are each other's hard negatives.
-IEnumerable<Item> TrainingItems(int lesson) => new World(seed + lesson).Items(scenes / 2, heldOut: false, lessons[lesson].Swaps);
+IEnumerable<Item> TrainingItems(int lesson) => World.Items(seed + lesson, scenes / 2, heldOut: false, lessons[lesson].Swaps);
 IDataView Train(int lesson) => ml.Data.LoadFromEnumerable(TrainingItems(lesson).SelectMany((item, i) => new[] { item.First, item.Second }.Select(scene => new Row
 {
     Image = SceneRenderer.Draw(scene) is var p ? MLImage.CreateFromPixels(p.Width, p.Height, MLPixelFormat.Rgba32, WithAlpha(p)) : null!,
@@ -39,18 +39,16 @@ IDataView Train(int lesson) => ml.Data.LoadFromEnumerable(TrainingItems(lesson).
 })));
 CompositionItem Question(Item item) => new([item.First.Caption, item.Second.Caption],
     [new(SceneRenderer.Draw(item.First)), new(SceneRenderer.Draw(item.Second))], item.Swap.ToString());
-CompositionItem[] seen = [.. new World(seed + 1000).Items(items, heldOut: false).Select(Question)];
-CompositionItem[] heldOut = [.. new World(seed + 2000).Items(items, heldOut: true).Select(Question)];
+CompositionItem[] seen = [.. World.Items(seed + 1000, items, heldOut: false).Select(Question)];
+CompositionItem[] heldOut = [.. World.Items(seed + 2000, items, heldOut: true).Select(Question)];
 
-// All train at the same time, each on a thread of its own, so that none has more time than another; the cheaper ones see the scenes more often.
-(string Name, AlbefFusion Fusion, int Epochs)[] models =
-[
-    ("dual encoder", AlbefFusion.None, epochs * 2), ("late fusion", AlbefFusion.Late, epochs * 2), ("cross-attention", AlbefFusion.CrossAttention, epochs),
-];
+// All train at the same time, each on a thread of its own, and see the same scenes equally often.
+(string Name, AlbefFusion Fusion)[] models =
+    [("dual encoder", AlbefFusion.None), ("late fusion", AlbefFusion.Late), ("cross-attention", AlbefFusion.CrossAttention)];
 string output = Option("output", Path.Combine(Path.GetTempPath(), $"composition-{Guid.NewGuid():N}")); // what a lesson leaves, the next starts from
 string[] wanted = Option("models", "dual,late,cross").Split(',');
 Trained[] trained = await Task.WhenAll(models.Where(m => wanted.Any(w => m.Name.StartsWith(w, StringComparison.Ordinal)))
-    .Select(m => Task.Factory.StartNew(() => Learn(m.Name, m.Fusion, m.Epochs), TaskCreationOptions.LongRunning)));
+    .Select(m => Task.Factory.StartNew(() => Learn(m.Name, m.Fusion), TaskCreationOptions.LongRunning)));
 
 var table = new List<string>();
 foreach (var (name, minutes, model) in trained)
@@ -71,7 +69,7 @@ foreach (var (_, _, model) in trained) model.Dispose();
 if (!args.Contains("--output")) Directory.Delete(output, recursive: true);
 return 0;
 
-Trained Learn(string name, AlbefFusion fusion, int passes)
+Trained Learn(string name, AlbefFusion fusion)
 {
     DateTime start = DateTime.UtcNow, shown = DateTime.MinValue;
     string folder = Path.Combine(output, name.Replace(' ', '-'));
@@ -87,7 +85,7 @@ Trained Learn(string name, AlbefFusion fusion, int passes)
             Together = nameof(Row.Item),
             Model = vocabulary => Sizes(vocabulary, fusion),
             Initialize = lesson == 0 ? null : folder,
-            Epochs = Math.Max(1, (int)Math.Round(passes * lessons[lesson].Share)),
+            Epochs = Math.Max(1, (int)Math.Round(epochs * lessons[lesson].Share)),
             BatchSize = 32,
             LearningRate = lessons[lesson].Rate,
             MaskShare = 0.3,

@@ -36,8 +36,7 @@ sealed record Item(Swap Swap, Scene First, Scene Second);
 
 /// <summary>Draws scenes and words by lot. Pairs of colour and shape that are held out are in no training scene and in no training
 /// caption; every held-out item has one in each of its scenes and captions.</summary>
-/// <param name="seed">One seed gives one world.</param>
-sealed class World(int seed)
+sealed class World
 {
     public const int Edge = 48;
     const float Small = 5, Big = 8.5f;
@@ -50,21 +49,25 @@ sealed class World(int seed)
 
     public static readonly string[] Shapes = ["circle", "square", "triangle", "star", "cross", "ring"];
 
-    readonly Random _random = new(seed);
+    readonly Random _random;
+
+    World(int seed) => _random = new(seed);
 
     /// <summary>One of six for each colour, so that each shape is held out with one or two colours.</summary>
     public static bool IsHeldOut(Kind kind) => (kind.Color * 5 + 1) % Shapes.Length == kind.Shape;
 
     static readonly Swap[] s_allSwaps = Enum.GetValues<Swap>();
 
-    /// <summary>Items of each swap in turn.</summary>
+    /// <summary>Items of each swap in turn, the same each time they are enumerated.</summary>
+    /// <param name="seed">Another seed gives others.</param>
     /// <param name="count">Items.</param>
     /// <param name="heldOut">True: with a held-out pair in each scene; false: with none.</param>
     /// <param name="swaps">The order of the swaps; null for each one equally often.</param>
-    public IEnumerable<Item> Items(int count, bool heldOut, IReadOnlyList<Swap>? swaps = null)
+    public static IEnumerable<Item> Items(int seed, int count, bool heldOut, IReadOnlyList<Swap>? swaps = null)
     {
         swaps ??= s_allSwaps;
-        for (int i = 0; i < count; i++) yield return Next(swaps[i % swaps.Count], heldOut);
+        var world = new World(seed);
+        for (int i = 0; i < count; i++) yield return world.Next(swaps[i % swaps.Count], heldOut);
     }
 
     Item Next(Swap swap, bool heldOut)

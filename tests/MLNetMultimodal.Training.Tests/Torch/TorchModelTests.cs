@@ -72,4 +72,23 @@ public sealed class TorchModelTests
         var e = Assert.Throws<InvalidDataException>(() => TorchModel.Load(s_tiny, weights));
         Assert.All(["logit_scale", "visual_projection.weight", "text_projection.weight", "[2]"], name => Assert.Contains(name, e.Message));
     }
+
+    [Fact]
+    public void Positions_may_start_from_their_places_in_the_grid()
+    {
+        AlbefConfig config = AlbefConfig.Small48(300);
+        using TorchModel model = TorchModel.Create(new AlbefModel(config).Full, seed: 1);
+        float[] positions = model.Parameters["visual_encoder.embeddings.position_embedding.weight"].ToSingles();
+        const int width = 128, quarter = width / 4, side = 48 / 8;
+        Assert.All(positions.Take(width), v => Assert.Equal(0, v)); // the class token
+        foreach (var (row, column, i) in new[] { (0, 0, 0), (2, 5, 0), (5, 1, 7), (3, 4, quarter - 1) })
+        {
+            double frequency = Math.Pow(100, -(double)i / quarter);
+            int at = (1 + row * side + column) * width + i;
+            Assert.Equal(Math.Sin(column * frequency), positions[at], 1e-6);
+            Assert.Equal(Math.Cos(column * frequency), positions[at + quarter], 1e-6);
+            Assert.Equal(Math.Sin(row * frequency), positions[at + 2 * quarter], 1e-6);
+            Assert.Equal(Math.Cos(row * frequency), positions[at + 3 * quarter], 1e-6);
+        }
+    }
 }
