@@ -47,7 +47,13 @@ sealed class TrainingLoop<TBatch> : IDisposable
         _optimizer = new AdamWOptimizer(task.Parameters, new() { WeightDecay = options.WeightDecay, Beta2 = options.Beta2 });
         _ema = options.EmaDecay > 0 ? new Ema(task.Parameters, options.EmaDecay) : null;
         _earlyStopping = options.EarlyStoppingPatience is { } patience ? new EarlyStopping(patience) : null;
-        _schedule = new() { Peak = options.LearningRate, Steps = TotalSteps, WarmupSteps = (long)(options.WarmupShare * TotalSteps) };
+        _schedule = new()
+        {
+            Peak = options.LearningRate,
+            Floor = options.FinalRateShare * options.LearningRate,
+            Steps = TotalSteps,
+            WarmupSteps = (long)(options.WarmupShare * TotalSteps),
+        };
     }
 
     int BatchSize => Math.Min(_options.BatchSize, _task.Rows);

@@ -21,9 +21,13 @@ public abstract record TrainingOptions
     /// <summary>Highest learning rate, reached after the warm-up. Default 1e-3.</summary>
     public double LearningRate { get; init => field = Positive(value, nameof(LearningRate)); } = 1e-3;
 
-    /// <summary>Share of the steps in which the learning rate rises from 0, before it falls to 0 along a cosine; 0 to 1. Default
+    /// <summary>Share of the steps in which the learning rate rises from 0, before it falls along a cosine; 0 to 1. Default
     /// 0.05.</summary>
     public double WarmupShare { get; init => field = Share(value, nameof(WarmupShare)); } = 0.05;
+
+    /// <summary>What the learning rate falls to, as a share of <see cref="LearningRate"/>, 0 to 1: 0, the default, lets a training come to
+    /// rest; 1 keeps the rate, for one that another goes on from.</summary>
+    public double FinalRateShare { get; init => field = Share(value, nameof(FinalRateShare)); }
 
     /// <summary>Decoupled weight decay of matrices and kernels; norms, biases, positions and scalars have none. Default
     /// 0.05.</summary>

@@ -58,7 +58,8 @@ public sealed class TrainCommandTests(ToolFixture fixture)
             if (line.Contains("validation", StringComparison.Ordinal)) break;
         }
         Assert.False(process.HasExited, errors.ToString());
-        using (Process kill = Process.Start("kill", ["-INT", $"{process.Id}"])) await kill.WaitForExitAsync();
+        // Not SIGINT, which the processes of a shell's background job ignore.
+        using (Process kill = Process.Start("kill", ["-TERM", $"{process.Id}"])) await kill.WaitForExitAsync();
         ToolResult result = (await Tool.Finish(process, process.StandardError.ReadToEndAsync())).Expect(1);
         JsonElement row = Assert.Single(result.Rows);
         Assert.False(row.GetProperty("completed").GetBoolean());

@@ -110,6 +110,24 @@ public sealed class TrainingLoopTests : IDisposable
         Assert.Contains("mean is F32 [2] instead of F32 [1]", e.Message, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData(0, 0.5)]
+    [InlineData(0.25, 0.625)]
+    [InlineData(1, 1)]
+    public void The_learning_rate_falls_to_a_share_of_itself(double share, double halfWay)
+    {
+        var rates = new Rates();
+        Run(Options() with { Checkpoints = null, Epochs = 4, WarmupShare = 0, FinalRateShare = share, Progress = rates }, new MeanTask(20));
+        Assert.Equal((20, 0.1), (rates.Count, rates[0]));
+        Assert.Equal(0.1 * halfWay, rates[10], 12);
+        Assert.InRange(rates[19], 0.1 * share, 0.1 * share + 1e-3);
+    }
+
+    sealed class Rates : List<double>, IProgress<TrainingStep>
+    {
+        public void Report(TrainingStep value) => Add(value.LearningRate);
+    }
+
     sealed class StopAt(int step, CancellationTokenSource source) : IProgress<TrainingStep>
     {
         public void Report(TrainingStep value)

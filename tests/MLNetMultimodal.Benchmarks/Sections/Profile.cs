@@ -36,7 +36,7 @@ static class Profile
         string prefix = Path.Combine(Directory.CreateTempSubdirectory("mlnet-multimodal-profile-").FullName, "profile");
         try
         {
-            using SessionOptions options = new() { IntraOpNumThreads = 1, EnableProfiling = true, ProfileOutputPathPrefix = prefix };
+            using SessionOptions options = new() { IntraOpNumThreads = 1, ProfileOutputPathPrefix = prefix, EnableProfiling = true }; // in this order
             OnnxModel graph = OnnxRecorder.RecordFastest(program, model.Weights, dtype, maps: false);
             using var session = new InferenceSession(graph.Proto.ToByteArray(), options);
             int runs = run.Size(12, 1);
