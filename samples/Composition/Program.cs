@@ -1,7 +1,7 @@
 // Trains three models on rendered scenes, with the same encoders and the same pictures and captions, and asks each which of two captions, made of the
 // same words, belongs to which of two pictures: a dual encoder, late fusion, and cross-attention.
 //
-//   dotnet run -c Release --project samples/Composition -- [--scenes 40000] [--epochs 10] [--items 500] [--seed 1] [--models dual,late,cross] [--output FOLDER]
+//   dotnet run -c Release --project samples/Composition -- [--length 1] [--items 504] [--seed 1] [--models dual,late,cross] [--output FOLDER]
 
 using System.Globalization;
 using Microsoft.ML;
@@ -17,30 +17,29 @@ CultureInfo.DefaultThreadCurrentCulture = CultureInfo.CurrentCulture = CultureIn
 string Option(string name, string otherwise) => Array.IndexOf(args, "--" + name) is >= 0 and var i && i + 1 < args.Length ? args[i + 1] : otherwise;
 int Number(string name, int otherwise) => int.Parse(Option(name, otherwise.ToString(CultureInfo.InvariantCulture)), CultureInfo.InvariantCulture);
 
-int seed = Number("seed", 1), scenes = Number("scenes", 40000), items = Number("items", 500), epochs = Number("epochs", 10);
+int seed = Number("seed", 1), items = Number("items", 504);
+double length = double.Parse(Option("length", "1"), CultureInfo.InvariantCulture);
+const int Batch = 32;
 var ml = new MLContext(seed);
 
-// A curriculum, the same for every model: all swaps; mostly what is left of what and above what, which is learned last; all again.
-Swap[] places = [.. Enumerable.Repeat(Swap.Relation, 7)];
-(Swap[] Swaps, double Share, double Rate)[] lessons =
+// Three lessons, the same for every model: by contrast alone (align before you fuse); with relations that name the side of each object; with
+// relations of the one to the other.
+Swap[] things = [Swap.Color, Swap.Size, Swap.Count], roles = [Swap.Role, Swap.Role, Swap.Role, Swap.Role, Swap.Role];
+Lesson[] lessons =
 [
-    ([Swap.Relation, Swap.Relation, Swap.Attribute, Swap.Size, Swap.Count], 0.2, 1.5e-3),
-    ([.. places, Swap.Attribute, Swap.Size, Swap.Count], 0.3, 1.5e-3),
-    ([Swap.Attribute, Swap.Relation, Swap.Attribute, Swap.Size, Swap.Count], 0.5, 1e-3),
+    new(1250, [.. things, Swap.Role, Swap.Role], SidesOnly: false, Fuses: false, FinalRateShare: 1),
+    new(2500, [.. things, .. roles], SidesOnly: true, Fuses: true, FinalRateShare: 1),
+    new(3750, [.. things, Swap.Role, Swap.Relation, Swap.Role, Swap.Relation, Swap.Role], SidesOnly: false, Fuses: true, FinalRateShare: 0),
 ];
+int Pairs(int lesson) => Math.Max(Batch, (int)(length * lessons[lesson].Steps * Batch / lessons[lesson].Passes / 2));
 
 // Each item is two rows: pictures and captions that differ by one swap, and are each other's hard negatives.
-IEnumerable<Item> TrainingItems(int lesson) => World.Items(seed + lesson, scenes / 2, heldOut: false, lessons[lesson].Swaps);
-IDataView Train(int lesson) => ml.Data.LoadFromEnumerable(TrainingItems(lesson).SelectMany((item, i) => new[] { item.First, item.Second }.Select(scene => new Row
-{
-    Image = SceneRenderer.Draw(scene) is var p ? MLImage.CreateFromPixels(p.Width, p.Height, MLPixelFormat.Rgba32, WithAlpha(p)) : null!,
-    Caption = scene.Caption,
-    Item = $"{i}",
-})));
+IEnumerable<Item> TrainingItems(int lesson) => World.Items(seed + lesson, Pairs(lesson), heldOut: false, lessons[lesson].Swaps, lessons[lesson].SidesOnly);
+IDataView Train(int lesson) => ml.Data.LoadFromEnumerable(TrainingItems(lesson).SelectMany((item, i) => new Row[] { new(item.First, i), new(item.Second, i) }));
 CompositionItem Question(Item item) => new([item.First.Caption, item.Second.Caption],
     [new(SceneRenderer.Draw(item.First)), new(SceneRenderer.Draw(item.Second))], item.Swap.ToString());
-CompositionItem[] seen = [.. World.Items(seed + 1000, items, heldOut: false).Select(Question)];
-CompositionItem[] heldOut = [.. World.Items(seed + 2000, items, heldOut: true).Select(Question)];
+CompositionItem[] seen = [.. World.Items(seed + 1000, items, heldOut: false, World.Evenly).Select(Question)];
+CompositionItem[] heldOut = [.. World.Items(seed + 2000, items, heldOut: true, World.Evenly).Select(Question)];
 
 // All train at the same time, each on a thread of its own, and see the same scenes equally often.
 (string Name, AlbefFusion Fusion)[] models =
@@ -85,9 +84,12 @@ Trained Learn(string name, AlbefFusion fusion)
             Together = nameof(Row.Item),
             Model = vocabulary => Sizes(vocabulary, fusion),
             Initialize = lesson == 0 ? null : folder,
-            Epochs = Math.Max(1, (int)Math.Round(epochs * lessons[lesson].Share)),
-            BatchSize = 32,
-            LearningRate = lessons[lesson].Rate,
+            Epochs = lessons[lesson].Passes,
+            BatchSize = Batch,
+            LearningRate = 1e-3,
+            FinalRateShare = lessons[lesson].FinalRateShare,
+            MatchingWeight = lessons[lesson].Fuses ? 1 : 0,
+            MaskingWeight = lessons[lesson].Fuses ? 1 : 0,
             MaskShare = 0.3,
             EvenShare = 0.4,
             Seed = seed,
@@ -100,11 +102,13 @@ Trained Learn(string name, AlbefFusion fusion)
                 Console.Error.WriteLine($"{name}, lesson {number}: step {s.Step:n0}/{s.Steps:n0} loss {s.Loss:f3} {s.SamplesPerSecond:n0} scenes/s {s.Elapsed:mm\\:ss} gone, {s.Remaining:mm\\:ss} left");
             }),
         }).Fit(Train(lesson));
+        CompositionMetrics learnt = ml.Multimodal.EvaluateComposition(model.Model, seen);
+        Console.Error.WriteLine($"{name} after lesson {number}: group score {learnt.GroupScore:p1} ({string.Join(", ", learnt.Tags.Select(t => $"{t.Key} {t.Value.GroupScore:p1}"))})");
     }
     return new(name, (DateTime.UtcNow - start).TotalMinutes, model!);
 }
 
-// Half of Small48's width: small enough that a thread sees 400,000 scenes in the time there is.
+// Half of Small48's width: small enough that a thread sees 240,000 scenes in the time there is.
 static AlbefConfig Sizes(int vocabulary, AlbefFusion fusion)
 {
     AlbefConfig config = AlbefConfig.Small48(vocabulary, fusion: fusion);
@@ -142,27 +146,29 @@ void Blind(ImageTextMatchTransformer model)
     }
 }
 
-static byte[] WithAlpha(RgbImage image)
-{
-    var rgba = new byte[4 * image.Width * image.Height];
-    for (int i = 0; i < image.Width * image.Height; i++)
-    {
-        image.Pixels.AsSpan(3 * i, 3).CopyTo(rgba.AsSpan(4 * i));
-        rgba[4 * i + 3] = 255;
-    }
-    return rgba;
-}
-
 sealed record Trained(string Name, double Minutes, ImageTextMatchTransformer Model);
 
-sealed class Row
+/// <summary>Rows of a training, one after the other.</summary>
+/// <param name="Steps">Of 32 scenes.</param>
+/// <param name="Swaps">Of its items, over and over.</param>
+/// <param name="SidesOnly">Relations name the side of each object.</param>
+/// <param name="Fuses">Pairs are matched and words are masked; otherwise embeddings are contrasted and nothing else.</param>
+/// <param name="FinalRateShare">What is left of the learning rate at the end.</param>
+sealed record Lesson(int Steps, IReadOnlyList<Swap> Swaps, bool SidesOnly, bool Fuses, double FinalRateShare)
+{
+    /// <summary>Times that a scene is seen.</summary>
+    public int Passes => Steps / 1250;
+}
+
+/// <summary>A scene and its caption; the picture is drawn when it is asked for.</summary>
+sealed class Row(Scene scene, int item)
 {
     [ImageType(World.Edge, World.Edge)]
-    public required MLImage Image { get; set; }
+    public MLImage Image => MLImage.CreateFromPixels(World.Edge, World.Edge, MLPixelFormat.Rgba32, SceneRenderer.DrawRgba(scene));
 
-    public required string Caption { get; set; }
+    public string Caption => scene.Caption;
 
-    public required string Item { get; set; }
+    public string Item => $"{item}";
 }
 
 sealed class Pair

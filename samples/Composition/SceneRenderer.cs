@@ -7,6 +7,13 @@ static class SceneRenderer
     /// <summary>The picture of a scene, the same each time.</summary>
     public static RgbImage Draw(Scene scene)
     {
+        byte[] rgba = DrawRgba(scene);
+        return new(World.Edge, World.Edge, [.. rgba.Where((_, i) => i % 4 < 3)]);
+    }
+
+    /// <summary>Likewise, four bytes a pixel.</summary>
+    public static byte[] DrawRgba(Scene scene)
+    {
         var random = new Random(scene.Seed);
         const int edge = World.Edge;
         using var bitmap = new SKBitmap(edge, edge, SKColorType.Rgba8888, SKAlphaType.Opaque);
@@ -18,13 +25,11 @@ static class SceneRenderer
             canvas.DrawRect(0, 0, edge, edge, background);
         foreach (Thing thing in scene.Things) Draw(canvas, thing, random);
         canvas.Flush();
-        ReadOnlySpan<byte> rgba = bitmap.GetPixelSpan();
-        var pixels = new byte[3 * edge * edge];
+        byte[] rgba = bitmap.GetPixelSpan().ToArray();
         double noise = 4 + 10 * random.NextDouble();
-        for (int i = 0; i < edge * edge; i++)
-            for (int c = 0; c < 3; c++)
-                pixels[3 * i + c] = (byte)Math.Clamp(rgba[4 * i + c] + noise * (random.NextDouble() + random.NextDouble() + random.NextDouble() - 1.5) * 2, 0, 255);
-        return new(edge, edge, pixels);
+        for (int i = 0; i < rgba.Length; i++)
+            if (i % 4 < 3) rgba[i] = (byte)Math.Clamp(rgba[i] + noise * (random.NextDouble() + random.NextDouble() + random.NextDouble() - 1.5) * 2, 0, 255);
+        return rgba;
     }
 
     // Light or dark, hardly coloured.

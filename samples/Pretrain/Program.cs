@@ -82,7 +82,7 @@ using (TorchModel model = TorchModel.Create(new VitModel(encoder).Full, 1)) Safe
         MasksPerTarget = 4,
         MaskShare = 0.75,
         Augmentation = varied,
-        Epochs = Number("data2vec-epochs", isShort ? 1 : 6),
+        Epochs = Number("data2vec-epochs", isShort ? 1 : 3),
         BatchSize = 32,
         LearningRate = 1e-3,
         Beta2 = 0.95,
@@ -100,7 +100,7 @@ var vit = new VitModel(encoder);
 // Each start has the same recipes to choose from, with the first draw of labels, by pictures of the training set that are in no draw. The test
 // pictures are looked at with the recipe that was chosen, and have no part in the choice.
 Recipe[] recipes = isShort ? [new(1e-3, 1, 2, 0), new(1e-3, 0.75, 2, 0.5)]
-    : [new(1e-3, 1, 120, 0.5), new(5e-4, 1, 120, 0.5), new(1e-3, 0.75, 60, 0.5), new(1e-3, 0.75, 120, 0.5)];
+    : [new(1e-3, 1, 120, 0.5), new(1e-3, 0.75, 120, 0.5)];
 int[] aside = train.Balanced(isShort ? 10 : 100, seed: 0);
 Part validation = new(train, aside), tested = new(test, [.. Enumerable.Range(0, testRows)]);
 Print($"{10 * perClass} labelled pictures of {rows:n0}, {perClass} of each class; top-1 of {testRows:n0} test pictures; recipes chosen by {aside.Length:n0} other training pictures\n");
