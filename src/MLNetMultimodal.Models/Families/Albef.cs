@@ -36,8 +36,8 @@ public sealed record AlbefConfig
     public VisionConfig Vision { get; init; } = new() { PatchSize = 16, Blocks = new(12, 768, 3072, 12, Activation.Gelu, 1e-6f) };
 
     /// <summary>The text tower: the embeddings and first blocks of BERT. Where the norms of its blocks stand
-    /// (<see cref="TransformerConfig.PostNorm"/>) holds for the multimodal encoder too; before their parts, with none at the end, small
-    /// models learn from random weights faster (Xiong et al. 2020, arXiv:2002.04745).</summary>
+    /// (<see cref="TransformerConfig.PostNorm"/>) holds for the multimodal encoder too; before their parts, with one norm more at the end
+    /// of each, small models learn from random weights faster (Xiong et al. 2020, arXiv:2002.04745).</summary>
     public BertConfig Text { get; init; } = new() { Blocks = new BertConfig().Blocks with { Layers = 6 } };
 
     /// <summary>How text and picture meet. Default <see cref="AlbefFusion.CrossAttention"/>.</summary>
@@ -189,10 +189,14 @@ public static class Albef
     /// <param name="keep">Bool [B, L]: true for a token, false for padding.</param>
     public static AlbefTower<T> Text<T>(ITensorOps<T> ops, AlbefConfig c, T ids, T keep) where T : class
     {
-        T tokens = Families.Bert.Encode(ops, Bert, c.Text, ids, keep);                                  // [B, L] -> [B, L, D]
+        T tokens = Last(ops, c, "text_norm", Families.Bert.Encode(ops, Bert, c.Text, ids, keep));       // [B, L] -> [B, L, D]
         T first = Families.Bert.FirstToken(ops, tokens);
         return new(tokens, ops.L2Normalize(ops.Linear(first, "text_proj", c.Text.Blocks.Width, c.ProjectionWidth)));
     }
+
+    // Blocks whose norms stand before their parts want one at the end.
+    static T Last<T>(ITensorOps<T> ops, AlbefConfig c, string name, T tokens) where T : class =>
+        c.Text.Blocks.PostNorm ? tokens : ops.LayerNorm(tokens, TextEncoder / name, c.Text.Blocks.NormEpsilon);
 
     /// <summary>True for tokens, false for padding.</summary>
     /// <param name="ops">The engine.</param>
@@ -220,7 +224,7 @@ public static class Albef
             case AlbefFusion.CrossAttention:
                 for (int i = 0; i < c.FusionLayers; i++)
                     text = Transformer.CrossBlock(ops, Layer(i), blocks, c.Vision.Blocks.Width, text, image, new(Keep: keep), maps: maps);
-                return text;
+                return Last(ops, c, "fusion_norm", text);
             case AlbefFusion.CoAttention:
                 TransformerConfig patchBlocks = blocks with { Width = c.Vision.Blocks.Width };
                 for (int i = 0; i < c.FusionLayers; i++)
@@ -231,13 +235,13 @@ public static class Albef
                             ops, new Name("image_fusion") / blocks.Names.Layers / i, patchBlocks, blocks.Width, image, text, contextMask: new(Keep: keep));
                     text = words;
                 }
-                return text;
+                return Last(ops, c, "fusion_norm", text);
             case AlbefFusion.MergedAttention:
                 T patches = ops.Add(image, ops.Parameter("image_type_embedding", default, blocks.Width));
                 T all = ops.Not(ops.Equal(ops.ArgMax(image, -1), -1));                                  // [B, 1 + N, D] -> [B, 1 + N], all true
                 T merged = ops.Concat(1, text, patches), keepAll = ops.Concat(1, keep, all);            // -> [B, L + 1 + N, D]
                 for (int i = 0; i < c.FusionLayers; i++) merged = Transformer.Block(ops, Layer(i), blocks, merged, new(Keep: keepAll));
-                return ops.SliceLike(merged, 1, keep, 1);
+                return Last(ops, c, "fusion_norm", ops.SliceLike(merged, 1, keep, 1));
             case AlbefFusion.Late:
                 T word = ops.Slice(text, 1, 0, 1), patch = ops.Slice(image, 1, 0, 1);                   // -> [B, 1, D] each
                 T both = ops.Concat(2, word, patch, ops.Multiply(word, patch));                         // -> [B, 1, 3 D]

@@ -100,9 +100,10 @@ public sealed class AlbefFamilyTests
     {
         var folder = new FamilyFolder(Json(fusion, normFirst: normFirst));
         var w = new Plain(folder.Weights) { NormFirst = normFirst };
+        double[][] Last(double[][] x, string norm) => normFirst ? w.Norm(x, "text_encoder." + norm, Epsilon) : x;
         double[][][] images = [.. Pictures().Select(p => Image(w, p))];
         double[][][] texts =
-            [.. s_texts.Select(ids => w.Bert(ids, [.. ids.Select(id => id != 0)], Bert, Width, TextLayers, Heads, 0, Epsilon))];
+            [.. s_texts.Select(ids => Last(w.Bert(ids, [.. ids.Select(id => id != 0)], Bert, Width, TextLayers, Heads, 0, Epsilon), "text_norm"))];
         var got = folder.Run(engine, folder.Model.Full, Inputs());
         Check("image_embeds", images.Select(x => Plain.Unit(w.Linear([x[0]], "vision_proj")[0])), got["image_embeds"]);
         Check("text_embeds", texts.Select(x => Plain.Unit(w.Linear([x[0]], "text_proj")[0])), got["text_embeds"]);
@@ -110,6 +111,7 @@ public sealed class AlbefFamilyTests
         Assert.Equal(fusion is not "none" and not "late", got.ContainsKey("mlm_logits"));
         if (fusion == "none") return;
         double[][][] fused = [.. s_texts.Select((ids, i) => Fuse(w, fusion, texts[i], images[i], j => ids[j] != 0))];
+        if (fusion != "late") fused = [.. fused.Select(x => Last(x, "fusion_norm"))];
         Check("itm_logits", fused.Select(x => w.Linear([x[0]], "itm_head")[0]), got["itm_logits"]);
         if (fusion != "late") Check("mlm_logits", fused.SelectMany(x => Words(w, x)), got["mlm_logits"], 1e-4); // sums of 24 products of about 1
         var pair = folder.Run(engine, ((AlbefModel)folder.Model).Pair!, Inputs());
