@@ -1,5 +1,5 @@
-// Trains three models on rendered scenes, with the same encoders and the same pictures and captions, and asks each which of two captions, made of the
-// same words, belongs to which of two pictures: a dual encoder, late fusion, and cross-attention.
+// Trains three models on rendered scenes, with the same encoders and the same pictures and captions, and asks each which of two captions, one the
+// other with something swapped, belongs to which of two pictures: a dual encoder, late fusion, and cross-attention.
 //
 //   dotnet run -c Release --project samples/Composition -- [--length 1] [--items 504] [--seed 1] [--models dual,late,cross] [--output FOLDER]
 
