@@ -133,7 +133,7 @@ sealed class OnnxLinear(OnnxGraph graph, OnnxDtype dtype)
     {
         int outWidth = matrix.Out;
         (byte[] Values, float[] Scales) Quantized() =>
-            Once(_quantized, matrix.Name, () => Quantize(graph.Values(matrix.Name, matrix.Shape), outWidth));
+            Once(_quantized, matrix.Name, () => Quantize(graph.Values(matrix.Name, matrix.Shape), outWidth, LargestWeight));
         OnnxValue weight = graph.Weight($"{matrix.Name}/int8", [matrix.In, outWidth], Int8Type, () => Quantized().Values);
         OnnxValue scale = Scales(matrix, () => Quantized().Scales, factors);
 
@@ -145,6 +145,10 @@ sealed class OnnxLinear(OnnxGraph graph, OnnxDtype dtype)
         sums = graph.Node("Cast", [sums], ElementType.Float32, shape, Attribute("to", OnnxType(ElementType.Float32)));
         return Biased(graph.Node("Mul", [sums, product], ElementType.Float32, shape), bias, factors);
     }
+
+    // Where a graph goes on any machine, so small that two products with a byte fit into 16 bits: processors without VNNI add them there, and
+    // ONNX Runtime lets the sum saturate unless a session asks for precision, as this library's do.
+    sbyte LargestWeight => graph.Target == GraphTarget.Fastest ? sbyte.MaxValue : (sbyte)63;
 
     OnnxValue Scales(LinearWeight matrix, Func<float[]> scales, Factors factors)
     {
@@ -159,8 +163,9 @@ sealed class OnnxLinear(OnnxGraph graph, OnnxDtype dtype)
         return graph.Weight(name, [made.Length], OnnxType(ElementType.Float32), () => Bytes(made));
     }
 
-    /// <summary>Floats [out, in] -> signed bytes [in, out] and one scale per output, so that the largest weight of each is 127.</summary>
-    static (byte[] Values, float[] Scales) Quantize(ReadOnlyMemory<byte> floats, int rows)
+    /// <summary>Floats [out, in] -> signed bytes [in, out] and one scale per output, so that the largest weight of each is
+    /// <paramref name="most"/>.</summary>
+    static (byte[] Values, float[] Scales) Quantize(ReadOnlyMemory<byte> floats, int rows, sbyte most)
     {
         const int strip = 32; // rows that are transposed together: their bytes stay in the second-level cache
         int columns = floats.Length / sizeof(float) / rows;
@@ -172,7 +177,7 @@ sealed class OnnxLinear(OnnxGraph graph, OnnxDtype dtype)
             ReadOnlySpan<float> from = MemoryMarshal.Cast<byte, float>(floats.Span).Slice(first * columns, count * columns);
             var bytes = new byte[count * columns];
             for (int r = 0; r < count; r++)
-                scales[first + r] = QuantizeRow(from.Slice(r * columns, columns), MemoryMarshal.Cast<byte, sbyte>(bytes.AsSpan(r * columns, columns)));
+                scales[first + r] = QuantizeRow(from.Slice(r * columns, columns), MemoryMarshal.Cast<byte, sbyte>(bytes.AsSpan(r * columns, columns)), most);
             for (int c = 0; c < columns; c++)
             {
                 Span<byte> to = values.AsSpan(c * rows + first, count);
@@ -182,9 +187,9 @@ sealed class OnnxLinear(OnnxGraph graph, OnnxDtype dtype)
         return (values, scales);
     }
 
-    static float QuantizeRow(ReadOnlySpan<float> row, Span<sbyte> to)
+    static float QuantizeRow(ReadOnlySpan<float> row, Span<sbyte> to, sbyte most)
     {
-        float largest = MathF.Abs(TensorPrimitives.MaxMagnitude(row)), scale = largest == 0 ? 1 : largest / sbyte.MaxValue;
+        float largest = MathF.Abs(TensorPrimitives.MaxMagnitude(row)), scale = largest == 0 ? 1 : largest / most;
         var scaled = new float[row.Length];
         TensorPrimitives.Divide(row, scale, scaled);
         TensorPrimitives.Round(scaled, scaled);
