@@ -2,6 +2,7 @@ using MLNetMultimodal.Inference.Onnx;
 using MLNetMultimodal.Media.Images;
 using MLNetMultimodal.Models.Checkpoints;
 using MLNetMultimodal.Models.Families;
+using MLNetMultimodal.Models.Ops;
 
 namespace MLNetMultimodal.Inference.Tests;
 
@@ -94,5 +95,18 @@ public sealed class QuantizerTests : IDisposable
         Assert.Contains("text_projection.weight", names);
         Assert.Contains("text_model.encoder.layers.0.mlp.fc1.weight/int8", names);
         Assert.DoesNotContain("text_model.encoder.layers.0.mlp.fc1.weight", names);
+    }
+
+    [Fact]
+    public void Graphs_for_export_have_weights_of_7_bits_and_those_for_this_machine_of_8()
+    {
+        // Products with a byte are added in 16 bits by processors without VNNI.
+        IProgram encoder = Tiny.Clip.Encoders[Modality.Text];
+        Dictionary<string, TensorData> weights = Tiny.Weights(Tiny.Clip);
+        Assert.Equal(63, Largest(OnnxRecorder.Record(encoder.Name, encoder, null, weights, OnnxDtype.Int8)));
+        Assert.Equal(127, Largest(OnnxRecorder.RecordFastest(encoder, weights, OnnxDtype.Int8, maps: false)));
+
+        static int Largest(OnnxModel graph) => graph.Proto.Graph.Initializer.Where(i => i.Name.EndsWith("/int8", StringComparison.Ordinal))
+            .SelectMany(i => i.RawData.Select(b => Math.Abs((sbyte)b))).Max(v => (int)v);
     }
 }
