@@ -1,7 +1,8 @@
-// Trains three models on rendered scenes, with the same encoders and the same pictures and captions, and asks each which of two captions, one the
+// Trains models on rendered scenes, with the same encoders and the same pictures and captions, and asks each which of two captions, one the
 // other with something swapped, belongs to which of two pictures: a dual encoder, late fusion, and cross-attention.
 //
-//   dotnet run -c Release --project samples/Composition -- [--length 1] [--items 504] [--seed 1] [--models dual,late,cross] [--output FOLDER]
+//   dotnet run -c Release --project samples/Composition -- [--length 1] [--items 504] [--seed 1] [--models clip,dual,late,cross,cross-shuffled]
+//       [--output FOLDER]
 
 using System.Globalization;
 using Microsoft.ML;
@@ -22,19 +23,20 @@ double length = double.Parse(Option("length", "1"), CultureInfo.InvariantCulture
 const int Batch = 32;
 var ml = new MLContext(seed);
 
-// Three lessons, the same for every model: by contrast alone (align before you fuse); with relations that name the side of each object; with
-// relations of the one to the other.
-Swap[] things = [Swap.Color, Swap.Size, Swap.Count], roles = [Swap.Role, Swap.Role, Swap.Role, Swap.Role, Swap.Role];
+// Three lessons, the same for every model: by contrast alone (align before you fuse); with relations that name the side of each object; with all
+// there is.
+const int StepsPerPass = 1250;
+Swap[] things = [Swap.Color, Swap.Size, Swap.Count];
 Lesson[] lessons =
 [
-    new(1250, [.. things, Swap.Role, Swap.Role], SidesOnly: false, Fuses: false, FinalRateShare: 1),
-    new(2500, [.. things, .. roles], SidesOnly: true, Fuses: true, FinalRateShare: 1),
-    new(3750, [.. things, Swap.Role, Swap.Relation, Swap.Role, Swap.Relation, Swap.Role], SidesOnly: false, Fuses: true, FinalRateShare: 0),
+    new(Passes: 1, [.. things, Swap.Role, Swap.Role], SidesOnly: false, Fuses: false, FinalRateShare: 1),
+    new(Passes: 2, [.. things, Swap.Role, Swap.Role, Swap.Role, Swap.Role, Swap.Role], SidesOnly: true, Fuses: true, FinalRateShare: 1),
+    new(Passes: 3, World.Evenly, SidesOnly: false, Fuses: true, FinalRateShare: 0),
 ];
-int Pairs(int lesson) => Math.Max(Batch, (int)(length * lessons[lesson].Steps * Batch / lessons[lesson].Passes / 2));
+int pairs = Math.Max(Batch, (int)(length * StepsPerPass * Batch / 2)); // of each lesson
 
 // Each item is two rows: pictures and captions that differ by one swap, and are each other's hard negatives.
-IEnumerable<Item> TrainingItems(int lesson) => World.Items(seed + lesson, Pairs(lesson), heldOut: false, lessons[lesson].Swaps, lessons[lesson].SidesOnly);
+IEnumerable<Item> TrainingItems(int lesson) => World.Items(seed + lesson, pairs, heldOut: false, lessons[lesson].Swaps, lessons[lesson].SidesOnly);
 IDataView Train(int lesson) => ml.Data.LoadFromEnumerable(TrainingItems(lesson).SelectMany((item, i) => new Row[] { new(item.First, i), new(item.Second, i) }));
 CompositionItem Question(Item item) => new([item.First.Caption, item.Second.Caption],
     [new(SceneRenderer.Draw(item.First)), new(SceneRenderer.Draw(item.Second))], item.Swap.ToString());
@@ -42,12 +44,19 @@ CompositionItem[] seen = [.. World.Items(seed + 1000, items, heldOut: false, Wor
 CompositionItem[] heldOut = [.. World.Items(seed + 2000, items, heldOut: true, World.Evenly).Select(Question)];
 
 // All train at the same time, each on a thread of its own, and see the same scenes equally often.
-(string Name, AlbefFusion Fusion)[] models =
-    [("dual encoder", AlbefFusion.None), ("late fusion", AlbefFusion.Late), ("cross-attention", AlbefFusion.CrossAttention)];
+// With "swaps in a batch" the two scenes of an item always come in one; CLIP is trained on shuffled rows.
+Contender[] contenders =
+[
+    new("clip", "dual encoder, shuffled rows (CLIP)", AlbefFusion.None, Pairs: false),
+    new("dual", "dual encoder, swaps in a batch", AlbefFusion.None, Pairs: true),
+    new("late", "late fusion, swaps in a batch", AlbefFusion.Late, Pairs: true),
+    new("cross", "cross-attention, swaps in a batch", AlbefFusion.CrossAttention, Pairs: true),
+    new("cross-shuffled", "cross-attention, shuffled rows", AlbefFusion.CrossAttention, Pairs: false),
+];
 string output = Option("output", Path.Combine(Path.GetTempPath(), $"composition-{Guid.NewGuid():N}")); // what a lesson leaves, the next starts from
-string[] wanted = Option("models", "dual,late,cross").Split(',');
-Trained[] trained = await Task.WhenAll(models.Where(m => wanted.Any(w => m.Name.StartsWith(w, StringComparison.Ordinal)))
-    .Select(m => Task.Factory.StartNew(() => Learn(m.Name, m.Fusion), TaskCreationOptions.LongRunning)));
+string[] wanted = Option("models", "clip,dual,late,cross").Split(',');
+Trained[] trained = await Task.WhenAll(contenders.Where(c => wanted.Contains(c.Key))
+    .Select(c => Task.Factory.StartNew(() => Learn(c), TaskCreationOptions.LongRunning)));
 
 var table = new List<string>();
 foreach (var (name, minutes, model) in trained)
@@ -68,10 +77,11 @@ foreach (var (_, _, model) in trained) model.Dispose();
 if (!args.Contains("--output")) Directory.Delete(output, recursive: true);
 return 0;
 
-Trained Learn(string name, AlbefFusion fusion)
+Trained Learn(Contender contender)
 {
+    string name = contender.Name;
     DateTime start = DateTime.UtcNow, shown = DateTime.MinValue;
-    string folder = Path.Combine(output, name.Replace(' ', '-'));
+    string folder = Path.Combine(output, contender.Key);
     ImageTextMatchTransformer? model = null;
     for (int lesson = 0; lesson < lessons.Length; lesson++)
     {
@@ -81,8 +91,8 @@ Trained Learn(string name, AlbefFusion fusion)
         {
             Image = nameof(Row.Image),
             Text = nameof(Row.Caption),
-            Together = nameof(Row.Item),
-            Model = vocabulary => Sizes(vocabulary, fusion),
+            Together = contender.Pairs ? nameof(Row.Item) : null,
+            Model = vocabulary => Sizes(vocabulary, contender.Fusion),
             Initialize = lesson == 0 ? null : folder,
             Epochs = lessons[lesson].Passes,
             BatchSize = Batch,
@@ -91,7 +101,7 @@ Trained Learn(string name, AlbefFusion fusion)
             MatchingWeight = lessons[lesson].Fuses ? 1 : 0,
             MaskingWeight = lessons[lesson].Fuses ? 1 : 0,
             MaskShare = 0.3,
-            EvenShare = 0.4,
+            EvenShare = 0.2,
             Seed = seed,
             Threads = 1,
             Output = folder,
@@ -112,7 +122,7 @@ Trained Learn(string name, AlbefFusion fusion)
 static AlbefConfig Sizes(int vocabulary, AlbefFusion fusion)
 {
     AlbefConfig config = AlbefConfig.Small48(vocabulary, fusion: fusion);
-    TransformerConfig Narrow(TransformerConfig blocks, int layers) => blocks with { Layers = layers, Width = 64, MlpWidth = 128, Heads = 4 };
+    TransformerConfig Narrow(TransformerConfig blocks, int layers) => blocks with { Layers = layers, Width = 64, MlpWidth = 128, Heads = 2 };
     return config with
     {
         Vision = config.Vision with { StemChannels = [16, 32, 64], Blocks = Narrow(config.Vision.Blocks, 1) },
@@ -146,19 +156,22 @@ void Blind(ImageTextMatchTransformer model)
     }
 }
 
+/// <summary>A model that is trained.</summary>
+/// <param name="Key">Its name in <c>--models</c>.</param>
+/// <param name="Name">Its name in the table.</param>
+/// <param name="Fusion">How pictures and words meet.</param>
+/// <param name="Pairs">The two scenes of an item come in one batch and are each other's hard negatives.</param>
+sealed record Contender(string Key, string Name, AlbefFusion Fusion, bool Pairs);
+
 sealed record Trained(string Name, double Minutes, ImageTextMatchTransformer Model);
 
 /// <summary>Rows of a training, one after the other.</summary>
-/// <param name="Steps">Of 32 scenes.</param>
+/// <param name="Passes">Times that a scene is seen.</param>
 /// <param name="Swaps">Of its items, over and over.</param>
 /// <param name="SidesOnly">Relations name the side of each object.</param>
 /// <param name="Fuses">Pairs are matched and words are masked; otherwise embeddings are contrasted and nothing else.</param>
 /// <param name="FinalRateShare">What is left of the learning rate at the end.</param>
-sealed record Lesson(int Steps, IReadOnlyList<Swap> Swaps, bool SidesOnly, bool Fuses, double FinalRateShare)
-{
-    /// <summary>Times that a scene is seen.</summary>
-    public int Passes => Steps / 1250;
-}
+sealed record Lesson(int Passes, IReadOnlyList<Swap> Swaps, bool SidesOnly, bool Fuses, double FinalRateShare);
 
 /// <summary>A scene and its caption; the picture is drawn when it is asked for.</summary>
 sealed class Row(Scene scene, int item)

@@ -43,7 +43,10 @@ sealed record Item(Swap Swap, Scene First, Scene Second);
 sealed class World
 {
     public const int Edge = 48;
-    const float Small = 6, Big = 10, Gap = 10;
+    const float Small = 6, Big = 10;
+
+    // What is left of something, or above it, is so by a third of the picture.
+    const float Gap = Edge / 3;
 
     public static readonly (string Name, byte R, byte G, byte B)[] Colors =
     [
