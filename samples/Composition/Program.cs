@@ -35,7 +35,7 @@ Lesson[] lessons =
 ];
 int pairs = Math.Max(Batch, (int)(length * StepsPerPass * Batch / 2)); // of each lesson
 
-// Each item is two rows: pictures and captions that differ by one swap, and are each other's hard negatives.
+// Each item is two rows, pictures and captions that differ by one swap: each other's hard negatives, where they come in one batch.
 IEnumerable<Item> TrainingItems(int lesson) => World.Items(seed + lesson, pairs, heldOut: false, lessons[lesson].Swaps, lessons[lesson].SidesOnly);
 IDataView Train(int lesson) => ml.Data.LoadFromEnumerable(TrainingItems(lesson).SelectMany((item, i) => new Row[] { new(item.First, i), new(item.Second, i) }));
 CompositionItem Question(Item item) => new([item.First.Caption, item.Second.Caption],
@@ -53,8 +53,13 @@ Contender[] contenders =
     new("cross", "cross-attention, swaps in a batch", AlbefFusion.CrossAttention, Pairs: true),
     new("cross-shuffled", "cross-attention, shuffled rows", AlbefFusion.CrossAttention, Pairs: false),
 ];
-string output = Option("output", Path.Combine(Path.GetTempPath(), $"composition-{Guid.NewGuid():N}")); // what a lesson leaves, the next starts from
 string[] wanted = Option("models", "clip,dual,late,cross").Split(',');
+if (wanted.FirstOrDefault(w => contenders.All(c => c.Key != w)) is { } unknown)
+{
+    Console.Error.WriteLine($"--models '{unknown}' is none of {string.Join(", ", contenders.Select(c => c.Key))}.");
+    return 1;
+}
+string output = Option("output", Path.Combine(Path.GetTempPath(), $"composition-{Guid.NewGuid():N}")); // what a lesson leaves, the next starts from
 Trained[] trained = await Task.WhenAll(contenders.Where(c => wanted.Contains(c.Key))
     .Select(c => Task.Factory.StartNew(() => Learn(c), TaskCreationOptions.LongRunning)));
 
