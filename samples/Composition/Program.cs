@@ -33,10 +33,10 @@ Lesson[] lessons =
     new(Passes: 2, [.. things, Swap.Role, Swap.Role, Swap.Role, Swap.Role, Swap.Role], SidesOnly: true, Fuses: true, FinalRateShare: 1),
     new(Passes: 3, World.Evenly, SidesOnly: false, Fuses: true, FinalRateShare: 0),
 ];
-int pairs = Math.Max(Batch, (int)(length * StepsPerPass * Batch / 2)); // of each lesson
+int itemsPerLesson = Math.Max(Batch, (int)(length * StepsPerPass * Batch / 2)); // of two scenes
 
 // Each item is two rows, pictures and captions that differ by one swap: each other's hard negatives, where they come in one batch.
-IEnumerable<Item> TrainingItems(int lesson) => World.Items(seed + lesson, pairs, heldOut: false, lessons[lesson].Swaps, lessons[lesson].SidesOnly);
+IEnumerable<Item> TrainingItems(int lesson) => World.Items(seed + lesson, itemsPerLesson, heldOut: false, lessons[lesson].Swaps, lessons[lesson].SidesOnly);
 IDataView Train(int lesson) => ml.Data.LoadFromEnumerable(TrainingItems(lesson).SelectMany((item, i) => new Row[] { new(item.First, i), new(item.Second, i) }));
 CompositionItem Question(Item item) => new([item.First.Caption, item.Second.Caption],
     [new(SceneRenderer.Draw(item.First)), new(SceneRenderer.Draw(item.Second))], item.Swap.ToString());
@@ -47,11 +47,11 @@ CompositionItem[] heldOut = [.. World.Items(seed + 2000, items, heldOut: true, W
 // With "swaps in a batch" the two scenes of an item always come in one; CLIP is trained on shuffled rows.
 Contender[] contenders =
 [
-    new("clip", "dual encoder, shuffled rows (CLIP)", AlbefFusion.None, Pairs: false),
-    new("dual", "dual encoder, swaps in a batch", AlbefFusion.None, Pairs: true),
-    new("late", "late fusion, swaps in a batch", AlbefFusion.Late, Pairs: true),
-    new("cross", "cross-attention, swaps in a batch", AlbefFusion.CrossAttention, Pairs: true),
-    new("cross-shuffled", "cross-attention, shuffled rows", AlbefFusion.CrossAttention, Pairs: false),
+    new("clip", "dual encoder, shuffled rows (CLIP)", AlbefFusion.None, Together: false),
+    new("dual", "dual encoder, swaps in a batch", AlbefFusion.None, Together: true),
+    new("late", "late fusion, swaps in a batch", AlbefFusion.Late, Together: true),
+    new("cross", "cross-attention, swaps in a batch", AlbefFusion.CrossAttention, Together: true),
+    new("cross-shuffled", "cross-attention, shuffled rows", AlbefFusion.CrossAttention, Together: false),
 ];
 string[] wanted = Option("models", "clip,dual,late,cross").Split(',');
 if (wanted.FirstOrDefault(w => contenders.All(c => c.Key != w)) is { } unknown)
@@ -96,7 +96,7 @@ Trained Learn(Contender contender)
         {
             Image = nameof(Row.Image),
             Text = nameof(Row.Caption),
-            Together = contender.Pairs ? nameof(Row.Item) : null,
+            Together = contender.Together ? nameof(Row.Item) : null,
             Model = vocabulary => Sizes(vocabulary, contender.Fusion),
             Initialize = lesson == 0 ? null : folder,
             Epochs = lessons[lesson].Passes,
@@ -165,8 +165,8 @@ void Blind(ImageTextMatchTransformer model)
 /// <param name="Key">Its name in <c>--models</c>.</param>
 /// <param name="Name">Its name in the table.</param>
 /// <param name="Fusion">How pictures and words meet.</param>
-/// <param name="Pairs">The two scenes of an item come in one batch and are each other's hard negatives.</param>
-sealed record Contender(string Key, string Name, AlbefFusion Fusion, bool Pairs);
+/// <param name="Together">The two scenes of an item come in one batch and are each other's hard negatives.</param>
+sealed record Contender(string Key, string Name, AlbefFusion Fusion, bool Together);
 
 sealed record Trained(string Name, double Minutes, ImageTextMatchTransformer Model);
 
