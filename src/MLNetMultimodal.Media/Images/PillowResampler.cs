@@ -105,6 +105,7 @@ public static class PillowResampler
     }
 
     // [W, channels] four times -> [W / 2, 4, 4, 2]: the values of two neighbours side by side, channel by channel.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)] // a picture takes less time than tiering up
     static void Pair(ReadOnlySpan<byte> row0, ReadOnlySpan<byte> row1, ReadOnlySpan<byte> row2, ReadOnlySpan<byte> row3,
         int channels, Span<Vector512<short>> rows)
     {
@@ -122,14 +123,17 @@ public static class PillowResampler
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     static Vector512<short> Pair(ulong pixels0, ulong pixels1, ulong pixels2, ulong pixels3, Vector128<byte> order) =>
         Vector512.Create(Vector256.Create(Pair(pixels0, order), Pair(pixels1, order)),
             Vector256.Create(Pair(pixels2, order), Pair(pixels3, order)));
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     static Vector128<short> Pair(ulong pixels, Vector128<byte> order) =>
         Vector128.ShuffleNative(Vector128.CreateScalarUnsafe(pixels).AsByte(), order).AsInt16();
 
     // All four rows have the length of the first.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     static ulong Eight(ReadOnlySpan<byte> row, int at) =>
         Unsafe.ReadUnaligned<ulong>(ref Unsafe.Add(ref MemoryMarshal.GetReference(row), at));
 
@@ -142,6 +146,7 @@ public static class PillowResampler
     }
 
     // [Win / 2] of four rows -> [up to 4, W, 3]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)] // a picture takes less time than tiering up
     static void SumAcross(ReadOnlySpan<Vector512<short>> rows, PairedTaps taps, Span<byte> target)
     {
         int stride = 3 * taps.Count, end = target.Length == 4 * stride ? stride - 3 : 0;
@@ -176,15 +181,18 @@ public static class PillowResampler
     }
 
     // Of neighbours: a0 b0 + a1 b1, a2 b2 + a3 b3 ...
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     static Vector512<int> SumOfProducts(Vector512<short> a, Vector512<short> b) => Avx512BW.IsSupported
         ? Avx512BW.MultiplyAddAdjacent(a, b)
         : Vector512.Create(SumOfProducts(a.GetLower(), b.GetLower()), SumOfProducts(a.GetUpper(), b.GetUpper()));
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     static Vector256<int> SumOfProducts(Vector256<short> a, Vector256<short> b) => Avx2.IsSupported
         ? Avx2.MultiplyAddAdjacent(a, b)
         : ((a.AsInt32() << 16) >> 16) * ((b.AsInt32() << 16) >> 16) + (a.AsInt32() >> 16) * (b.AsInt32() >> 16);
 
     // Clamped to 0 to 255.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     static Vector128<byte> ToBytes(Vector256<int> lower, Vector256<int> upper)
     {
         Vector256<short> words = Vector256.Narrow(Clamp(lower), Clamp(upper));
@@ -192,6 +200,7 @@ public static class PillowResampler
     }
 
     // [H, W, 3] -> [Hout, W, 3]
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)] // a picture takes less time than tiering up
     static PixelBuffer Down(PixelView image, Taps taps)
     {
         int stride = 3 * image.Width;
@@ -216,6 +225,7 @@ public static class PillowResampler
     }
 
     // Sixteen neighbouring bytes of one row of the result.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     static Vector128<byte> SumDown(ReadOnlySpan<byte> rows, int stride, int x, ReadOnlySpan<int> weights)
     {
         ref byte first = ref Unsafe.Add(ref MemoryMarshal.GetReference(rows), x); // of rows.Length = stride * weights.Length
@@ -230,12 +240,14 @@ public static class PillowResampler
         return ToBytes(low >> Precision, high >> Precision);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     static Vector256<ushort> Widen(Vector128<byte> bytes)
     {
         (Vector128<ushort> lower, Vector128<ushort> upper) = Vector128.Widen(bytes);
         return Vector256.Create(lower, upper);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     static Vector256<int> Clamp(Vector256<int> values) =>
         Vector256.Min(Vector256.Max(values, Vector256<int>.Zero), Vector256.Create(255));
 
