@@ -32,8 +32,15 @@ public sealed record InferenceOptions
     internal int RunThreads => Threads > 0 ? Threads : Mode == InferenceMode.Throughput ? 1 : 0;
 
     /// <summary>True leaves 32-bit weights in the pages of their file, which all processes of the machine share. Default false:
-    /// each process lays them out anew, for its own use; runs are then faster, the more so the smaller the batch.</summary>
+    /// each process lays them out anew, for its own use; runs are then faster, the more so the smaller the batch. With
+    /// <see cref="GraphCacheFolder"/> processes share weights that are laid out.</summary>
     public bool ShareWeights { get; init; }
+
+    /// <summary>Folder in which prepared graphs are kept, so that later processes start sooner and share the weights' pages; null, the
+    /// default, for the environment variable <c>MULTIMODAL_GRAPH_CACHE</c>, else none; empty for none. A graph is found by the hash
+    /// of its weights, of this library and of the processor, and takes once to twice the space of its weights; nothing is ever
+    /// removed, and all may be. What is there is trusted like the program itself.</summary>
+    public string? GraphCacheFolder { get; init; }
 
     /// <summary>Families that <c>model_type</c> is looked up in; default <see cref="ModelFamilies.BuiltIn"/>. One's own is put
     /// beside them.</summary>

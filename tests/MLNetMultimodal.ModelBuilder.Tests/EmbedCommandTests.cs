@@ -37,6 +37,20 @@ public sealed partial class EmbedCommandTests(ToolFixture fixture)
     }
 
     [Fact]
+    public async Task The_graph_cache_of_the_environment_changes_no_row()
+    {
+        string cache = fixture.At("graphs");
+        string[] arguments = ["embed", "--model", fixture.Model, "--image", fixture.Picture("red", 0), "--text", "a photo"];
+        string expected = (await Tool.Run([("MULTIMODAL_GRAPH_CACHE", "")], arguments)).Expect(0).Output;
+        Assert.False(Directory.Exists(cache));
+        for (int run = 0; run < 2; run++)
+        {
+            Assert.Equal(expected, (await Tool.Run([("MULTIMODAL_GRAPH_CACHE", cache)], arguments)).Expect(0).Output);
+            Assert.Equal(2, Directory.EnumerateDirectories(cache).Count()); // a tower each
+        }
+    }
+
+    [Fact]
     public async Task Parquet_holds_the_same_rows()
     {
         string file = fixture.At("out", "embeddings.parquet");

@@ -68,13 +68,14 @@ sealed class OnnxFile
     }
 
     /// <summary>Opens a session.</summary>
-    /// <param name="options">Mode and threads.</param>
+    /// <param name="options">Mode, threads, cache.</param>
     /// <exception cref="InvalidDataException">ONNX Runtime refuses the graph.</exception>
+    /// <exception cref="IOException">The graph cache cannot be written.</exception>
     public OnnxSession Open(InferenceOptions options)
     {
         try
         {
-            return new(this, _files, options);
+            return OnnxSession.Open(this, _files, options);
         }
         catch (OnnxRuntimeException e)
         {

@@ -25,39 +25,56 @@ public sealed class OnnxSession : IEncoder, IDisposable
     /// their file where they lie in one, without a copy before.</summary>
     /// <param name="program">The program.</param>
     /// <param name="weights">Floating-point weights by name; they must stay readable until this returns.</param>
-    /// <param name="options">Mode, threads, dtype; null for the defaults.</param>
+    /// <param name="options">Mode, threads, dtype, cache; null for the defaults.</param>
     /// <exception cref="InvalidDataException">A weight is missing or of another shape.</exception>
+    /// <exception cref="IOException">The graph cache cannot be written.</exception>
     /// <exception cref="NotSupportedException">The dtype is for folders of graphs only.</exception>
     /// <exception cref="OnnxRuntimeException">ONNX Runtime refuses the graph.</exception>
     public static OnnxSession Open(
         IProgram program, IReadOnlyDictionary<string, TensorData> weights, InferenceOptions? options = null)
     {
         options ??= new();
+        if (GraphCache.Of(options) is not { } cache) return Record(program, weights, options);
+        OnnxModel plain = OnnxRecorder.RecordFastest(program, weights, OnnxDtype.Fp32, maps: true);
+        using SessionOptions settings = Options(options);
+        InferenceSession? session = cache.Open(GraphKey.Of(plain, options), settings, keepIn =>
+        {
+            Record(program, weights, options, keepIn).Dispose();
+            return IsUnchanged(plain); // else the key may be that of other weights
+        });
+        return session is null ? Record(program, weights, options) : new(plain.Name, plain.Inputs, plain.Outputs, options, session);
+    }
+
+    static OnnxSession Record(
+        IProgram program, IReadOnlyDictionary<string, TensorData> weights, InferenceOptions options, string? keepIn = null)
+    {
         OnnxDtype dtype = options.Dtype ?? OnnxDtype.Fp32;
         OnnxModel model = OnnxRecorder.RecordFastest(program, weights, dtype, maps: true);
-        if (model.Mapped.Count > 0 && model.WeightBytes <= OnnxModel.MaxEmbeddedBytes && TryOpen(model, options) is { } session)
+        if (model.Mapped.Count > 0 && model.WeightBytes <= OnnxModel.MaxEmbeddedBytes && TryOpen(model, options, keepIn) is { } session)
             return session;
         if (model.Mapped.Count > 0) model = OnnxRecorder.RecordFastest(program, weights, dtype, maps: false);
-        return new(model, options, OnnxModel.MaxEmbeddedBytes);
+        return new(model, options, OnnxModel.MaxEmbeddedBytes, keepIn);
     }
 
     /// <summary>Null where a file of weights was replaced since it was opened: the weights that belong to the model are still in
     /// the map, but no longer under the file's name.</summary>
-    static OnnxSession? TryOpen(OnnxModel model, InferenceOptions options)
+    static OnnxSession? TryOpen(OnnxModel model, InferenceOptions options, string? keepIn)
     {
-        bool Unchanged() => model.Mapped.All(file => file.Value.TryGetFile(out string? path, out _) && path == file.Key);
         try
         {
-            var session = new OnnxSession(model, options, OnnxModel.MaxEmbeddedBytes);
-            if (Unchanged()) return session;
+            var session = new OnnxSession(model, options, OnnxModel.MaxEmbeddedBytes, keepIn);
+            if (IsUnchanged(model)) return session;
             session.Dispose();
             return null;
         }
-        catch (OnnxRuntimeException) when (!Unchanged())
+        catch (OnnxRuntimeException) when (!IsUnchanged(model))
         {
             return null;
         }
     }
+
+    static bool IsUnchanged(OnnxModel model) =>
+        model.Mapped.All(file => file.Value.TryGetFile(out string? path, out _) && path == file.Key);
 
     /// <summary>Opens a session; weights are copied into it.</summary>
     /// <param name="model">The recorded model.</param>
@@ -66,10 +83,11 @@ public sealed class OnnxSession : IEncoder, IDisposable
     /// <exception cref="OnnxRuntimeException">ONNX Runtime refuses the graph.</exception>
     public OnnxSession(OnnxModel model, int threads = 0) : this(model, new() { Threads = threads }, OnnxModel.MaxEmbeddedBytes) { }
 
-    internal OnnxSession(OnnxModel model, InferenceOptions settings, long maxEmbeddedBytes)
+    internal OnnxSession(OnnxModel model, InferenceOptions settings, long maxEmbeddedBytes, string? keepIn = null)
     {
         (_name, Inputs, Outputs, _gated) = (model.Name, model.Inputs, model.Outputs, settings.Mode == InferenceMode.Throughput);
         using SessionOptions options = Options(settings);
+        if (keepIn is not null) GraphCache.KeepLaidOutIn(keepIn, options);
         if (model.Mapped.Count > 0)
             options.AddSessionConfigEntry(
                 "session.model_external_initializers_file_folder_path", Path.GetDirectoryName(model.Mapped.First().Key)!);
@@ -93,12 +111,30 @@ public sealed class OnnxSession : IEncoder, IDisposable
         }
     }
 
-    /// <summary>Opens a graph that lies in a model folder; from files in memory by way of a temporary folder where its weights
-    /// lie beside it.</summary>
-    internal OnnxSession(OnnxFile file, ModelFiles files, InferenceOptions settings)
+    /// <summary>Opens a graph that lies in a model folder.</summary>
+    internal static OnnxSession Open(OnnxFile file, ModelFiles files, InferenceOptions options)
+    {
+        if (GraphCache.Of(options) is not { } cache) return new(file, files, options, keepIn: null);
+        string[] paths = [file.Path, .. file.External];
+        string Times() => files.Folder is not { } folder ? "" : string.Join(' ', paths.Select(path => new FileInfo(Path.Combine(folder, path)))
+            .Select(info => $"{info.Length} {info.LastWriteTimeUtc.Ticks} {info.CreationTimeUtc.Ticks}"));
+        string before = Times();
+        using SessionOptions settings = Options(options);
+        InferenceSession? session = cache.Open(GraphKey.Of(files, paths, options), settings, keepIn =>
+        {
+            new OnnxSession(file, files, options, keepIn).Dispose();
+            return Times() == before;
+        });
+        return session is null ? new(file, files, options, keepIn: null) : new(file.FullName, file.Inputs, file.Outputs, options, session);
+    }
+
+    /// <summary>Opens a graph of a folder; from files in memory by way of a temporary folder where its weights lie beside
+    /// it.</summary>
+    OnnxSession(OnnxFile file, ModelFiles files, InferenceOptions settings, string? keepIn)
     {
         (_name, Inputs, Outputs, _gated) = (file.FullName, file.Inputs, file.Outputs, settings.Mode == InferenceMode.Throughput);
         using SessionOptions options = Options(settings);
+        if (keepIn is not null) GraphCache.KeepIn(keepIn, options);
         if (files.Folder is { } folder) _session = new(Path.Combine(folder, file.Path), options);
         else if (file.External.Count == 0) _session = new(files.Read(file.Path).ToArray(), options);
         else
@@ -117,6 +153,10 @@ public sealed class OnnxSession : IEncoder, IDisposable
             }
         }
     }
+
+    OnnxSession(string name, IReadOnlyList<TensorSpec> inputs, IReadOnlyList<TensorSpec> outputs, InferenceOptions settings,
+        InferenceSession session) =>
+        (_name, Inputs, Outputs, _gated, _session) = (name, inputs, outputs, settings.Mode == InferenceMode.Throughput, session);
 
     static SessionOptions Options(InferenceOptions settings)
     {

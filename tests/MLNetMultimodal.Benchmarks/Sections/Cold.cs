@@ -4,6 +4,7 @@ using Microsoft.ML;
 using MLNetMultimodal.Benchmarks.Material;
 using MLNetMultimodal.Benchmarks.Running;
 using MLNetMultimodal.Inference;
+using MLNetMultimodal.Inference.Onnx;
 using MLNetMultimodal.Starter;
 
 namespace MLNetMultimodal.Benchmarks.Sections;
@@ -11,13 +12,14 @@ namespace MLNetMultimodal.Benchmarks.Sections;
 /// <summary>Time and memory of a new process up to its first embedding, the runtime's own start included.</summary>
 static class Cold
 {
-    const string Text = "a photo of a bag";
+    const string Text = "a photo of a bag", Fp32 = nameof(OnnxDtype.Fp32), NoCache = "";
     const float Tolerance = 1e-4f;
 
     /// <summary>What a child process does: a job's name and what it answers.</summary>
     public static Dictionary<string, Func<string[], object>> Jobs { get; } = new()
     {
-        ["cold-model"] = arguments => FirstOf(arguments[0], arguments[1], arguments[2]),
+        ["cold-model"] = arguments => FirstOf(arguments[0], arguments[1], arguments[2],
+            new() { Dtype = Enum.Parse<OnnxDtype>(arguments[3]), GraphCacheFolder = arguments[4] }),
         ["cold-pipeline"] = arguments => FirstRow(arguments[0], arguments[1]),
     };
 
@@ -39,8 +41,50 @@ static class Cold
             run.Add(new($"{start.Name}, time", start.Seconds));
             run.Add(new($"{start.Name}, peak memory", peak, weights, "the weights' file", ratio, Bound.NotAbove(1.3)));
         }
+        foreach (OnnxDtype dtype in new[] { OnnxDtype.Fp32, OnnxDtype.Int8 })
+            Kept(run, $"{(run.Quick ? "a tiny CLIP" : "CLIP ViT-B/32")}, {dtype.ToString().ToLowerInvariant()}", folder, picture, dtype, rounds: 5);
         run.Note("A process of its own for each number, from its start to its answer; files are in the system's cache. "
-            + "Memory is the most that was resident, mapped weights included.");
+            + "Memory is the most that was resident, mapped weights included; memory of its own is what no file stands for at the end.");
+        run.Note("Kept graphs: MULTIMODAL_GRAPH_CACHE names a folder.");
+    }
+
+    /// <summary>The same start with graphs that an earlier process has kept, and without.</summary>
+    static void Kept(BenchmarkRun run, string name, string folder, string picture, OnnxDtype dtype, int rounds)
+    {
+        string cache = Directory.CreateTempSubdirectory("mlnet-multimodal-graphs-").FullName;
+        try
+        {
+            (JsonElement Answer, double Seconds) Start(string graphs) =>
+                ChildProcess.Run("cold-model", [folder, picture, Text, dtype.ToString(), graphs]);
+            double firstSeconds = Start(cache).Seconds;
+            Agreement.Require(run, $"{name}, embeddings from kept graphs and from new ones",
+                Start(cache).Answer.GetProperty("embeds").Deserialize<float[][]>()!,
+                Start("").Answer.GetProperty("embeds").Deserialize<float[][]>()!, Tolerance);
+            string[] measures = ["seconds", "peak", "own"];
+            Dictionary<string, (List<double> Kept, List<double> New)> found = measures.ToDictionary(m => m, _ => (new List<double>(), new List<double>()));
+            for (int round = 0; round < run.Size(rounds, 1); round++)
+                foreach (bool kept in new[] { true, false })
+                {
+                    (JsonElement answer, double seconds) = Start(kept ? cache : "");
+                    double peak = answer.GetProperty("peak").GetInt64() / 1e6, own = answer.GetProperty("own").GetInt64() / 1e6;
+                    foreach ((string measure, double value) in measures.Zip([seconds, peak, own]))
+                        (kept ? found[measure].Kept : found[measure].New).Add(value);
+                    run.Say($"round {round + 1}, {name}, {(kept ? "kept" : "new")} graphs: {seconds:f2} s, {peak:f0} MB, its own {own:f0} MB");
+                }
+            foreach ((string measure, string what, string unit) in measures.Zip(["time", "peak memory", "memory of its own"], ["s", "MB", "MB"]))
+            {
+                (List<double> kept, List<double> fresh) = found[measure];
+                run.Add(new($"{name}, kept graphs: first picture and first text, {what}", Quantity.Of(kept, unit), Quantity.Of(fresh, unit),
+                    "new graphs", Quantity.Of([.. kept.Zip(fresh, (k, n) => k / n)], "")));
+            }
+            run.Add(new($"{name}: a start that keeps them, time", Quantity.Of(firstSeconds, "s")));
+            long bytes = Directory.EnumerateFiles(cache, "*", SearchOption.AllDirectories).Sum(file => new FileInfo(file).Length);
+            run.Add(new($"{name}: kept graphs on disk", Quantity.Of(bytes / 1e6, "MB")));
+        }
+        finally
+        {
+            Directory.Delete(cache, recursive: true);
+        }
     }
 
     /// <summary>Starts of a process that all do the same.</summary>
@@ -50,9 +94,9 @@ static class Cold
     {
         (string Name, string Job, string[] Arguments)[] variants =
         [
-            ($"{name}: first picture", "cold-model", [folder, picture, ""]),
-            ($"{name}: first text", "cold-model", [folder, "", Text]),
-            ($"{name}: first picture and first text", "cold-model", [folder, picture, Text]),
+            ($"{name}: first picture", "cold-model", [folder, picture, "", Fp32, NoCache]),
+            ($"{name}: first text", "cold-model", [folder, "", Text, Fp32, NoCache]),
+            ($"{name}: first picture and first text", "cold-model", [folder, picture, Text, Fp32, NoCache]),
             ($"{name}: first row of MultimodalEmbed", "cold-pipeline", [folder, picture]),
         ];
         using (MultimodalModel model = MultimodalModel.Load(folder))
@@ -76,12 +120,12 @@ static class Cold
             new Start(variant.Name, Quantity.Of(numbers.Seconds, "s"), Quantity.Of(numbers.Peaks, "MB")))];
     }
 
-    static object FirstOf(string folder, string picture, string text)
+    static object FirstOf(string folder, string picture, string text, InferenceOptions options)
     {
-        using MultimodalModel model = MultimodalModel.Load(folder);
+        using MultimodalModel model = MultimodalModel.Load(folder, options);
         float[][] images = picture.Length > 0 ? model.EmbedImages([picture]) : [];
         float[][] texts = text.Length > 0 ? model.EmbedTexts([text]) : [];
-        return new { embeds = images.Concat(texts), peak = PeakBytes() };
+        return new { embeds = images.Concat(texts), peak = PeakBytes(), own = OwnBytes() };
     }
 
     static object FirstRow(string folder, string picture)
@@ -96,5 +140,14 @@ static class Cold
     {
         using Process self = Process.GetCurrentProcess();
         return self.PeakWorkingSet64;
+    }
+
+    /// <summary>Resident memory that no file stands for; on systems other than Linux all that is private.</summary>
+    static long OwnBytes()
+    {
+        using Process self = Process.GetCurrentProcess();
+        if (!OperatingSystem.IsLinux()) return self.PrivateMemorySize64;
+        string line = File.ReadLines("/proc/self/status").First(l => l.StartsWith("RssAnon:", StringComparison.Ordinal));
+        return 1024 * long.Parse(line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[^2].Trim());
     }
 }
