@@ -107,6 +107,15 @@ public sealed class GraphCacheTests : IDisposable
         Difference.Small(Embed(folder, new() { GraphCacheFolder = "" }), after, Same);
     }
 
+    [Fact]
+    public void A_graph_without_its_file_is_made_anew()
+    {
+        float[] expected = Cached(Folder());
+        foreach (string entry in Entries) File.Delete(Path.Combine(entry, "model.onnx"));
+        Difference.Small(expected, Cached(Folder()), Same);
+        Assert.All(Entries, entry => Assert.True(File.Exists(Path.Combine(entry, "model.onnx"))));
+    }
+
     [Theory]
     [InlineData("model.onnx", 0), InlineData("model.onnx", 100)]
     [InlineData("model.onnx_data", 0), InlineData("model.onnx_data", 5000)]

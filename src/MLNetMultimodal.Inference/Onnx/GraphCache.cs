@@ -33,7 +33,7 @@ sealed class GraphCache(string folder)
     {
         settings.GraphOptimizationLevel = GraphOptimizationLevel.ORT_DISABLE_ALL; // it is optimised already
         string entry = Path.Combine(Path.GetFullPath(folder), key), graph = Path.Combine(entry, GraphFile);
-        if (File.Exists(graph))
+        if (Directory.Exists(entry))
         {
             try
             {

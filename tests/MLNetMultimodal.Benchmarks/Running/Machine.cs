@@ -42,10 +42,14 @@ static class Machine
         yield return ("AVX2", System.Runtime.Intrinsics.X86.Avx2.IsSupported);
         yield return ("AVX-512", System.Runtime.Intrinsics.X86.Avx512F.IsSupported);
         yield return ("NEON", System.Runtime.Intrinsics.Arm.AdvSimd.IsSupported);
-        string flags = File.Exists("/proc/cpuinfo")
-            ? File.ReadLines("/proc/cpuinfo").FirstOrDefault(l => l.StartsWith("flags", StringComparison.Ordinal)) ?? "" : "";
-        yield return ("VNNI", flags.Contains("avx512_vnni", StringComparison.Ordinal));
-        yield return ("BF16", flags.Contains("avx512_bf16", StringComparison.Ordinal));
-        yield return ("AMX", flags.Contains("amx_tile", StringComparison.Ordinal));
+        yield return ("VNNI", Flags.Contains("avx512_vnni", StringComparison.Ordinal));
+        yield return ("BF16", MultipliesBFloat16);
+        yield return ("AMX", Flags.Contains("amx_tile", StringComparison.Ordinal));
     }
+
+    /// <summary>True where the processor has instructions for products in bfloat16, as far as Linux tells.</summary>
+    public static bool MultipliesBFloat16 => Flags.Contains("avx512_bf16", StringComparison.Ordinal);
+
+    static string Flags => File.Exists("/proc/cpuinfo")
+        ? File.ReadLines("/proc/cpuinfo").FirstOrDefault(l => l.StartsWith("flags", StringComparison.Ordinal)) ?? "" : "";
 }
