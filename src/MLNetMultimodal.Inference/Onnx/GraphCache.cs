@@ -4,10 +4,11 @@ using Microsoft.ML.OnnxRuntime;
 
 namespace MLNetMultimodal.Inference.Onnx;
 
-/// <summary>A folder of graphs as ONNX Runtime runs them on this processor: optimised, and those that this library recorded with weights
-/// in the layout of its kernels, which processes map and share. Each has a folder of its own, named by <see cref="GraphKey"/>, that is
-/// there whole or not at all. Thread-safe, between processes too.</summary>
-/// <param name="folder">Its path; made where it is missing, for this user only. Who can write there decides what models compute.</param>
+/// <summary>A folder of graphs as ONNX Runtime runs them on this processor: optimised, and those that this library recorded with
+/// weights in the layout of its kernels, which processes map and share. Each has a folder of its own, named by
+/// <see cref="GraphKey"/>, that is there whole or not at all. Thread-safe, between processes too.</summary>
+/// <param name="folder">Its path; made where it is missing, for this user only. Who can write there decides what models
+/// compute.</param>
 sealed class GraphCache(string folder)
 {
     /// <summary>The environment variable that names the folder where no option does.</summary>
@@ -24,8 +25,8 @@ sealed class GraphCache(string folder)
     /// <summary>Opens a graph, which is made first where it is not there or cannot be read.</summary>
     /// <param name="key">What it is made of.</param>
     /// <param name="settings">For the session.</param>
-    /// <param name="prepare">Opens a session whose options have gone through <see cref="KeepIn"/> or <see cref="KeepLaidOutIn"/> with the
-    /// given folder; false where it turns out that the graph does not belong under the key.</param>
+    /// <param name="prepare">Opens a session whose options have gone through <see cref="KeepIn"/> or <see cref="KeepLaidOutIn"/>
+    /// with the given folder; false where it turns out that the graph does not belong under the key.</param>
     /// <returns>Null where <paramref name="prepare"/> says false.</returns>
     /// <exception cref="IOException">The graph cannot be written.</exception>
     /// <exception cref="OnnxRuntimeException">ONNX Runtime refuses the graph.</exception>
@@ -50,8 +51,8 @@ sealed class GraphCache(string folder)
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new IOException($"the graph cache '{folder}' cannot be written: {e.Message} Set GraphCacheFolder or {Variable} to "
-                + "another folder, or to nothing for none.", e);
+            throw new IOException($"the graph cache '{folder}' cannot be written: {e.Message} Set GraphCacheFolder or {Variable} "
+                + "to another folder, or to nothing for none.", e);
         }
         return new(graph, settings);
     }
@@ -94,8 +95,8 @@ sealed class GraphCache(string folder)
         }
     }
 
-    /// <summary>Kernels read weights in their layout by instructions that want aligned addresses, but ONNX Runtime aligns only those of
-    /// more than 1 MB in the file (1.31): others are written once more behind all.</summary>
+    /// <summary>Kernels read weights in their layout by instructions that want aligned addresses, but ONNX Runtime (1.31) aligns in
+    /// the file only those of more than 1 MB: others are written once more behind all.</summary>
     internal static void Align(string graph, string weights)
     {
         ModelProto model = ModelProto.Parser.ParseFrom(File.ReadAllBytes(graph)); // what is not known is kept
@@ -116,14 +117,16 @@ sealed class GraphCache(string folder)
             string[] numbers = parts[i].Split(';');
             if (numbers.Length != 3 || !Number(numbers[0], out long offset) || !Number(numbers[1], out long length)
                 || offset > data.Length || length > data.Length - offset)
-                throw new NotSupportedException($"ONNX Runtime {OrtEnv.Instance().GetVersionString()} keeps weights in a form that is not "
-                    + $"known here ('{buffers}'); set GraphCacheFolder and {Variable} to nothing.");
-            if (offset % Alignment != 0) parts[i] = FormattableString.Invariant($"{Append(data, offset, length)};{length};{numbers[2]}");
+                throw new NotSupportedException($"ONNX Runtime {OrtEnv.Instance().GetVersionString()} keeps weights in a form that "
+                    + $"is not known here ('{buffers}'); set GraphCacheFolder and {Variable} to nothing.");
+            if (offset % Alignment != 0)
+                parts[i] = FormattableString.Invariant($"{Append(data, offset, length)};{length};{numbers[2]}");
         }
         return string.Join('|', parts);
     }
 
-    static bool Number(string text, out long number) => long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out number);
+    static bool Number(string text, out long number) =>
+        long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out number);
 
     static long Append(FileStream data, long offset, long length)
     {

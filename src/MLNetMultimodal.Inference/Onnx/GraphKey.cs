@@ -11,8 +11,8 @@ using MLNetMultimodal.Models.Checkpoints;
 
 namespace MLNetMultimodal.Inference.Onnx;
 
-/// <summary>Names for prepared graphs: a SHA-256 of all that they depend on. That is the graph, the content of its weights, how they
-/// are stored and laid out, this library's code, ONNX Runtime and the processor.</summary>
+/// <summary>Names for prepared graphs: a SHA-256 of all that they depend on. That is the graph, the content of its weights, how
+/// they are stored and laid out, this library's code, ONNX Runtime and the processor.</summary>
 static class GraphKey
 {
     const string Version = "1"; // of what GraphCache writes
@@ -47,7 +47,8 @@ static class GraphKey
             }
             tensor.RawData = ByteString.Empty;
         }
-        return Of([slim.ToByteArray(), Encoding.UTF8.GetBytes($"{options.Dtype ?? OnnxDtype.Fp32} {options.ShareWeights}")], pieces);
+        byte[] stored = Encoding.UTF8.GetBytes($"{options.Dtype ?? OnnxDtype.Fp32} {options.ShareWeights}");
+        return Of([slim.ToByteArray(), stored], pieces);
     }
 
     /// <summary>The key of a graph in a folder, or in memory.</summary>
@@ -108,8 +109,10 @@ static class GraphKey
         byte[] buffer = ArrayPool<byte>.Shared.Rent(BufferBytes);
         for (int done = 0; done < piece.Length;)
         {
-            int read = RandomAccess.Read(handle, buffer.AsSpan(0, Math.Min(buffer.Length, piece.Length - done)), piece.Offset + done);
-            if (read == 0) throw new EndOfStreamException($"'{piece.File}' became shorter while it was read; load the model again.");
+            Span<byte> next = buffer.AsSpan(0, Math.Min(buffer.Length, piece.Length - done));
+            int read = RandomAccess.Read(handle, next, piece.Offset + done);
+            if (read == 0)
+                throw new EndOfStreamException($"'{piece.File}' became shorter while it was read; load the model again.");
             hash.AppendData(buffer, 0, read);
             done += read;
         }
@@ -117,8 +120,9 @@ static class GraphKey
         return hash.GetHashAndReset();
     }
 
-    static string Surroundings() => string.Join('\n', Version, typeof(GraphKey).Module.ModuleVersionId, OrtEnv.Instance().GetVersionString(),
-        RuntimeInformation.RuntimeIdentifier, RuntimeInformation.ProcessArchitecture, Processor());
+    static string Surroundings() => string.Join('\n', Version, typeof(GraphKey).Module.ModuleVersionId,
+        OrtEnv.Instance().GetVersionString(), RuntimeInformation.RuntimeIdentifier, RuntimeInformation.ProcessArchitecture,
+        Processor());
 
     static string Processor()
     {

@@ -36,11 +36,13 @@ public sealed class OnnxSession : IEncoder, IDisposable
         options ??= new();
         if (GraphCache.Of(options) is not { } cache) return Record(program, weights, options);
         OnnxModel plain = OnnxRecorder.RecordFastest(program, weights, OnnxDtype.Fp32, maps: true);
+        string key = GraphKey.Of(plain, options);
         using SessionOptions settings = Options(options);
-        InferenceSession? session = cache.Open(GraphKey.Of(plain, options), settings, keepIn =>
+        // Where a file was replaced meanwhile, the key may be that of other weights.
+        InferenceSession? session = !IsUnchanged(plain) ? null : cache.Open(key, settings, keepIn =>
         {
             Record(program, weights, options, keepIn).Dispose();
-            return IsUnchanged(plain); // else the key may be that of other weights
+            return IsUnchanged(plain);
         });
         return session is null ? Record(program, weights, options) : new(plain.Name, plain.Inputs, plain.Outputs, options, session);
     }
@@ -50,7 +52,8 @@ public sealed class OnnxSession : IEncoder, IDisposable
     {
         OnnxDtype dtype = options.Dtype ?? OnnxDtype.Fp32;
         OnnxModel model = OnnxRecorder.RecordFastest(program, weights, dtype, maps: true);
-        if (model.Mapped.Count > 0 && model.WeightBytes <= OnnxModel.MaxEmbeddedBytes && TryOpen(model, options, keepIn) is { } session)
+        if (model.Mapped.Count > 0 && model.WeightBytes <= OnnxModel.MaxEmbeddedBytes
+            && TryOpen(model, options, keepIn) is { } session)
             return session;
         if (model.Mapped.Count > 0) model = OnnxRecorder.RecordFastest(program, weights, dtype, maps: false);
         return new(model, options, OnnxModel.MaxEmbeddedBytes, keepIn);
@@ -116,16 +119,18 @@ public sealed class OnnxSession : IEncoder, IDisposable
     {
         if (GraphCache.Of(options) is not { } cache) return new(file, files, options, keepIn: null);
         string[] paths = [file.Path, .. file.External];
-        string Times() => files.Folder is not { } folder ? "" : string.Join(' ', paths.Select(path => new FileInfo(Path.Combine(folder, path)))
+        string Times() => files.Folder is not { } folder ? "" : string.Join(' ', paths
+            .Select(path => new FileInfo(Path.Combine(folder, path)))
             .Select(info => $"{info.Length} {info.LastWriteTimeUtc.Ticks} {info.CreationTimeUtc.Ticks}"));
-        string before = Times();
+        string before = Times(), key = GraphKey.Of(files, paths, options);
         using SessionOptions settings = Options(options);
-        InferenceSession? session = cache.Open(GraphKey.Of(files, paths, options), settings, keepIn =>
+        InferenceSession? session = Times() != before ? null : cache.Open(key, settings, keepIn =>
         {
             new OnnxSession(file, files, options, keepIn).Dispose();
             return Times() == before;
         });
-        return session is null ? new(file, files, options, keepIn: null) : new(file.FullName, file.Inputs, file.Outputs, options, session);
+        return session is null ? new(file, files, options, keepIn: null)
+            : new(file.FullName, file.Inputs, file.Outputs, options, session);
     }
 
     /// <summary>Opens a graph of a folder; from files in memory by way of a temporary folder where its weights lie beside

@@ -41,43 +41,48 @@ static class Cold
             run.Add(new($"{start.Name}, time", start.Seconds));
             run.Add(new($"{start.Name}, peak memory", peak, weights, "the weights' file", ratio, Bound.NotAbove(1.3)));
         }
-        foreach (OnnxDtype dtype in new[] { OnnxDtype.Fp32, OnnxDtype.Int8 })
-            Kept(run, $"{(run.Quick ? "a tiny CLIP" : "CLIP ViT-B/32")}, {dtype.ToString().ToLowerInvariant()}", folder, picture, dtype, rounds: 5);
+        string clip = run.Quick ? "a tiny CLIP" : "CLIP ViT-B/32";
+        Kept(run, $"{clip}, fp32", folder, picture, OnnxDtype.Fp32, rounds: 5);
+        Kept(run, $"{clip}, int8", folder, picture, OnnxDtype.Int8, rounds: 5);
         run.Note("A process of its own for each number, from its start to its answer; files are in the system's cache. "
-            + "Memory is the most that was resident, mapped weights included; memory of its own is what no file stands for at the end.");
+            + "Memory is the most that was resident, mapped weights included; of its own is what no file stands for at the end.");
         run.Note("Kept graphs: MULTIMODAL_GRAPH_CACHE names a folder.");
     }
+
+    /// <summary>What a start cost.</summary>
+    sealed record Cost(double Seconds, double PeakMegabytes, double OwnMegabytes);
 
     /// <summary>The same start with graphs that an earlier process has kept, and without.</summary>
     static void Kept(BenchmarkRun run, string name, string folder, string picture, OnnxDtype dtype, int rounds)
     {
         string cache = Directory.CreateTempSubdirectory("mlnet-multimodal-graphs-").FullName;
+        (float[][] Embeds, Cost Cost) Start(string graphs)
+        {
+            (JsonElement answer, double seconds) =
+                ChildProcess.Run("cold-model", [folder, picture, Text, dtype.ToString(), graphs]);
+            double Megabytes(string name) => answer.GetProperty(name).GetInt64() / 1e6;
+            return (answer.GetProperty("embeds").Deserialize<float[][]>()!, new(seconds, Megabytes("peak"), Megabytes("own")));
+        }
         try
         {
-            (JsonElement Answer, double Seconds) Start(string graphs) =>
-                ChildProcess.Run("cold-model", [folder, picture, Text, dtype.ToString(), graphs]);
-            double firstSeconds = Start(cache).Seconds;
+            Cost first = Start(cache).Cost;
             Agreement.Require(run, $"{name}, embeddings from kept graphs and from new ones",
-                Start(cache).Answer.GetProperty("embeds").Deserialize<float[][]>()!,
-                Start("").Answer.GetProperty("embeds").Deserialize<float[][]>()!, Tolerance);
-            string[] measures = ["seconds", "peak", "own"];
-            Dictionary<string, (List<double> Kept, List<double> New)> found = measures.ToDictionary(m => m, _ => (new List<double>(), new List<double>()));
+                Start(cache).Embeds, Start(NoCache).Embeds, Tolerance);
+            List<Cost> kept = [], fresh = [];
             for (int round = 0; round < run.Size(rounds, 1); round++)
-                foreach (bool kept in new[] { true, false })
+                foreach ((List<Cost> costs, string graphs) in new[] { (kept, cache), (fresh, NoCache) })
                 {
-                    (JsonElement answer, double seconds) = Start(kept ? cache : "");
-                    double peak = answer.GetProperty("peak").GetInt64() / 1e6, own = answer.GetProperty("own").GetInt64() / 1e6;
-                    foreach ((string measure, double value) in measures.Zip([seconds, peak, own]))
-                        (kept ? found[measure].Kept : found[measure].New).Add(value);
-                    run.Say($"round {round + 1}, {name}, {(kept ? "kept" : "new")} graphs: {seconds:f2} s, {peak:f0} MB, its own {own:f0} MB");
+                    costs.Add(Start(graphs).Cost);
+                    run.Say($"round {round + 1}, {name}, {(costs == kept ? "kept" : "new")} graphs: {costs[^1]}");
                 }
-            foreach ((string measure, string what, string unit) in measures.Zip(["time", "peak memory", "memory of its own"], ["s", "MB", "MB"]))
-            {
-                (List<double> kept, List<double> fresh) = found[measure];
-                run.Add(new($"{name}, kept graphs: first picture and first text, {what}", Quantity.Of(kept, unit), Quantity.Of(fresh, unit),
-                    "new graphs", Quantity.Of([.. kept.Zip(fresh, (k, n) => k / n)], "")));
-            }
-            run.Add(new($"{name}: a start that keeps them, time", Quantity.Of(firstSeconds, "s")));
+            void Compare(string what, string unit, Func<Cost, double> of) => run.Add(new(
+                $"{name}, kept graphs: first picture and first text, {what}", Quantity.Of([.. kept.Select(of)], unit),
+                Quantity.Of([.. fresh.Select(of)], unit), "new graphs",
+                Quantity.Of([.. kept.Zip(fresh, (k, n) => of(k) / of(n))], "")));
+            Compare("time", "s", c => c.Seconds);
+            Compare("peak memory", "MB", c => c.PeakMegabytes);
+            Compare("memory of its own", "MB", c => c.OwnMegabytes);
+            run.Add(new($"{name}: a start that keeps them, time", Quantity.Of(first.Seconds, "s")));
             long bytes = Directory.EnumerateFiles(cache, "*", SearchOption.AllDirectories).Sum(file => new FileInfo(file).Length);
             run.Add(new($"{name}: kept graphs on disk", Quantity.Of(bytes / 1e6, "MB")));
         }
