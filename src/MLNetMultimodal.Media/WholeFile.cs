@@ -8,7 +8,8 @@ static class WholeFile
         string temporary = $"{path}.{Guid.NewGuid():N}.tmp";
         try
         {
-            using (var stream = new FileStream(temporary, FileMode.CreateNew, FileAccess.Write, FileShare.None, 1 << 16))
+            // Nobody else writes under this name; who looks at all files of the folder may read it.
+            using (var stream = new FileStream(temporary, FileMode.CreateNew, FileAccess.Write, FileShare.Read, 1 << 16))
                 write(stream);
             File.Move(temporary, path, overwrite: true);
         }

@@ -138,31 +138,32 @@ public sealed class CheckpointStoreTests : IDisposable
         var store = new CheckpointStore(_folder, keepLast: 1);
         store.Save(At(1));
         string copies = Directory.CreateTempSubdirectory("checkpoint-tests-").FullName;
+        using var stop = new CancellationTokenSource();
+        int opened = 0;
+        Task watching = Task.Run(() =>
+        {
+            for (int i = 0; !stop.IsCancellationRequested; i++)
+            {
+                string copy = Path.Combine(copies, $"{i}");
+                if (!TryCopy(_folder, copy)) continue;
+                Assert.NotNull(new CheckpointStore(copy).LoadLatest());
+                Interlocked.Increment(ref opened);
+            }
+        });
         try
         {
-            using var stop = new CancellationTokenSource();
-            int opened = 0;
-            Task watching = Task.Run(() =>
-            {
-                for (int i = 0; !stop.IsCancellationRequested; i++)
-                {
-                    string copy = Path.Combine(copies, $"{i}");
-                    if (!TryCopy(_folder, copy)) continue;
-                    Assert.NotNull(new CheckpointStore(copy).LoadLatest());
-                    Interlocked.Increment(ref opened);
-                }
-            });
             // On a busy machine it can take a while before a copy falls between two changes.
             for (long step = 2; step < 60 || (Volatile.Read(ref opened) == 0 && !watching.IsCompleted && step < 1000); step++)
                 store.Save(At(step / 2));
             while (Volatile.Read(ref opened) == 0 && !watching.IsCompleted) await Task.Delay(1);
-            await stop.CancelAsync();
-            await watching;
         }
         finally
         {
+            await stop.CancelAsync();
+            await Task.WhenAny(watching); // its error comes below
             Directory.Delete(copies, recursive: true);
         }
+        await watching;
     }
 
     /// <summary>False where the folder changed meanwhile, so that the copy is of no single moment.</summary>
