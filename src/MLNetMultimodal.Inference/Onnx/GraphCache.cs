@@ -42,7 +42,7 @@ sealed class GraphCache(string folder)
             }
             catch (OnnxRuntimeException)
             {
-                Directory.Delete(entry, recursive: true); // damaged
+                Remove(entry); // damaged
             }
         }
         try
@@ -91,7 +91,7 @@ sealed class GraphCache(string folder)
         }
         finally
         {
-            if (Directory.Exists(temporary)) Directory.Delete(temporary, recursive: true);
+            Remove(temporary);
         }
     }
 
@@ -155,7 +155,18 @@ sealed class GraphCache(string folder)
     void RemoveAbandoned()
     {
         foreach (string path in Directory.EnumerateDirectories(folder, $"*{Unfinished}"))
-            if (DateTime.UtcNow - Directory.GetLastWriteTimeUtc(path) > Abandoned)
-                Directory.Delete(path, recursive: true);
+            if (DateTime.UtcNow - Directory.GetLastWriteTimeUtc(path) > Abandoned) Remove(path); // no time at all where it is gone
+    }
+
+    static void Remove(string path)
+    {
+        try
+        {
+            Directory.Delete(path, recursive: true);
+        }
+        catch (DirectoryNotFoundException)
+        {
+            // Another has removed or finished it.
+        }
     }
 }
