@@ -85,11 +85,35 @@ static class Cold
             run.Add(new($"{name}: a start that keeps them, time", Quantity.Of(first.Seconds, "s")));
             long bytes = Directory.EnumerateFiles(cache, "*", SearchOption.AllDirectories).Sum(file => new FileInfo(file).Length);
             run.Add(new($"{name}: kept graphs on disk", Quantity.Of(bytes / 1e6, "MB")));
+            Warm(run, name, folder, dtype, cache);
         }
         finally
         {
             Directory.Delete(cache, recursive: true);
         }
+    }
+
+    /// <summary>How fast both run once they are open.</summary>
+    static void Warm(BenchmarkRun run, string name, string folder, OnnxDtype dtype, string cache)
+    {
+        const string ours = "kept graphs", other = "new graphs";
+        using MultimodalModel kept = MultimodalModel.Load(folder, new() { Dtype = dtype, GraphCacheFolder = cache });
+        using MultimodalModel fresh = MultimodalModel.Load(folder, new() { Dtype = dtype, GraphCacheFolder = NoCache });
+        string[] pictures = Pictures.Squares(run, kept.Images.Height, 16), texts = Captions.Take(run.Size(128, 16));
+        void Compare(string what, string unit, string[] items, int batch, Func<MultimodalModel, string[], float[][]> embed)
+        {
+            Agreement.Require(run, $"{name}, {what}, from kept graphs and from new ones",
+                embed(kept, items), embed(fresh, items), Tolerance);
+            Contender Contender(string who, MultimodalModel model) => new(who, () => Alternation.Rate(items.Length, () =>
+            {
+                foreach (string[] part in items.Chunk(batch)) embed(model, part);
+            }));
+            Alternation rates = Alternation.Run(run, 15, 60, unit, Contender(ours, kept), Contender(other, fresh));
+            run.Add(rates.Compare($"{name}, {what}, once open", ours, other));
+        }
+        Compare("pictures, batch 8", "pictures/s", pictures, 8, (model, items) => model.EmbedImages(items));
+        Compare("texts, batch 1", "texts/s", texts, 1, (model, items) => model.EmbedTexts(items));
+        Compare("texts, batch 16", "texts/s", texts, 16, (model, items) => model.EmbedTexts(items));
     }
 
     /// <summary>Starts of a process that all do the same.</summary>
@@ -150,8 +174,11 @@ static class Cold
     /// <summary>Resident memory that no file stands for; on systems other than Linux all that is private.</summary>
     static long OwnBytes()
     {
-        using Process self = Process.GetCurrentProcess();
-        if (!OperatingSystem.IsLinux()) return self.PrivateMemorySize64;
+        if (!OperatingSystem.IsLinux())
+        {
+            using Process self = Process.GetCurrentProcess();
+            return self.PrivateMemorySize64;
+        }
         string line = File.ReadLines("/proc/self/status").First(l => l.StartsWith("RssAnon:", StringComparison.Ordinal));
         return 1024 * long.Parse(line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[^2].Trim());
     }
