@@ -54,14 +54,21 @@ sealed class ModelRuntime : IDisposable
             if (options.Adapter is { } adapter) weights = adapter.Merge(weights);
             float scale = definition.LogitScale is null ? 1 : MathF.Exp(weights[definition.LogitScale].ToSingles()[0]);
             Lazy<OnnxSession> Session(IProgram program) => new(() => OnnxSession.Open(program, weights, options));
-            Dictionary<Modality, Lazy<OnnxSession>> encoders = definition.Encoders.ToDictionary(e => e.Key, e => Session(e.Value));
+            Dictionary<Modality, Lazy<OnnxSession>> encoders = definition.Encoders.ToDictionary(e => e.Key,
+                e => Session(e.Value is ICausalTextProgram text ? text.SharingPrefixes : e.Value));
+            Func<IEncoder> Encoder(IProgram program, Lazy<OnnxSession> session)
+            {
+                if (program is not ICausalTextProgram text) return () => session.Value;
+                var sharing = new PrefixSharingEncoder(text, session);
+                return () => sharing;
+            }
             Lazy<OnnxSession> full = Session(definition.Full);
             Lazy<OnnxSession>? pair = (definition as IPairDefinition)?.Pair is { } match ? Session(match) : null;
             Lazy<OnnxSession>? attention = (definition as IPairDefinition)?.AttentionMaps is { } maps ? Session(maps) : null;
             return new()
             {
                 Definition = definition,
-                Encoders = encoders.ToDictionary(e => e.Key, e => (Func<IEncoder>)(() => e.Value.Value)),
+                Encoders = encoders.ToDictionary(e => e.Key, e => Encoder(definition.Encoders[e.Key], e.Value)),
                 RunFull = inputs => full.Value.Run(inputs),
                 RunPair = pair is null ? null : inputs => pair.Value.Run(inputs),
                 RunAttention = attention is null ? null : inputs => attention.Value.Run(inputs),

@@ -436,7 +436,9 @@ public sealed class MultimodalModel : IDisposable
     {
         Require(Modality.Text);
         string[] distinct = [.. texts.Distinct(StringComparer.Ordinal)];
-        int[] lengths = [.. distinct.Select(text => Texts.Encode(text).Count)], order = [.. Enumerable.Range(0, lengths.Length).OrderBy(i => lengths[i])];
+        int[] lengths = [.. distinct.Select(text => Texts.Encode(text).Count)];
+        // Those of one length in alphabetical order: texts that begin alike run together.
+        int[] order = [.. Enumerable.Range(0, lengths.Length).OrderBy(i => lengths[i]).ThenBy(i => distinct[i], StringComparer.Ordinal)];
         int most = Math.Clamp((order.Length + _sideBySide - 1) / _sideBySide, 1, TextBatch);
         IReadOnlyList<(int First, int Count)> batches = Definition.TextBatches([.. order.Select(i => lengths[i])], most);
         float[][] sorted = InBatches(order.Length, batches, (first, count) =>

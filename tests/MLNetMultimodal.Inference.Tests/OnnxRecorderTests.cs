@@ -87,7 +87,7 @@ public sealed class OnnxRecorderTests
     [Theory, InlineData(OnnxDtype.Fp32), InlineData(OnnxDtype.Int8), InlineData(OnnxDtype.Q4)]
     public void Layers_take_the_factors_of_quick_gelu_along(OnnxDtype dtype)
     {
-        GraphProto graph = OnnxRecorder.RecordFastest(Text, _weights, dtype, maps: false).Proto.Graph;
+        GraphProto graph = OnnxRecorder.RecordFastest(Tiny.SharingText, _weights, dtype, maps: false).Proto.Graph;
         NodeProto[] activations = [.. graph.Node.Where(n => n.OpType == "QuickGelu")];
         Assert.Equal(Tiny.Clip.Config.Text.Blocks.Layers, activations.Length);
         Assert.All(activations, n => Assert.Equal(1, n.Attribute.Single(a => a.Name == "alpha").F));

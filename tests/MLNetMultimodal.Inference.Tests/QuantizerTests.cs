@@ -79,7 +79,7 @@ public sealed class QuantizerTests : IDisposable
         for (int i = 1; i < matrix.Length; i += gain.Length) matrix[i] /= 1000;
         weights[gains] = TensorData.From(gain, weights[gains].Shape);
         weights[up] = TensorData.From(matrix, weights[up].Shape);
-        string[] names = [.. OnnxRecorder.RecordFastest(Tiny.Clip.Encoders[Modality.Text], weights, OnnxDtype.Int8, maps: false)
+        string[] names = [.. OnnxRecorder.RecordFastest(Tiny.SharingText, weights, OnnxDtype.Int8, maps: false)
             .Proto.Graph.Initializer.Select(i => i.Name)];
         Assert.Contains(up, names);
         Assert.Contains($"{block}.mlp.fc2.weight/int8", names);
@@ -90,7 +90,7 @@ public sealed class QuantizerTests : IDisposable
     public void Projections_of_one_vector_per_item_stay_as_they_are()
     {
         Dictionary<string, TensorData> weights = Tiny.Weights(Tiny.Clip);
-        string[] names = [.. OnnxRecorder.RecordFastest(Tiny.Clip.Encoders[Modality.Text], weights, OnnxDtype.Int8, maps: false)
+        string[] names = [.. OnnxRecorder.RecordFastest(Tiny.SharingText, weights, OnnxDtype.Int8, maps: false)
             .Proto.Graph.Initializer.Select(i => i.Name)];
         Assert.Contains("text_projection.weight", names);
         Assert.Contains("text_model.encoder.layers.0.mlp.fc1.weight/int8", names);

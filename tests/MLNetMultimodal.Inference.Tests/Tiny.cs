@@ -20,6 +20,9 @@ static class Tiny
         Text = ClipConfig.Tiny.Text with { VocabularySize = Tokenizer.VocabularySize, EndTokenId = Tokenizer.EndId },
     });
 
+    /// <summary>What runs for texts.</summary>
+    public static IProgram SharingText => ((ICausalTextProgram)Clip.Encoders[Modality.Text]).SharingPrefixes;
+
     public static Dictionary<string, TensorData> Weights(IModelDefinition model, int seed = 1)
     {
         var random = new Random(seed);

@@ -46,4 +46,25 @@ public sealed class ClipParityTests
                     Difference.Check($"{engine}: {name}", expected[name].ToSingles(), value.ToSingles(), AbsoluteTolerance, RelativeTolerance);
         }
     }
+
+    [Fact]
+    public void All_engines_compute_what_texts_begin_with_alike_once()
+    {
+        const int length = 5, start = 1, end = 49;
+        var model = new ClipModel(ClipConfig.Tiny);
+        var text = (ICausalTextProgram)model.Encoders[Modality.Text];
+        using TorchModel created = TorchModel.Create(model.Full, seed: 4);
+        IReadOnlyDictionary<string, TensorData> weights = created.ToWeights();
+        TensorData ids = TensorData.From((long[])[start, 5, 6, end, end, start, 5, 7, 8, end, start, 9, end, end, end], 3, length);
+        TensorData expected = created.Run(text, new Dictionary<string, TensorData> { ["input_ids"] = ids })["text_embeds"];
+        var inputs = new Dictionary<string, TensorData>
+        {
+            ["input_ids"] = ids,
+            [ICausalTextProgram.FirstInput] = TensorData.From((long[])[0, 1, 2, 3, 7, 8, 9, 11, 12], 9),
+            [ICausalTextProgram.OfInput] = TensorData.From((long[])[0, 1, 2, 3, 3, 0, 1, 4, 5, 6, 0, 7, 8, 8, 8], 3, length),
+        };
+        foreach (string engine in Engines.All)
+            Difference.Check($"{engine}: text_embeds", expected.ToSingles(),
+                Engines.Get(engine).Run(text.SharingPrefixes, weights, inputs)["text_embeds"].ToSingles(), AbsoluteTolerance, RelativeTolerance);
+    }
 }

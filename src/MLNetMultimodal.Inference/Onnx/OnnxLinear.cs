@@ -1,5 +1,6 @@
 using System.Numerics.Tensors;
 using System.Runtime.InteropServices;
+using MLNetMultimodal.Models.Families;
 using MLNetMultimodal.Models.Ops;
 using static MLNetMultimodal.Inference.Onnx.OnnxGraph;
 
@@ -73,7 +74,7 @@ sealed class OnnxLinear(OnnxGraph graph, OnnxDtype dtype)
     OnnxValue Apply(OnnxValue x, LinearWeight weight, OnnxValue? bias, Factors factors) => dtype switch
     {
         // One vector per item: a projection or a head, which costs little and whose error goes straight into the embedding.
-        OnnxDtype.Q8 or OnnxDtype.Int8 or OnnxDtype.Q4 when x.Shape.Length == 2 => Whole(x, weight, bias, factors),
+        OnnxDtype.Q8 or OnnxDtype.Int8 or OnnxDtype.Q4 when x.Shape.Length == 2 && x.Shape[0] != ICausalTextProgram.PrefixCount => Whole(x, weight, bias, factors),
         OnnxDtype.Q8 or OnnxDtype.Int8 when !_outliers.Contains(x.Name) => Integers(x, weight, bias, factors),
         OnnxDtype.Q4 when weight.Shape.Length == 2 => Blocks(x, weight, bias, bits: 4, factors),
         _ => Whole(x, weight, bias, factors),

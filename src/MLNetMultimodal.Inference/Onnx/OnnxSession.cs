@@ -188,6 +188,8 @@ public sealed class OnnxSession : IEncoder, IDisposable
     /// <summary>What it gives.</summary>
     public IReadOnlyList<TensorSpec> Outputs { get; }
 
+    string[] InputNames => field ??= [.. Inputs.Select(i => i.Name)];
+
     /// <summary>Runs the model and gives all outputs.</summary>
     /// <param name="inputs">One tensor per input, by name: F32, I64 or BOOL as <see cref="Inputs"/> say; others are left
     /// aside.</param>
@@ -210,7 +212,7 @@ public sealed class OnnxSession : IEncoder, IDisposable
             bound.Add(data.Bytes, spec.Type, [.. data.Shape]);
         }
         using IDisposableReadOnlyCollection<OrtValue> results = Guard(bound.Shapes, options =>
-            _session.Run(options, [.. Inputs.Select(i => i.Name)], bound.Values, [.. outputs.Select(o => o.Name)]));
+            _session.Run(options, InputNames, bound.Values, [.. outputs.Select(o => o.Name)]));
         return outputs.Zip(results).ToDictionary(o => o.First.Name, o => Read(o.First, o.Second), StringComparer.Ordinal);
     }
 
@@ -225,30 +227,40 @@ public sealed class OnnxSession : IEncoder, IDisposable
     {
         DType type = typeof(T) == typeof(float) ? DType.F32 : typeof(T) == typeof(long) ? DType.I64
             : throw new ArgumentException($"the input must be float or long, but is {typeof(T).Name}.", nameof(input));
-        Check(Inputs[0], type, shape.ToArray());
-        long count = 1;
-        foreach (long size in shape) count *= size;
-        if (input.Length != count)
-            throw new ArgumentException($"the input must have {count} elements, but has {input.Length}.", nameof(input));
-        long[] outputShape = [.. Outputs[0].Shape.Select((d, i) => i == 0 ? 0 : d.Size)];
-        outputShape[0] = shape[0];
-        if (output.Length != outputShape.Aggregate(1L, (n, d) => n * d))
-            throw new ArgumentException(
-                $"the output must have room for [{string.Join(", ", outputShape)}], but has {output.Length} elements.", nameof(output));
-        RunPinned(input, Inputs[0].Type, shape.ToArray(), output, outputShape);
+        using var bound = new Bound();
+        Bind(bound, 0, input, type, shape.ToArray());
+        Run(bound, output);
     }
 
-    unsafe void RunPinned<T>(ReadOnlyMemory<T> input, ElementType type, long[] shape, Span<float> output, long[] outputShape)
-        where T : unmanaged
+    /// <summary>Runs a model whose inputs are all integers and writes its first output into the caller's memory.</summary>
+    internal void Run(ReadOnlySpan<(ReadOnlyMemory<long> Values, long[] Shape)> inputs, Span<float> output)
     {
+        using var bound = new Bound();
+        for (int i = 0; i < inputs.Length; i++) Bind(bound, i, inputs[i].Values, DType.I64, inputs[i].Shape);
+        Run(bound, output);
+    }
+
+    void Bind<T>(Bound bound, int index, ReadOnlyMemory<T> input, DType type, long[] shape) where T : unmanaged
+    {
+        Check(Inputs[index], type, shape);
+        long count = shape.Aggregate(1L, (n, size) => n * size);
+        if (input.Length != count)
+            throw new ArgumentException($"the input must have {count} elements, but has {input.Length}.", nameof(input));
+        bound.Add(input, Inputs[index].Type, shape);
+    }
+
+    unsafe void Run(Bound inputs, Span<float> output)
+    {
+        long[] shape = [inputs.Shapes[0][0], .. Outputs[0].Shape[1..].Select(d => (long)d.Size)];
+        if (output.Length != shape.Aggregate(1L, (n, d) => n * d))
+            throw new ArgumentException(
+                $"the output must have room for [{string.Join(", ", shape)}], but has {output.Length} elements.", nameof(output));
         fixed (float* target = output)
         {
-            using MemoryHandle source = input.Pin();
-            using OrtValue from = Wrap((nint)source.Pointer, type, shape, (long)input.Length * sizeof(T));
-            using OrtValue to = Wrap((nint)target, ElementType.Float32, outputShape, (long)output.Length * sizeof(float));
-            Guard([shape], options =>
+            using OrtValue to = Wrap((nint)target, ElementType.Float32, shape, (long)output.Length * sizeof(float));
+            Guard(inputs.Shapes, options =>
             {
-                _session.Run(options, [Inputs[0].Name], [from], [Outputs[0].Name], [to]);
+                _session.Run(options, InputNames, inputs.Values, [Outputs[0].Name], [to]);
                 return true;
             });
         }
@@ -312,12 +324,12 @@ public sealed class OnnxSession : IEncoder, IDisposable
 
         public List<long[]> Shapes { get; } = [];
 
-        public void Add(ReadOnlyMemory<byte> bytes, ElementType type, long[] shape)
+        public void Add<T>(ReadOnlyMemory<T> elements, ElementType type, long[] shape) where T : unmanaged
         {
-            MemoryHandle pin = bytes.Pin();
+            MemoryHandle pin = elements.Pin();
             _pins.Add(pin);
             Shapes.Add(shape);
-            _values.Add(Wrap((nint)pin.Pointer, type, shape, bytes.Length));
+            _values.Add(Wrap((nint)pin.Pointer, type, shape, (long)elements.Length * sizeof(T)));
         }
 
         public void Dispose()

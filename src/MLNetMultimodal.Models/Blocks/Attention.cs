@@ -50,11 +50,16 @@ public static class Attention
     /// <param name="ops">The engine.</param>
     /// <param name="name">The layer.</param>
     /// <param name="c">Sizes.</param>
-    /// <param name="x">[B, L, D].</param>
+    /// <param name="x">[B, L, D], or [n, D] with <paramref name="shared"/>.</param>
     /// <param name="mask">What may be attended to.</param>
-    /// <returns>[B, L, D].</returns>
-    public static T Self<T>(ITensorOps<T> ops, Name name, AttentionConfig c, T x, Mask<T> mask = default) where T : class =>
-        Cross(ops, name, c, x, x, mask);
+    /// <param name="shared">What the texts begin with alike, under a causal mask; null where every token stands for itself.</param>
+    /// <returns>As <paramref name="x"/>.</returns>
+    public static T Self<T>(ITensorOps<T> ops, Name name, AttentionConfig c, T x, Mask<T> mask = default, SharedPrefixes<T>? shared = null)
+        where T : class
+    {
+        T y = Attended(ops, name, c, x, shared, x, shared, mask);
+        return Out(ops, name, c, shared is { } prefixes ? prefixes.Once(ops, y) : y);
+    }
 
     /// <summary>Modality A attends to modality B: softmax(Q_A K_B^T / sqrt(hd)) V_B (Vaswani et al. 2017, arXiv:1706.03762,
     /// section 3.2).</summary>
@@ -62,30 +67,42 @@ public static class Attention
     /// <param name="name">The layer.</param>
     /// <param name="c">Sizes.</param>
     /// <param name="x">Tokens of A that ask, [B, Lq, D].</param>
-    /// <param name="context">Tokens of B that answer, [B, Lk, Dc].</param>
+    /// <param name="context">Tokens of B that answer, [B, Lk, Dc], or [n, Dc] with <paramref name="shared"/>.</param>
     /// <param name="mask">What may be attended to; the default lets every token of A see every token of B.</param>
+    /// <param name="shared">What the texts of B begin with alike; null where every token stands for itself.</param>
     /// <returns>[B, Lq, D].</returns>
-    public static T Cross<T>(ITensorOps<T> ops, Name name, AttentionConfig c, T x, T context, Mask<T> mask = default) where T : class
-    {
-        (T q, T k) = Scored(ops, name, c, x, context);
-        T v = ops.SplitHeads(ops.Linear(context, name / c.Names.Value, c.ContextWidth, c.InnerWidth, c.QkvBias), c.Heads); // -> [B, nh, Lk, hd]
-        T y = ops.MergeHeads(ops.Attention(q, k, v, mask));                                            // [B, nh, Lq, hd] -> [B, Lq, r]
-        return ops.Linear(y, name / c.Names.Out, c.InnerWidth, c.Width, init: c.OutInit);              // -> [B, Lq, D]
-    }
+    public static T Cross<T>(ITensorOps<T> ops, Name name, AttentionConfig c, T x, T context, Mask<T> mask = default,
+        SharedPrefixes<T>? shared = null) where T : class => Out(ops, name, c, Attended(ops, name, c, x, null, context, shared, mask));
 
     /// <summary>What each token of A looks at in B, the mean over heads: the softmax inside <see cref="Cross{T}"/>.</summary>
-    /// <inheritdoc cref="Cross{T}" path="/param"/>
+    /// <param name="ops">The engine.</param>
+    /// <param name="name">The layer.</param>
+    /// <param name="c">Sizes.</param>
+    /// <param name="x">Tokens of A that ask, [B, Lq, D].</param>
+    /// <param name="context">Tokens of B that answer, [B, Lk, Dc].</param>
+    /// <param name="mask">What may be attended to; the default lets every token of A see every token of B.</param>
     /// <returns>[B, Lq, Lk], rows sum to 1.</returns>
-    public static T Weights<T>(ITensorOps<T> ops, Name name, AttentionConfig c, T x, T context, Mask<T> mask = default) where T : class
+    public static T Weights<T>(ITensorOps<T> ops, Name name, AttentionConfig c, T x, T context, Mask<T> mask = default) where T : class =>
+        ops.Mean(ops.AttentionWeights(Query(ops, name, c, x), Key(ops, name, c, context), mask), 1);   // [B, nh, Lq, Lk] -> [B, Lq, Lk]
+
+    static T Attended<T>(ITensorOps<T> ops, Name name, AttentionConfig c, T x, SharedPrefixes<T>? sharedX, T context,
+        SharedPrefixes<T>? sharedContext, Mask<T> mask) where T : class
     {
-        (T q, T k) = Scored(ops, name, c, x, context);
-        return ops.Mean(ops.AttentionWeights(q, k, mask), 1);                                          // [B, nh, Lq, Lk] -> [B, Lq, Lk]
+        T q = Query(ops, name, c, x, sharedX), k = Key(ops, name, c, context, sharedContext);
+        T v = Heads(ops, c, ops.Linear(context, name / c.Names.Value, c.ContextWidth, c.InnerWidth, c.QkvBias), sharedContext);
+        return ops.MergeHeads(ops.Attention(q, k, v, mask));                                           // [B, nh, Lq, hd] -> [B, Lq, r]
     }
 
-    static (T Q, T K) Scored<T>(ITensorOps<T> ops, Name name, AttentionConfig c, T x, T context) where T : class
-    {
-        T q = ops.SplitHeads(ops.Linear(x, name / c.Names.Query, c.Width, c.InnerWidth, c.QkvBias), c.Heads); // [B, Lq, D] -> [B, nh, Lq, hd]
-        T k = ops.SplitHeads(ops.Linear(context, name / c.Names.Key, c.ContextWidth, c.InnerWidth, c.QkvBias && c.KeyBias), c.Heads);
-        return (q, k);                                                                                 // [B, Lk, Dc] -> [B, nh, Lk, hd]
-    }
+    static T Query<T>(ITensorOps<T> ops, Name name, AttentionConfig c, T x, SharedPrefixes<T>? shared = null) where T : class =>
+        Heads(ops, c, ops.Linear(x, name / c.Names.Query, c.Width, c.InnerWidth, c.QkvBias), shared);
+
+    static T Key<T>(ITensorOps<T> ops, Name name, AttentionConfig c, T context, SharedPrefixes<T>? shared = null) where T : class =>
+        Heads(ops, c, ops.Linear(context, name / c.Names.Key, c.ContextWidth, c.InnerWidth, c.QkvBias && c.KeyBias), shared);
+
+    /// <summary>[B, L, r], or [n, r] with shared beginnings -> [B, nh, L, hd].</summary>
+    static T Heads<T>(ITensorOps<T> ops, AttentionConfig c, T projected, SharedPrefixes<T>? shared) where T : class =>
+        ops.SplitHeads(shared is { } prefixes ? prefixes.Everywhere(ops, projected) : projected, c.Heads);
+
+    static T Out<T>(ITensorOps<T> ops, Name name, AttentionConfig c, T y) where T : class =>
+        ops.Linear(y, name / c.Names.Out, c.InnerWidth, c.Width, init: c.OutInit);                     // [.., r] -> [.., D]
 }

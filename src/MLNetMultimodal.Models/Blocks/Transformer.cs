@@ -93,15 +93,16 @@ public static class Transformer
     /// <param name="ops">The engine.</param>
     /// <param name="name">The group that holds the list of blocks.</param>
     /// <param name="c">Sizes.</param>
-    /// <param name="x">[B, L, D].</param>
+    /// <param name="x">[B, L, D], or [n, D] with <paramref name="shared"/>.</param>
     /// <param name="mask">What may be attended to, in every block.</param>
     /// <param name="layers">Is given, for each block, what its feed-forward part gives before it is added, [B, L, D]: the targets
     /// of data2vec (Baevski et al. 2022, arXiv:2202.03555, section 3.3); null for nothing.</param>
-    /// <returns>[B, L, D].</returns>
-    public static T Encoder<T>(ITensorOps<T> ops, Name name, TransformerConfig c, T x, Mask<T> mask = default, ICollection<T>? layers = null)
-        where T : class
+    /// <param name="shared">What the texts begin with alike, under a causal mask; null where every token stands for itself.</param>
+    /// <returns>As <paramref name="x"/>.</returns>
+    public static T Encoder<T>(ITensorOps<T> ops, Name name, TransformerConfig c, T x, Mask<T> mask = default, ICollection<T>? layers = null,
+        SharedPrefixes<T>? shared = null) where T : class
     {
-        for (int i = 0; i < c.Layers; i++) x = Block(ops, name / c.Names.Layers / i, c, x, mask, layers);
+        for (int i = 0; i < c.Layers; i++) x = Block(ops, name / c.Names.Layers / i, c, x, mask, layers, shared);
         return x;
     }
 
@@ -110,18 +111,20 @@ public static class Transformer
     /// <param name="ops">The engine.</param>
     /// <param name="name">The group that holds the list of blocks.</param>
     /// <param name="c">Sizes.</param>
-    /// <param name="x">[B, L, D].</param>
-    /// <param name="pick">Takes the tokens: [B, L, D] -> [B, Lq, D].</param>
+    /// <param name="x">[B, L, D], or [n, D] with <paramref name="shared"/>.</param>
+    /// <param name="pick">Takes the tokens: such as <paramref name="x"/> -> [B, Lq, D].</param>
     /// <param name="mask">What may be attended to, in every block: the same for every query, or causal with
     /// <see cref="Mask{T}.Places"/>, which count for the last block.</param>
+    /// <param name="shared">What the texts begin with alike, under a causal mask; null where every token stands for itself.</param>
     /// <returns>[B, Lq, D].</returns>
-    public static T EncodePicked<T>(ITensorOps<T> ops, Name name, TransformerConfig c, T x, Func<T, T> pick, Mask<T> mask = default) where T : class
+    public static T EncodePicked<T>(ITensorOps<T> ops, Name name, TransformerConfig c, T x, Func<T, T> pick, Mask<T> mask = default,
+        SharedPrefixes<T>? shared = null) where T : class
     {
         if (c.Layers == 0) return pick(x);
-        x = Encoder(ops, name, c with { Layers = c.Layers - 1 }, x, mask with { Places = null });
+        x = Encoder(ops, name, c with { Layers = c.Layers - 1 }, x, mask with { Places = null }, shared: shared);
         Name block = name / c.Names.Layers / (c.Layers - 1);
         x = Part(ops, block, c, x, c.Names.Norm1, c.Names.Scales?.Attention,
-            h => Attention.Cross(ops, block / c.Names.Attention, c.Attention, pick(h), h, mask), pick: pick);
+            h => Attention.Cross(ops, block / c.Names.Attention, c.Attention, pick(h), h, mask, shared), pick: pick);
         return Part(ops, block, c, x, c.Names.Norm2, c.Names.Scales?.FeedForward, h => FeedForward(ops, block, c, h));
     }
 
@@ -130,14 +133,16 @@ public static class Transformer
     /// <param name="ops">The engine.</param>
     /// <param name="name">The block.</param>
     /// <param name="c">Sizes.</param>
-    /// <param name="x">[B, L, D].</param>
+    /// <param name="x">[B, L, D], or [n, D] with <paramref name="shared"/>.</param>
     /// <param name="mask">What may be attended to.</param>
     /// <param name="layers">Is given what the feed-forward part gives before it is added, [B, L, D]; null for nothing.</param>
-    /// <returns>[B, L, D].</returns>
-    public static T Block<T>(ITensorOps<T> ops, Name name, TransformerConfig c, T x, Mask<T> mask = default, ICollection<T>? layers = null)
-        where T : class
+    /// <param name="shared">What the texts begin with alike, under a causal mask; null where every token stands for itself.</param>
+    /// <returns>As <paramref name="x"/>.</returns>
+    public static T Block<T>(ITensorOps<T> ops, Name name, TransformerConfig c, T x, Mask<T> mask = default, ICollection<T>? layers = null,
+        SharedPrefixes<T>? shared = null) where T : class
     {
-        x = Part(ops, name, c, x, c.Names.Norm1, c.Names.Scales?.Attention, h => Attention.Self(ops, name / c.Names.Attention, c.Attention, h, mask));
+        x = Part(ops, name, c, x, c.Names.Norm1, c.Names.Scales?.Attention,
+            h => Attention.Self(ops, name / c.Names.Attention, c.Attention, h, mask, shared));
         return Part(ops, name, c, x, c.Names.Norm2, c.Names.Scales?.FeedForward, h => FeedForward(ops, name, c, h), layers);
     }
 

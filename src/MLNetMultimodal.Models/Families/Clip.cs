@@ -1,3 +1,4 @@
+using System.Numerics.Tensors;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using MLNetMultimodal.Models.Blocks;
@@ -210,23 +211,30 @@ public static class Clip
     /// <param name="ops">The engine.</param>
     /// <param name="c">Sizes.</param>
     /// <param name="ids">Int64 [B, L], L at most the context length; what follows the end token does not matter.</param>
+    /// <param name="shared">What the texts begin with alike, each up to its end token; null where every token stands for itself.</param>
     /// <returns>[B, E], of length 1.</returns>
-    public static T EmbedText<T>(ITensorOps<T> ops, ClipConfig c, T ids) where T : class
+    public static T EmbedText<T>(ITensorOps<T> ops, ClipConfig c, T ids, SharedPrefixes<T>? shared = null) where T : class
     {
         Name name = "text_model";
         T end = ops.Rearrange(End(ops, c.Text, ids), "(b l) -> b l", ("l", 1));                         // [B] -> [B, 1]
-        T x = Transformer.EncodePicked(ops, name / "encoder", c.Text.Blocks, TokenEmbeddings(ops, name, c.Text, ids),
-            h => ops.PickTokens(h, end), new(Causal: true, Places: end));                               // -> [B, 1, D]
+        T x = TokenEmbeddings(ops, name, c.Text, ids);
+        if (shared is { } prefixes) x = prefixes.Once(ops, x);                                          // [B, L, D] -> [n, D]
+        x = Transformer.EncodePicked(ops, name / "encoder", c.Text.Blocks, x, Ends, new(Causal: true, Places: end), shared); // -> [B, 1, D]
         x = ops.LayerNorm(ops.Rearrange(x, "b l d -> b (l d)"), name / "final_layer_norm", c.Text.Blocks.NormEpsilon);
         return ops.L2Normalize(Projected(ops, c, x));
+
+        T Ends(T tokens) => ops.PickTokens(shared is { } prefixes ? prefixes.Everywhere(ops, tokens) : tokens, end);
     }
 
     /// <summary>The place of the end token: Int64 [B, L] -> [B].</summary>
-    static T End<T>(ITensorOps<T> ops, ClipTextConfig c, T ids) where T : class
-    {
-        bool highest = c.EndTokenId == 2 || c.EndTokenId == c.VocabularySize - 1;
-        return ops.ArgMax(highest ? ids : ops.Equal(ids, c.EndTokenId), 1);
-    }
+    static T End<T>(ITensorOps<T> ops, ClipTextConfig c, T ids) where T : class =>
+        ops.ArgMax(EndIsHighest(c) ? ids : ops.Equal(ids, c.EndTokenId), 1);
+
+    /// <summary>The place of the end token of one text.</summary>
+    internal static int End(ClipTextConfig c, ReadOnlySpan<long> ids) =>
+        EndIsHighest(c) ? TensorPrimitives.IndexOfMax(ids) : Math.Max(0, ids.IndexOf(c.EndTokenId)); // 0 where there is none, as ArgMax says
+
+    static bool EndIsHighest(ClipTextConfig c) => c.EndTokenId == 2 || c.EndTokenId == c.VocabularySize - 1;
 
     static T Projected<T>(ITensorOps<T> ops, ClipConfig c, T pooled) where T : class =>
         ops.Linear(pooled, "text_projection", c.Text.Blocks.Width, c.ProjectionWidth, bias: false);
@@ -319,14 +327,35 @@ public sealed class ClipModel(ClipConfig config) : IModelDefinition
             [("image_embeds", Clip.EmbedImage(ops, c, inputs["pixel_values"]))];
     }
 
-    sealed class TextProgram(ClipConfig c) : IProgram
+    sealed class TextProgram(ClipConfig c) : ICausalTextProgram
     {
         public string Name => "text_model";
 
         public IReadOnlyList<TensorSpec> Inputs { get; } = [Ids(c, "batch")];
 
+        public IProgram SharingPrefixes { get; } = new SharingTextProgram(c);
+
+        public int PooledToken(ReadOnlySpan<long> ids) => Clip.End(c.Text, ids);
+
         public IReadOnlyList<(string, T)> Run<T>(ITensorOps<T> ops, IReadOnlyDictionary<string, T> inputs) where T : class =>
             [("text_embeds", Clip.EmbedText(ops, c, inputs["input_ids"]))];
+    }
+
+    sealed class SharingTextProgram(ClipConfig c) : IProgram
+    {
+        public string Name => "text_model";
+
+        public IReadOnlyList<TensorSpec> Inputs { get; } =
+        [
+            Ids(c, "batch"), new(ICausalTextProgram.FirstInput, ElementType.Int64, ICausalTextProgram.PrefixCount),
+            Ids(c, "batch", ICausalTextProgram.OfInput),
+        ];
+
+        public IReadOnlyList<(string, T)> Run<T>(ITensorOps<T> ops, IReadOnlyDictionary<string, T> inputs) where T : class
+        {
+            SharedPrefixes<T> shared = new(inputs[ICausalTextProgram.FirstInput], inputs[ICausalTextProgram.OfInput]);
+            return [("text_embeds", Clip.EmbedText(ops, c, inputs["input_ids"], shared))];
+        }
     }
 
     sealed class FullProgram(ClipConfig c, bool isMasked) : IProgram

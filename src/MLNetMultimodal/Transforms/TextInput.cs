@@ -88,14 +88,16 @@ sealed class TextInput(MultimodalModel model, string column, int batchSize) : Em
         }
     }
 
-    /// <summary>Embeds the texts that this batch owns, short ones first.</summary>
+    /// <summary>Embeds the texts that this batch owns, short ones first, those of one length in alphabetical order: texts that begin
+    /// alike run together.</summary>
     public override void Run(EmbedPart texts, int count)
     {
         var part = (TextPart)texts;
         part.Order.Clear();
         for (int slot = 0; slot < count; slot++)
             if (part.Owns[slot] && part.Texts[slot]!.Unreadable is null) part.Order.Add(slot);
-        part.Order.Sort((a, b) => Length(a) is var x && Length(b) is var y && x != y ? x.CompareTo(y) : a.CompareTo(b));
+        part.Order.Sort((a, b) => Length(a) is var x && Length(b) is var y && x != y ? x.CompareTo(y)
+            : string.CompareOrdinal(part.Texts[a]!.Text, part.Texts[b]!.Text)); // no two are alike
         part.Lengths.Clear();
         foreach (int slot in part.Order) part.Lengths.Add(Length(slot));
         foreach (var (first, batch) in model.Definition.TextBatches(part.Lengths, batchSize)) Embed(part, first, batch);
