@@ -23,6 +23,9 @@ static class Captions
         "near the river", "behind a window", "in someone's hand", "on a stage",
     ];
 
+    /// <summary>Labels such as <c>bright red teapot</c>, no two alike.</summary>
+    public static string[] Labels { get; } = [.. Qualities.SelectMany(quality => Things.Select(thing => $"{quality} {thing}"))];
+
     /// <summary>The first captions of an endless list; each of 40 to 70 characters.</summary>
     public static string[] Take(int count) => [.. Enumerable.Range(0, count).Select(i =>
     {
@@ -36,6 +39,25 @@ static class Captions
         string text = $"{Next(Openings)} a {Next(Qualities)} {Next(Things)} {Next(Places)}";
         return n == 0 ? text + "." : $"{text}, number {n}.";
     })];
+
+    /// <summary>The same captions, each from another of its words on: few begin alike.</summary>
+    public static string[] TakeRotated(int count) => [.. Take(count).Select((text, i) =>
+    {
+        string[] words = text.Split(' ');
+        int first = i % words.Length;
+        return string.Join(' ', [.. words[first..], .. words[..first]]);
+    })];
+
+    /// <summary>What part of the tokens of texts that stand side by side has a beginning that no text before it has.</summary>
+    public static double DistinctShare(TextTokenizer tokenizer, string[] texts, int batch)
+    {
+        int distinct = texts.Chunk(batch).Sum(part => part.SelectMany(text =>
+        {
+            IReadOnlyList<int> ids = tokenizer.Encode(text);
+            return ids.Select((_, i) => string.Join(' ', ids.Take(i + 1)));
+        }).Distinct().Count());
+        return (double)distinct / texts.Sum(text => tokenizer.Encode(text).Count);
+    }
 
     /// <summary>Token ids of each text, without padding.</summary>
     public static long[][] Ids(TextTokenizer tokenizer, IEnumerable<string> texts) =>

@@ -33,6 +33,7 @@ static class Profile
     {
         using MultimodalModel model = MultimodalModel.Load(folder);
         IProgram program = model.Definition.Encoders[modality];
+        if (program is ICausalTextProgram text) program = text.SharingPrefixes;
         string prefix = Path.Combine(Directory.CreateTempSubdirectory("mlnet-multimodal-profile-").FullName, "profile");
         try
         {
@@ -40,10 +41,11 @@ static class Profile
             OnnxModel graph = OnnxRecorder.RecordFastest(program, model.Weights, dtype, maps: false);
             using var session = new InferenceSession(graph.Proto.ToByteArray(), options);
             int runs = run.Size(12, 1);
-            using OrtValue input = Input(program.Inputs[0], batch);
+            OrtValue[] inputs = [.. program.Inputs.Select(spec => Input(spec, batch))];
             using var runOptions = new RunOptions();
             for (int i = 0; i < WarmUp + runs; i++)
-                session.Run(runOptions, [program.Inputs[0].Name], [input], [graph.Outputs[0].Name]).Dispose();
+                session.Run(runOptions, session.InputNames, inputs, [graph.Outputs[0].Name]).Dispose();
+            foreach (OrtValue input in inputs) input.Dispose();
             Add(run, $"{name}, batch {batch}", batch, modality == Modality.Image ? ModelSummary.Of(program).Flops / 1e9 : null, session.EndProfiling());
         }
         finally
@@ -54,12 +56,14 @@ static class Profile
 
     static OrtValue Input(TensorSpec spec, int batch)
     {
-        long[] shape = [batch, .. spec.Shape[1..].Select(d => d.IsKnown ? d.Size : (long)TextLength)];
-        int count = (int)shape.Aggregate((a, b) => a * b);
+        bool isPlace = spec.Name is ICausalTextProgram.FirstInput or ICausalTextProgram.OfInput; // no two texts begin alike
+        long[] shape = spec.Name == ICausalTextProgram.FirstInput ? [batch * TextLength]
+            : [batch, .. spec.Shape[1..].Select(d => d.IsKnown ? d.Size : (long)TextLength)];
+        IEnumerable<int> each = Enumerable.Range(0, (int)shape.Aggregate((a, b) => a * b));
         var random = new Random(1);
         return spec.Type == ElementType.Int64
-            ? OrtValue.CreateTensorValueFromMemory(Enumerable.Range(0, count).Select(_ => (long)random.Next(1000)).ToArray(), shape)
-            : OrtValue.CreateTensorValueFromMemory(Enumerable.Range(0, count).Select(_ => random.NextSingle() * 4 - 2).ToArray(), shape);
+            ? OrtValue.CreateTensorValueFromMemory(each.Select(i => isPlace ? i : (long)random.Next(1000)).ToArray(), shape)
+            : OrtValue.CreateTensorValueFromMemory(each.Select(_ => random.NextSingle() * 4 - 2).ToArray(), shape);
     }
 
     /// <summary>An event of the profile: a run of the model, or of one of its nodes.</summary>

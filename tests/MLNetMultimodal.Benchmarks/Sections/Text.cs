@@ -10,8 +10,8 @@ namespace MLNetMultimodal.Benchmarks.Sections;
 static class Text
 {
     const float Tolerance = 1e-3f;
-    const string Ours = "MultimodalEmbed", OneByOne = "one text at a time", Theirs = "Transformers.js, batch 32",
-        OurTokenizer = "TextTokenizer", TheirTokenizer = "@huggingface/tokenizers";
+    const string Ours = "MultimodalEmbed", OursAlone = "MultimodalModel", OneByOne = "one text at a time",
+        Theirs = "Transformers.js, batch 32", OurTokenizer = "TextTokenizer", TheirTokenizer = "@huggingface/tokenizers";
 
     public static void Measure(BenchmarkRun run)
     {
@@ -43,6 +43,8 @@ static class Text
         run.Add(rates.Compare($"{texts.Length:n0} short texts, tokenised and embedded", Ours, Theirs));
         run.Add(rates.Compare($"{texts.Length:n0} short texts, tokenised and embedded", Ours, OneByOne));
 
+        Prompts(run, node, folder);
+
         double megabytes = texts.Sum(t => (long)Encoding.UTF8.GetByteCount(t)) / 1e6;
         int repeats = run.Size(10, 1);
         void Tokenize()
@@ -55,5 +57,21 @@ static class Text
             new(TheirTokenizer, () => node.Rate(megabytes, new { op = "tokenize", texts })));
         run.Add(tokens.Compare("tokenising alone, CLIP's vocabulary, one thread", OurTokenizer, TheirTokenizer));
         run.Note($"A text tower of 4 layers and width 256 with random weights, fp32, {threads} threads; no two texts are alike.");
+    }
+
+    /// <summary>What a zero-shot classifier embeds.</summary>
+    static void Prompts(BenchmarkRun run, Worker node, string folder)
+    {
+        ZeroShotPrompts words = ZeroShotPrompts.Load(Path.Combine(Repository.Root, "samples", "TrainFashion", "prompts"));
+        string[] labels = Captions.Labels[..run.Size(Captions.Labels.Length, 10)];
+        string[] prompts =
+            [.. labels.SelectMany(label => words.Templates.Select(t => t.Replace("{}", label, StringComparison.Ordinal)))];
+        using MultimodalModel model = MultimodalModel.Load(folder, new() { Mode = InferenceMode.Throughput });
+        Agreement.Require(run, "prompts, against Transformers.js", model.EmbedTexts(prompts),
+            Node.Embeds(node, new { op = "texts", texts = prompts, batch = 32 }), Tolerance);
+        Alternation rates = Alternation.Run(run, 7, 60, "texts/s",
+            new(OursAlone, () => Alternation.Rate(prompts.Length, () => model.EmbedTexts(prompts))),
+            new(Theirs, () => node.Rate(prompts.Length, new { op = "texts", texts = prompts, batch = 32, silent = true })));
+        run.Add(rates.Compare($"prompts of {words.Templates.Count} templates and {labels.Length} labels", OursAlone, Theirs));
     }
 }
