@@ -427,7 +427,8 @@ public sealed class MultimodalModel : IDisposable
         }
     }
 
-    /// <summary>Embeds texts, in batches, each distinct text once. Each is cut to the tokenizer's context length.</summary>
+    /// <summary>Embeds texts, in batches, each distinct text once; what they begin with alike too, where tokens see only those before
+    /// them (CLIP). Each is cut to the tokenizer's context length.</summary>
     /// <param name="texts">The texts.</param>
     /// <param name="cancellation">Ends the work between two batches.</param>
     /// <returns>One row of E values and length 1 per text, in order; each an array of its own.</returns>

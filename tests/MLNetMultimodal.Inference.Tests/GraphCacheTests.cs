@@ -1,6 +1,8 @@
 using Google.Protobuf;
+using Microsoft.ML.OnnxRuntime;
 using MLNetMultimodal.Inference.Onnx;
 using MLNetMultimodal.Models.Checkpoints;
+using MLNetMultimodal.Models.Families;
 
 namespace MLNetMultimodal.Inference.Tests;
 
@@ -130,6 +132,26 @@ public sealed class GraphCacheTests : IDisposable
         Difference.Small(expected, Cached(folder), Same);
         Assert.Equal(made, Entries);
         Assert.Equal(sizes, made.Select(entry => new FileInfo(Path.Combine(entry, file)).Length));
+    }
+
+    [Theory, InlineData(1), InlineData(2), InlineData(3)]
+    public void A_graph_that_cannot_be_opened_is_made_three_times_at_most(int refused)
+    {
+        // As when others find the same graph damaged and remove what has just been made.
+        ModelProto graph = OnnxRecorder.Record(Tiny.Clip.Encoders[Modality.Text], Tiny.Weights(Tiny.Clip)).Proto;
+        byte[] right = graph.ToByteArray();
+        graph.Graph.Node[0].OpType = "NoSuchOperator";
+        byte[] wrong = graph.ToByteArray();
+        int made = 0;
+        using var settings = new SessionOptions { LogSeverityLevel = OrtLoggingLevel.ORT_LOGGING_LEVEL_FATAL };
+        InferenceSession? Open() => new GraphCache(Cache).Open("key", settings, folder =>
+        {
+            File.WriteAllBytes(Path.Combine(folder, "model.onnx"), made++ < refused ? wrong : right);
+            return true;
+        });
+        if (refused == 3) Assert.Contains("NoSuchOperator", Assert.Throws<OnnxRuntimeException>(Open).Message);
+        else Open()!.Dispose();
+        Assert.Equal(Math.Min(refused + 1, 3), made);
     }
 
     [Fact]

@@ -16,6 +16,7 @@ sealed class GraphCache(string folder)
 
     const string GraphFile = "model.onnx", WeightFile = "model.onnx_data", Unfinished = ".tmp";
     const int Alignment = 256; // that of ONNX Runtime's own memory
+    const int Attempts = 3;
     static readonly TimeSpan Abandoned = TimeSpan.FromDays(1);
 
     /// <summary>The cache that the options ask for; null for none.</summary>
@@ -34,27 +35,31 @@ sealed class GraphCache(string folder)
     {
         settings.GraphOptimizationLevel = GraphOptimizationLevel.ORT_DISABLE_ALL; // it is optimised already
         string entry = Path.Combine(Path.GetFullPath(folder), key), graph = Path.Combine(entry, GraphFile);
-        if (Directory.Exists(entry))
+        for (int attempt = 1; ; attempt++)
         {
+            if (!Directory.Exists(entry) && !TryMake(entry, prepare)) return null;
             try
             {
                 return new(graph, settings);
             }
-            catch (OnnxRuntimeException)
+            catch (OnnxRuntimeException) when (attempt < Attempts)
             {
-                Remove(entry); // damaged
+                Remove(entry); // damaged, or removed by another that had found it so
             }
         }
+    }
+
+    bool TryMake(string entry, Func<string, bool> prepare)
+    {
         try
         {
-            if (!Make(entry, prepare)) return null;
+            return Make(entry, prepare);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             throw new IOException($"the graph cache '{folder}' cannot be written: {e.Message} Set GraphCacheFolder or {Variable} "
                 + "to another folder, or to nothing for none.", e);
         }
-        return new(graph, settings);
     }
 
     /// <summary>Makes a session write its graph and its weights into a folder when it is opened.</summary>

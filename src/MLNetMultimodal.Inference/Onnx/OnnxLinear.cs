@@ -73,12 +73,15 @@ sealed class OnnxLinear(OnnxGraph graph, OnnxDtype dtype)
 
     OnnxValue Apply(OnnxValue x, LinearWeight weight, OnnxValue? bias, Factors factors) => dtype switch
     {
-        // One vector per item: a projection or a head, which costs little and whose error goes straight into the embedding.
-        OnnxDtype.Q8 or OnnxDtype.Int8 or OnnxDtype.Q4 when x.Shape.Length == 2 && x.Shape[0] != ICausalTextProgram.PrefixCount => Whole(x, weight, bias, factors),
+        OnnxDtype.Q8 or OnnxDtype.Int8 or OnnxDtype.Q4 when IsVectorPerItem(x) => Whole(x, weight, bias, factors),
         OnnxDtype.Q8 or OnnxDtype.Int8 when !_outliers.Contains(x.Name) => Integers(x, weight, bias, factors),
         OnnxDtype.Q4 when weight.Shape.Length == 2 => Blocks(x, weight, bias, bits: 4, factors),
         _ => Whole(x, weight, bias, factors),
     };
+
+    /// <summary>True before a projection or a head, which costs little and whose error goes straight into the embedding. Tokens that
+    /// several texts begin with are a matrix too.</summary>
+    static bool IsVectorPerItem(OnnxValue x) => x.Shape.Length == 2 && x.Shape[0] != ICausalTextProgram.PrefixCount;
 
     /// <summary>QuickGELU of a layer's result, x sigmoid(1.702 x), as SiLU(1.702 x) / 1.702: ONNX Runtime has vector code for SiLU only,
     /// which takes less than half the time, and the layers before and after take the factors along for nothing.</summary>
