@@ -81,7 +81,7 @@ public sealed record QuantizationReport(
 }
 
 /// <summary>Measures what smaller weights do to a model (<see cref="InferenceOptions.Dtype"/>), before they are used. The graphs are those
-/// that this library runs; exported ones with 8-bit weights use 7 of the bits (<see cref="OnnxDtype.Q8"/>).</summary>
+/// that this library runs; of 8-bit weights exported ones use 7 bits always (<see cref="OnnxDtype.Q8"/>).</summary>
 public static class Quantizer
 {
     /// <summary>Embeds the data with 32-bit floats and with the smaller weights, and compares.</summary>

@@ -98,13 +98,13 @@ public sealed class QuantizerTests : IDisposable
     }
 
     [Fact]
-    public void Graphs_for_export_have_weights_of_7_bits_and_those_for_this_machine_of_8()
+    public void Graphs_for_export_have_weights_of_7_bits_and_those_for_a_processor_with_VNNI_of_8()
     {
         // Products with a byte are added in 16 bits by processors without VNNI.
         IProgram encoder = Tiny.Clip.Encoders[Modality.Text];
         Dictionary<string, TensorData> weights = Tiny.Weights(Tiny.Clip);
         Assert.Equal(63, Largest(OnnxRecorder.Record(encoder.Name, encoder, null, weights, OnnxDtype.Int8)));
-        Assert.Equal(127, Largest(OnnxRecorder.RecordFastest(encoder, weights, OnnxDtype.Int8, maps: false)));
+        Assert.Equal(OnnxSession.LacksVnni ? 63 : 127, Largest(OnnxRecorder.RecordFastest(encoder, weights, OnnxDtype.Int8, maps: false)));
 
         static int Largest(OnnxModel graph) => graph.Proto.Graph.Initializer.Where(i => i.Name.EndsWith("/int8", StringComparison.Ordinal))
             .SelectMany(i => i.RawData.Select(b => Math.Abs((sbyte)b))).Max(v => (int)v);

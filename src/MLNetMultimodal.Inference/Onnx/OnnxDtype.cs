@@ -14,8 +14,8 @@ public enum OnnxDtype
 
     /// <summary>Dynamic quantisation: the weights of linear layers are signed 8-bit integers with one scale per output, their
     /// inputs become unsigned 8-bit integers as they come (<c>DynamicQuantizeLinear</c>, <c>MatMulInteger</c>); embeddings and
-    /// convolutions stay as they are. In graphs for export the weights take 7 of the 8 bits (-63 to 63), so that processors without VNNI
-    /// add products without overflow. <c>model_quantized.onnx</c>.</summary>
+    /// convolutions stay as they are. In graphs for export, and where this processor lacks VNNI, the weights take 7 of the 8 bits (-63 to
+    /// 63), so that products are added without overflow. <c>model_quantized.onnx</c>.</summary>
     Q8,
 
     /// <summary>The same graph as <see cref="Q8"/>; <c>model_int8.onnx</c>.</summary>

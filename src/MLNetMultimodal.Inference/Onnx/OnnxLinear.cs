@@ -150,9 +150,9 @@ sealed class OnnxLinear(OnnxGraph graph, OnnxDtype dtype)
         return Biased(graph.Node("Mul", [sums, product], ElementType.Float32, shape), bias, factors);
     }
 
-    // Where a graph goes on any machine, so small that two products with a byte fit into 16 bits: processors without VNNI add them there, and
-    // ONNX Runtime lets the sum saturate unless a session asks for precision, as this library's do.
-    sbyte LargestWeight => graph.Target == GraphTarget.Fastest ? sbyte.MaxValue : (sbyte)63;
+    // Processors without VNNI add products with a byte two by two in 16 bits. Where the graph may run on one, weights are so small that
+    // these sums fit: else ONNX Runtime lets them saturate or, where a session asks for precision, takes a third more time.
+    sbyte LargestWeight => graph.Target == GraphTarget.Fastest && !OnnxSession.LacksVnni ? sbyte.MaxValue : (sbyte)63;
 
     OnnxValue Scales(LinearWeight matrix, Func<float[]> scales, Factors factors)
     {

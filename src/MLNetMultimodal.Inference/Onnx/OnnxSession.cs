@@ -173,14 +173,15 @@ public sealed class OnnxSession : IEncoder, IDisposable
         };
         // Threads wait for each other within a run by spinning; between runs they leave the cores to others.
         options.AddSessionConfigEntry("session.force_spinning_stop", "1");
-        // Without VNNI, sums of products of unsigned and signed bytes would saturate; the way around it is slow.
-        if (X86Base.IsSupported && !HasVnni) options.AddSessionConfigEntry("session.x64quantprecision", "1");
+        // Sums of products of unsigned and signed bytes would saturate in the graphs of others; the way around it is slow.
+        if (LacksVnni) options.AddSessionConfigEntry("session.x64quantprecision", "1");
         if (settings.ShareWeights) options.AddSessionConfigEntry("session.disable_prepacking", "1");
         return options;
     }
 
-    /// <summary>AVX512_VNNI or AVX_VNNI.</summary>
-    static bool HasVnni => (X86Base.CpuId(7, 0).Ecx & (1 << 11)) != 0 || (X86Base.CpuId(7, 1).Eax & (1 << 4)) != 0;
+    /// <summary>True on x86 processors without AVX512_VNNI and AVX_VNNI.</summary>
+    internal static bool LacksVnni => X86Base.IsSupported
+        && (X86Base.CpuId(7, 0).Ecx & (1 << 11)) == 0 && (X86Base.CpuId(7, 1).Eax & (1 << 4)) == 0;
 
     /// <summary>What it takes.</summary>
     public IReadOnlyList<TensorSpec> Inputs { get; }

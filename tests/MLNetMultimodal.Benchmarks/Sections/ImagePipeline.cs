@@ -61,7 +61,7 @@ static class ImagePipeline
                 return Alternation.Rate(part.Length, () => Embed(ml, transformer, part));
             });
         }
-        Alternation rates = Alternation.Run(run, rounds: 4, 150, "pictures/s", Contender(Ours, ours), Contender(Stock, stock),
+        Alternation rates = Alternation.Run(run, rounds: 8, 400, "pictures/s", Contender(Ours, ours), Contender(Stock, stock),
             Contender(Int8, int8), Contender(StockInt8, stockInt8), Contender(Reduced, reduced),
             Contender(Int8Reduced, int8Reduced));
         run.Add(rates.Compare($"{name}, fp32", Ours, Stock, Bound.AtLeast(wanted)));

@@ -53,7 +53,7 @@ static class Node
     static void Compare(
         BenchmarkRun run, string what, string unit, string[] items, int batch, Action<string[]> ours, Func<double> theirs)
     {
-        Alternation rates = Alternation.Run(run, 5, 40, unit, new(Ours, () => Alternation.Rate(items.Length, () =>
+        Alternation rates = Alternation.Run(run, 15, 40, unit, new(Ours, () => Alternation.Rate(items.Length, () =>
         {
             foreach (string[] part in items.Chunk(batch)) ours(part);
         })), new(Theirs, theirs));
