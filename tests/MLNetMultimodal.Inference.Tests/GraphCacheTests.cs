@@ -39,7 +39,7 @@ public sealed class GraphCacheTests : IDisposable
 
     [Theory]
     [InlineData(OnnxDtype.Fp32, false), InlineData(OnnxDtype.Fp32, true)]
-    [InlineData(OnnxDtype.Fp16, false), InlineData(OnnxDtype.Int8, false), InlineData(OnnxDtype.Q4, false)]
+    [InlineData(OnnxDtype.Fp16, false), InlineData(OnnxDtype.Int8, false), InlineData(OnnxDtype.Q4, false), InlineData(OnnxDtype.Q8Blocks, false)]
     public void A_kept_graph_gives_what_a_new_one_gives(OnnxDtype dtype, bool shareWeights)
     {
         string folder = Folder();

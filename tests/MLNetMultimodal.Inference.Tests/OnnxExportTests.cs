@@ -98,7 +98,7 @@ public sealed class OnnxExportTests
         Difference.Small(test.Expected["text_embeds"].ToSingles(), Embed(0, test.Inputs["input_ids"].ToInt64s()[0]), SameGraph); // padding
     }
 
-    [Theory, InlineData(OnnxDtype.Q8, MinInt8Cosine), InlineData(OnnxDtype.Int8, MinInt8Cosine), InlineData(OnnxDtype.Fp16, MinHalfCosine), InlineData(OnnxDtype.Q4, MinInt4Cosine)]
+    [Theory, InlineData(OnnxDtype.Q8, MinInt8Cosine), InlineData(OnnxDtype.Int8, MinInt8Cosine), InlineData(OnnxDtype.Fp16, MinHalfCosine), InlineData(OnnxDtype.Q4, MinInt4Cosine), InlineData(OnnxDtype.Q8Blocks, MinHalfCosine)]
     public void Smaller_weights_give_nearly_the_same_embeddings(OnnxDtype dtype, double atLeast)
     {
         using var test = new Case();

@@ -84,7 +84,7 @@ public sealed class OnnxRecorderTests
         Assert.Equal(2, graph.Node.Count(n => n.OpType == "Where"));
     }
 
-    [Theory, InlineData(OnnxDtype.Fp32), InlineData(OnnxDtype.Int8), InlineData(OnnxDtype.Q4)]
+    [Theory, InlineData(OnnxDtype.Fp32), InlineData(OnnxDtype.Int8), InlineData(OnnxDtype.Q4), InlineData(OnnxDtype.Q8Blocks)]
     public void Layers_take_the_factors_of_quick_gelu_along(OnnxDtype dtype)
     {
         GraphProto graph = OnnxRecorder.RecordFastest(Tiny.SharingText, _weights, dtype, maps: false).Proto.Graph;

@@ -19,7 +19,7 @@ public sealed class QuantizerTests : IDisposable
 
     static RgbImage[] Pictures => [.. Enumerable.Range(0, 11).Select(seed => Tiny.Picture(seed))];
 
-    [Theory, InlineData(OnnxDtype.Int8, 0.99, 0.98), InlineData(OnnxDtype.Q4, 0.95, 0.9)]
+    [Theory, InlineData(OnnxDtype.Int8, 0.99, 0.98), InlineData(OnnxDtype.Q4, 0.95, 0.9), InlineData(OnnxDtype.Q8Blocks, 0.9999, 0.9999)]
     public void The_report_has_sizes_and_similarities_of_both_encoders(OnnxDtype dtype, double mean, double min)
     {
         QuantizationReport report = Quantizer.Quantize(_folder.Path,

@@ -33,4 +33,8 @@ public enum OnnxDtype
     /// <summary>4-bit floats in blocks (<c>MatMulBnb4</c>: Dettmers et al. 2023, arXiv:2305.14314);
     /// <c>model_bnb4.onnx</c>.</summary>
     Bnb4,
+
+    /// <summary>8-bit integers in blocks with a scale each (<c>MatMulNBits</c>): nearer to 32-bit floats than <see cref="Int8"/>, and slower on
+    /// batches; <c>model_q8blocks.onnx</c>, which Transformers.js has no name for.</summary>
+    Q8Blocks,
 }

@@ -11,9 +11,10 @@ public static class OnnxExport
 {
     const string Graphs = "onnx/", Preprocessor = "preprocessor_config.json", ModelCard = "README.md";
 
-    /// <summary>What is written: 32-bit floats, 16-bit floats, 8-bit integers under two names, 4-bit integers.</summary>
+    /// <summary>What is written: 32-bit floats, 16-bit floats, 8-bit integers under two names, 4-bit and 8-bit integers in
+    /// blocks.</summary>
     public static IReadOnlyList<OnnxDtype> Dtypes { get; } =
-        [OnnxDtype.Fp32, OnnxDtype.Fp16, OnnxDtype.Q8, OnnxDtype.Int8, OnnxDtype.Q4];
+        [OnnxDtype.Fp32, OnnxDtype.Fp16, OnnxDtype.Q8, OnnxDtype.Int8, OnnxDtype.Q4, OnnxDtype.Q8Blocks];
 
     /// <summary>Exports a model. The folder appears whole or not at all.</summary>
     /// <param name="model">The model.</param>
@@ -62,6 +63,7 @@ public static class OnnxExport
         OnnxDtype.Q4 => "_q4",
         OnnxDtype.Q4F16 => "_q4f16",
         OnnxDtype.Bnb4 => "_bnb4",
+        OnnxDtype.Q8Blocks => "_q8blocks",
         _ => throw new ArgumentOutOfRangeException(nameof(dtype), dtype, "is no dtype."),
     };
 

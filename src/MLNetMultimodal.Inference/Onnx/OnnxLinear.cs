@@ -73,9 +73,10 @@ sealed class OnnxLinear(OnnxGraph graph, OnnxDtype dtype)
 
     OnnxValue Apply(OnnxValue x, LinearWeight weight, OnnxValue? bias, Factors factors) => dtype switch
     {
-        OnnxDtype.Q8 or OnnxDtype.Int8 or OnnxDtype.Q4 when IsVectorPerItem(x) => Whole(x, weight, bias, factors),
+        OnnxDtype.Q8 or OnnxDtype.Int8 or OnnxDtype.Q4 or OnnxDtype.Q8Blocks when IsVectorPerItem(x) => Whole(x, weight, bias, factors),
         OnnxDtype.Q8 or OnnxDtype.Int8 when !_outliers.Contains(x.Name) => Integers(x, weight, bias, factors),
         OnnxDtype.Q4 when weight.Shape.Length == 2 => Blocks(x, weight, bias, bits: 4, factors),
+        OnnxDtype.Q8Blocks when weight.Shape.Length == 2 => Blocks(x, weight, bias, bits: 8, factors),
         _ => Whole(x, weight, bias, factors),
     };
 

@@ -11,7 +11,7 @@ static class FileChoice
     static readonly string[] GraphEndings = [".onnx", ".onnx_data"];
 
     // What Transformers.js appends to the name of a graph whose weights are not float32.
-    static readonly string[] Dtypes = ["_fp16", "_int8", "_uint8", "_q8", "_quantized", "_q4", "_q4f16", "_bnb4"];
+    static readonly string[] Dtypes = ["_fp16", "_int8", "_uint8", "_q8", "_quantized", "_q4", "_q4f16", "_bnb4", "_q8blocks"];
 
     /// <summary>The files to take; where the index of shards is among them, its shards are wanted too.</summary>
     /// <exception cref="NotSupportedException">All the weights are pickles.</exception>
