@@ -40,13 +40,8 @@ static class Captions
         return n == 0 ? text + "." : $"{text}, number {n}.";
     })];
 
-    /// <summary>The same captions, each from another of its words on: few begin alike.</summary>
-    public static string[] TakeRotated(int count) => [.. Take(count).Select((text, i) =>
-    {
-        string[] words = text.Split(' ');
-        int first = i % words.Length;
-        return string.Join(' ', [.. words[first..], .. words[..first]]);
-    })];
+    /// <summary>The same captions, each behind a number of its own: no two begin alike.</summary>
+    public static string[] TakeNumbered(int count) => [.. Take(count).Select((text, i) => $"{i} {text}")];
 
     /// <summary>What part of the tokens of texts that stand side by side has a beginning that no text before it has.</summary>
     public static double DistinctShare(TextTokenizer tokenizer, string[] texts, int batch)
