@@ -40,7 +40,7 @@ static class Captions
         return n == 0 ? text + "." : $"{text}, number {n}.";
     })];
 
-    /// <summary>The same captions, each behind a number of its own: no two begin alike.</summary>
+    /// <summary>The same captions, each behind a number of its own: few share more than the start token.</summary>
     public static string[] TakeNumbered(int count) => [.. Take(count).Select((text, i) => $"{i} {text}")];
 
     /// <summary>What part of the tokens of texts that stand side by side has a beginning that no text before it has.</summary>
