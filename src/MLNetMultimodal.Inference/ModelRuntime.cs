@@ -53,14 +53,22 @@ sealed class ModelRuntime : IDisposable
             IReadOnlyDictionary<string, TensorData> weights = CheckpointWeights.For(definition, file, files.Name);
             if (options.Adapter is { } adapter) weights = adapter.Merge(weights);
             float scale = definition.LogitScale is null ? 1 : MathF.Exp(weights[definition.LogitScale].ToSingles()[0]);
-            Lazy<OnnxSession> Session(IProgram program) => new(() => OnnxSession.Open(program, weights, options));
-            Dictionary<Modality, Lazy<OnnxSession>> encoders = definition.Encoders.ToDictionary(e => e.Key,
-                e => Session(e.Value is ICausalTextProgram text ? text.SharingPrefixes : e.Value));
-            Func<IEncoder> Encoder(IProgram program, Lazy<OnnxSession> session)
+            var sessions = new List<Lazy<OnnxSession>>();
+            Lazy<OnnxSession> Session(IProgram program)
             {
-                if (program is not ICausalTextProgram text) return () => session.Value;
-                var sharing = new PrefixSharingEncoder(text, session);
-                return () => sharing;
+                var session = new Lazy<OnnxSession>(() => OnnxSession.Open(program, weights, options));
+                sessions.Add(session);
+                return session;
+            }
+            Func<IEncoder> Encoder(IProgram program)
+            {
+                if (program is ICausalTextProgram text)
+                {
+                    var sharing = new PrefixSharingEncoder(text, Session(text.SharingPrefixes), options.FusesAttention ? Session(text) : null);
+                    return () => sharing;
+                }
+                Lazy<OnnxSession> session = Session(program);
+                return () => session.Value;
             }
             Lazy<OnnxSession> full = Session(definition.Full);
             Lazy<OnnxSession>? pair = (definition as IPairDefinition)?.Pair is { } match ? Session(match) : null;
@@ -68,12 +76,12 @@ sealed class ModelRuntime : IDisposable
             return new()
             {
                 Definition = definition,
-                Encoders = encoders.ToDictionary(e => e.Key, e => Encoder(definition.Encoders[e.Key], e.Value)),
+                Encoders = definition.Encoders.ToDictionary(e => e.Key, e => Encoder(e.Value)),
                 RunFull = inputs => full.Value.Run(inputs),
                 RunPair = pair is null ? null : inputs => pair.Value.Run(inputs),
                 RunAttention = attention is null ? null : inputs => attention.Value.Run(inputs),
                 LogitScale = new(scale),
-                Sessions = [.. encoders.Values, full, .. new[] { pair, attention }.OfType<Lazy<OnnxSession>>()],
+                Sessions = sessions,
                 Weights = (weights, file),
             };
         }

@@ -31,6 +31,9 @@ public sealed record InferenceOptions
 
     internal int RunThreads => Threads > 0 ? Threads : Mode == InferenceMode.Throughput ? 1 : 0;
 
+    /// <summary>Where it gains something, and takes no more memory than the weights of the file.</summary>
+    internal bool FusesAttention => Mode == InferenceMode.Latency && !ShareWeights && Dtype is null or OnnxDtype.Fp32 or OnnxDtype.Fp16;
+
     /// <summary>True leaves 32-bit weights in the pages of their file, which all processes of the machine share. Default false:
     /// each process lays them out anew, for its own use; runs are then faster, the more so the smaller the batch. With
     /// <see cref="GraphCacheFolder"/> processes share weights that are laid out.</summary>
@@ -59,7 +62,9 @@ public sealed record InferenceOptions
 /// <summary>What the runs of a model are arranged for.</summary>
 public enum InferenceMode
 {
-    /// <summary>The single result comes soonest: a run uses all cores. For one caller at a time.</summary>
+    /// <summary>The single result comes soonest: a run uses all cores, and self-attention is one operator. For one caller at a time. Single
+    /// texts of a causal tower (CLIP's) have a graph of their own, whose weights take memory beside those of the graph for batches where
+    /// a program embeds both.</summary>
     Latency,
 
     /// <summary>The most results per second: a run uses one core, and callers run side by side, as the transforms do. However many

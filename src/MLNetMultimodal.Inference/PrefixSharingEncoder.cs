@@ -9,13 +9,19 @@ namespace MLNetMultimodal.Inference;
 /// tokens. Thread-safe.</summary>
 /// <param name="program">The encoder.</param>
 /// <param name="session">Its <see cref="ICausalTextProgram.SharingPrefixes"/>.</param>
-sealed class PrefixSharingEncoder(ICausalTextProgram program, Lazy<OnnxSession> session) : IEncoder
+/// <param name="alone">The encoder itself, for one text without padding; null where that is not sooner.</param>
+sealed class PrefixSharingEncoder(ICausalTextProgram program, Lazy<OnnxSession> session, Lazy<OnnxSession>? alone = null) : IEncoder
 {
     public void Run<T>(ReadOnlyMemory<T> input, ReadOnlySpan<long> shape, Span<float> output) where T : unmanaged
     {
         if ((object)input is not ReadOnlyMemory<long> ids || ids.IsEmpty || shape.Length != 2 || ids.Length != shape[0] * shape[1])
             throw new ArgumentException($"the input must be {program.Inputs[0]}, but has {input.Length} elements of {typeof(T).Name} "
                 + $"and the shape [{string.Join(", ", shape.ToArray())}].", nameof(input));
+        if (alone is not null && shape[0] == 1 && program.PooledToken(ids.Span) == ids.Length - 1)
+        {
+            alone.Value.Run(ids, shape, output);
+            return;
+        }
         long[] first = ArrayPool<long>.Shared.Rent(ids.Length), of = ArrayPool<long>.Shared.Rent(ids.Length), batch = shape.ToArray();
         int prefixes = Find(ids, (int)shape[1], first, of);
         session.Value.Run([(ids, batch), (first.AsMemory(0, prefixes), [prefixes]), (of.AsMemory(0, ids.Length), batch)], output);

@@ -44,7 +44,7 @@ public abstract record TrainingOptions
     public double EmaDecay { get; init => field = Fraction(value, nameof(EmaDecay)); } = 0.999;
 
     /// <summary>True: matrix products run in bfloat16 on float32 weights: faster where the processor multiplies bfloat16 faster than
-    /// float32, as with AMX; slower with AVX512_BF16 alone. Default false.</summary>
+    /// float32, as with AMX; slower with AVX512_BF16 alone, and several times slower where it is emulated. Default false.</summary>
     public bool BFloat16 { get; init; }
 
     /// <summary>Where to compute: <c>cpu</c> or <c>cuda</c> or <c>cuda:1</c>. Default cpu.</summary>

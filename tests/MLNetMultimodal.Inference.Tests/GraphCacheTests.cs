@@ -3,6 +3,7 @@ using Microsoft.ML.OnnxRuntime;
 using MLNetMultimodal.Inference.Onnx;
 using MLNetMultimodal.Models.Checkpoints;
 using MLNetMultimodal.Models.Families;
+using static MLNetMultimodal.Inference.InferenceMode;
 
 namespace MLNetMultimodal.Inference.Tests;
 
@@ -31,23 +32,27 @@ public sealed class GraphCacheTests : IDisposable
     static float[] Embed(string folder, InferenceOptions options)
     {
         using MultimodalModel model = MultimodalModel.Load(folder, options);
-        return [.. model.EmbedTexts(Texts).Concat(model.EmbedImages([Tiny.Picture(1), Tiny.Picture(2)])).SelectMany(e => e)];
+        return Embed(model);
     }
+
+    static float[] Embed(MultimodalModel model) => [.. model.EmbedTexts(Texts).Concat(model.EmbedImages([Tiny.Picture(1), Tiny.Picture(2)]))
+        .Concat(model.EmbedTexts([Texts[0]])).SelectMany(e => e)];
 
     float[] Cached(string folder, InferenceOptions? options = null) =>
         Embed(folder, (options ?? new()) with { GraphCacheFolder = Cache });
 
     [Theory]
-    [InlineData(OnnxDtype.Fp32, false), InlineData(OnnxDtype.Fp32, true)]
-    [InlineData(OnnxDtype.Fp16, false), InlineData(OnnxDtype.Int8, false), InlineData(OnnxDtype.Q4, false), InlineData(OnnxDtype.Q8Blocks, false)]
-    public void A_kept_graph_gives_what_a_new_one_gives(OnnxDtype dtype, bool shareWeights)
+    [InlineData(OnnxDtype.Fp32, Latency, false, 3), InlineData(OnnxDtype.Fp32, Latency, true, 2), InlineData(OnnxDtype.Fp32, Throughput, false, 2)]
+    [InlineData(OnnxDtype.Fp16, Latency, false, 3), InlineData(OnnxDtype.Int8, Latency, false, 2)]
+    [InlineData(OnnxDtype.Q4, Latency, false, 2), InlineData(OnnxDtype.Q8Blocks, Latency, false, 2)]
+    public void A_kept_graph_gives_what_a_new_one_gives(OnnxDtype dtype, InferenceMode mode, bool shareWeights, int graphs)
     {
         string folder = Folder();
-        var options = new InferenceOptions { Dtype = dtype, ShareWeights = shareWeights };
+        var options = new InferenceOptions { Dtype = dtype, Mode = mode, ShareWeights = shareWeights };
         float[] expected = Embed(folder, options with { GraphCacheFolder = "" });
         Difference.Small(expected, Cached(folder, options), Same);
         string[] made = Entries;
-        Assert.Equal(2, made.Length); // a tower each
+        Assert.Equal(graphs, made.Length); // a tower each, and one for single texts
         Difference.Small(expected, Cached(folder, options), Same);
         Assert.Equal(made, Entries);
     }
@@ -61,7 +66,7 @@ public sealed class GraphCacheTests : IDisposable
         float[] other = Cached(Folder("other", seed: 2));
         string[] others = [.. Entries.Except(entries).OrderBy(Size)];
         Assert.True(Difference.Max(expected, other) > 1e-2);
-        foreach ((string entry, string from) in entries.Zip(others)) // a tower each
+        foreach ((string entry, string from) in entries.Zip(others))
         {
             Directory.Delete(entry, recursive: true);
             Directory.Move(from, entry);
@@ -77,9 +82,12 @@ public sealed class GraphCacheTests : IDisposable
         Cached(folder, new() { Dtype = OnnxDtype.Int8 });
         Cached(folder, new() { ShareWeights = true });
         Cached(Folder("other", seed: 2));
-        Assert.Equal(8, Entries.Length);
-        Cached(folder, new() { Mode = InferenceMode.Throughput, Threads = 1 }); // of no concern to the graph
-        Assert.Equal(8, Entries.Length);
+        Assert.Equal(10, Entries.Length);
+        Cached(folder, new() { Threads = 1 });         // of no concern to the graph
+        Cached(folder, new() { Dtype = OnnxDtype.Int8, Mode = Throughput });
+        Assert.Equal(10, Entries.Length);
+        Cached(folder, new() { Mode = Throughput });   // pictures only: texts of a batch have the graph of the other mode
+        Assert.Equal(11, Entries.Length);
     }
 
     [Fact]
@@ -89,8 +97,7 @@ public sealed class GraphCacheTests : IDisposable
         string[] made = Entries;
         Difference.Small(expected, Cached(Folder("copy")), Same);
         using MultimodalModel inMemory = Tiny.Load(options: new() { GraphCacheFolder = Cache });
-        Difference.Small(expected, [.. inMemory.EmbedTexts(Texts).SelectMany(e => e),
-            .. inMemory.EmbedImages([Tiny.Picture(1), Tiny.Picture(2)]).SelectMany(e => e)], Same);
+        Difference.Small(expected, Embed(inMemory), Same);
         Assert.Equal(made, Entries);
     }
 
@@ -187,7 +194,7 @@ public sealed class GraphCacheTests : IDisposable
         float[] expected = Embed(folder, new() { GraphCacheFolder = "" });
         // Other threads are other models of the process, but the same graph.
         Parallel.For(1, 9, threads => Difference.Small(expected, Cached(folder, new() { Threads = threads }), Same));
-        Assert.Equal(2, Entries.Length);
+        Assert.Equal(3, Entries.Length);
         Assert.All(Entries, entry => Assert.Equal(["model.onnx", "model.onnx_data"],
             Directory.EnumerateFiles(entry).Select(Path.GetFileName).Order(StringComparer.Ordinal)));
     }

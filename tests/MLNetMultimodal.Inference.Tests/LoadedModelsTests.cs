@@ -89,11 +89,12 @@ public sealed class LoadedModelsTests : IDisposable
     [Fact]
     public void Many_threads_that_load_use_and_dispose_get_the_same_embedding()
     {
+        var options = new InferenceOptions { Mode = InferenceMode.Throughput };
         float[] expected;
-        using (MultimodalModel model = Load()) expected = model.EmbedTexts(["a cat"])[0];
+        using (MultimodalModel model = Load(options)) expected = model.EmbedTexts(["a cat"])[0];
         Parallel.For(0, 40, new() { MaxDegreeOfParallelism = 8 }, _ =>
         {
-            using MultimodalModel model = Load(new() { Mode = InferenceMode.Throughput, Threads = 0 });
+            using MultimodalModel model = Load(options);
             Assert.Equal(expected, model.EmbedTexts(["a cat"])[0]);
         });
     }

@@ -103,6 +103,19 @@ public sealed class OnnxRecorderTests
         Assert.Contains(graph.Initializer, i => i.Name == "vision_model.embeddings.patch_embedding.weight/int8");
     }
 
+    [Theory, InlineData(Modality.Text, 1), InlineData(Modality.Image, 0)]
+    public void Self_attention_is_one_node(Modality modality, long causal)
+    {
+        IProgram tower = Tiny.Clip.Encoders[modality];
+        NodeProto[] nodes = [.. OnnxRecorder.RecordFastest(tower, _weights, OnnxDtype.Fp32, maps: false, fusesAttention: true).Proto.Graph.Node];
+        NodeProto[] attention = [.. nodes.Where(n => n.OpType == "Attention")];
+        Assert.NotEmpty(attention);
+        Assert.Single(nodes, n => n.OpType == "Softmax"); // of the last block, in which one token asks
+        Assert.All(attention, n => Assert.Equal(causal, n.Attribute.Single(a => a.Name == "unidirectional").I));
+        Assert.All(attention, n => Assert.Equal("", n.Input[3])); // no mask
+        Assert.DoesNotContain(OnnxRecorder.RecordFastest(tower, _weights, OnnxDtype.Fp32, maps: false).Proto.Graph.Node, n => n.OpType == "Attention");
+    }
+
     [Fact]
     public void Only_standard_operators_are_used() =>
         Assert.All(OnnxRecorder.Record(Tiny.Clip.Full, _weights).Proto.Graph.Node, n => Assert.Equal("", n.Domain));

@@ -92,6 +92,20 @@ public sealed class PrefixSharingEncoderTests : IDisposable
     }
 
     [Fact]
+    public void One_text_runs_alone_where_all_its_tokens_count()
+    {
+        long[] one = [1, 5, 6, 7, 8, End];
+        var other = new ClipModel(ClipConfig.Tiny);
+        using OnnxSession alone = OnnxSession.Open(Text, Tiny.Weights(other, seed: 2)); // other weights show who ran
+        var encoder = new PrefixSharingEncoder(Text, new(_sharing), new(alone));
+        Assert.Equal(Run(alone, one, Length), Run(encoder, one, Length));
+        long[] padded = [1, 5, 6, 7, End, End], two = [.. one, .. one];
+        Assert.Equal(Run(_encoder, padded, Length), Run(encoder, padded, Length));
+        Assert.Equal(Run(_encoder, two, Length), Run(encoder, two, Length));
+        Assert.Throws<InvalidOperationException>(() => Run(encoder, [1, 2, 3, 4, 5, 6, 7, 8, End], 9)); // longer than the context
+    }
+
+    [Fact]
     public void Tensors_by_name_give_the_same()
     {
         var inputs = new Dictionary<string, TensorData> { ["input_ids"] = TensorData.From(Texts, Texts.Length / Length, Length) };

@@ -1,3 +1,4 @@
+using MLNetMultimodal.Inference;
 using MLNetMultimodal.Inference.Onnx;
 using MLNetMultimodal.Models.Checkpoints;
 using MLNetMultimodal.Models.Ops;
@@ -17,7 +18,8 @@ public static class Engines
 {
     static readonly Dictionary<string, IEngine> ByName = new()
     {
-        ["onnx"] = new OnnxEngine(),
+        ["onnx"] = new OnnxEngine(InferenceMode.Throughput),
+        ["onnx-latency"] = new OnnxEngine(InferenceMode.Latency),
         ["onnx-portable"] = new PortableEngine(),
         ["torch"] = new TorchEngine(),
     };
@@ -28,12 +30,12 @@ public static class Engines
 
     public static IEngine Get(string name) => ByName[name];
 
-    sealed class OnnxEngine : IEngine
+    sealed class OnnxEngine(InferenceMode mode) : IEngine
     {
         public IReadOnlyDictionary<string, TensorData> Run(
             IProgram program, IReadOnlyDictionary<string, TensorData> weights, IReadOnlyDictionary<string, TensorData> inputs)
         {
-            using var session = OnnxSession.Open(program, weights, new() { Threads = 1 });
+            using var session = OnnxSession.Open(program, weights, new() { Mode = mode, Threads = 1 });
             return session.Run(inputs);
         }
     }

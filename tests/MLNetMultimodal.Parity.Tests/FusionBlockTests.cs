@@ -53,7 +53,7 @@ public sealed class FusionBlockTests
     public void Tokens_that_are_masked_change_nothing(string engine, string block)
     {
         var program = new BlockProgram(block);
-        if (program.Inputs.All(i => i.Name != "keep")) return; // it has no mask
+        if (program.Inputs.All(i => i.Name != "keep") || block.StartsWith("self", StringComparison.Ordinal)) return; // no mask, or masked ones ask too
         Dictionary<string, TensorData> weights = Weights(program), inputs = Inputs();
         float[] before = Run(engine, program, weights, inputs), context = inputs["context"].ToSingles();
         context.AsSpan(Context * (Keys + 1), 2 * Context).Fill(9); // keep is false for the second row's tokens 1 and 2
@@ -119,7 +119,8 @@ public sealed class FusionBlockTests
     {
         public static IReadOnlyList<string> Names { get; } =
         [
-            "cross-attention", "low-rank cross-attention", "attention weights", "attention pooling", "gated adapter", "experts, one", "experts, two",
+            "self-attention", "self-attention, low-rank", "self-attention, no key bias", "self-attention, no bias", "self-attention, causal",
+            "self-attention, keep", "self-attention, keep none", "self-attention, causal keep", "cross-attention", "low-rank cross-attention", "attention weights", "attention pooling", "gated adapter", "experts, one", "experts, two",
             "experts, all", "latent bottleneck", "latent bottleneck of experts",
         ];
 
@@ -141,10 +142,20 @@ public sealed class FusionBlockTests
             T Context() => inputs["context"];
             Mask<T> Keep() => new(inputs["keep"]);
             var attention = new AttentionConfig(Width, FusionBlockTests.Context, 2);
+            T Self(AttentionConfig c, Mask<T> mask) => Attention.Self(ops, "block", c with { ContextWidth = Width }, x, mask);
+            T SelfKeep(Mask<T> mask) => Attention.Self(ops, "block", attention with { Width = FusionBlockTests.Context }, Context(), mask);
             var bottleneck = new LatentBottleneckConfig(2, 3, Width, FusionBlockTests.Context, 10, 2) { Rank = 4, Gated = true };
             T Experts(int chosen) => MixtureOfExperts.FeedForward(ops, "block", new(Width, 10, 3, chosen), x).Result;
             return [("result", block switch
             {
+                "self-attention" => Self(attention, default),
+                "self-attention, low-rank" => Self(attention with { InnerWidth = 4 }, default),
+                "self-attention, no key bias" => Self(attention with { KeyBias = false }, default),
+                "self-attention, no bias" => Self(attention with { QkvBias = false }, default),
+                "self-attention, causal" => Self(attention, new(Causal: true)),
+                "self-attention, keep" => SelfKeep(Keep()),
+                "self-attention, keep none" => SelfKeep(new(ops.Not(inputs["keep"]))), // nothing of the first row
+                "self-attention, causal keep" => SelfKeep(Keep() with { Causal = true }),
                 "cross-attention" => Attention.Cross(ops, "block", attention, x, Context(), Keep()),
                 "low-rank cross-attention" => Attention.Cross(ops, "block", attention with { InnerWidth = 4 }, x, Context(), Keep()),
                 "attention weights" => Attention.Weights(ops, "block", attention with { InnerWidth = 4 }, x, Context(), Keep()),

@@ -16,6 +16,12 @@ sealed record LinearWeight(string Name, params int[] Shape)
     public int In => Shape[1..].Aggregate((a, b) => a * b);
 }
 
+/// <summary>A linear layer of a graph.</summary>
+/// <param name="X">What it takes, [.., in].</param>
+/// <param name="Weight">Its matrix.</param>
+/// <param name="Bias">[out], or null.</param>
+readonly record struct OnnxLayer(OnnxValue X, LinearWeight Weight, OnnxValue? Bias);
+
 /// <summary>Linear layers of a graph: x W^T + b in the arithmetic of the dtype.</summary>
 sealed class OnnxLinear(OnnxGraph graph, OnnxDtype dtype)
 {
@@ -33,7 +39,7 @@ sealed class OnnxLinear(OnnxGraph graph, OnnxDtype dtype)
 
     static readonly Factors Ones = new(1, 1);
 
-    readonly Dictionary<string, (OnnxValue X, LinearWeight Weight, OnnxValue? Bias)> _layers = new(StringComparer.Ordinal);
+    readonly Dictionary<string, OnnxLayer> _layers = new(StringComparer.Ordinal);
     readonly Dictionary<string, (OnnxValue X, float Factor)> _multiples = new(StringComparer.Ordinal);
     readonly Dictionary<string, (byte[] Values, float[] Scales)> _quantized = new(StringComparer.Ordinal);
     readonly HashSet<string> _outliers = new(StringComparer.Ordinal);
@@ -67,9 +73,12 @@ sealed class OnnxLinear(OnnxGraph graph, OnnxDtype dtype)
     {
         if (_multiples.TryGetValue(x.Name, out var multiple)) return Apply(multiple.X, weight, bias, new(multiple.Factor, 1));
         OnnxValue y = Apply(x, weight, bias, Ones);
-        _layers.TryAdd(y.Name, (x, weight, bias));
+        _layers.TryAdd(y.Name, new(x, weight, bias));
         return y;
     }
+
+    /// <summary>The layer that gave a value; null where none did.</summary>
+    public OnnxLayer? Find(OnnxValue y) => _layers.TryGetValue(y.Name, out OnnxLayer layer) ? layer : null;
 
     OnnxValue Apply(OnnxValue x, LinearWeight weight, OnnxValue? bias, Factors factors) => dtype switch
     {
@@ -90,7 +99,7 @@ sealed class OnnxLinear(OnnxGraph graph, OnnxDtype dtype)
     /// <returns>Null where that does not go.</returns>
     public OnnxValue? TryQuickGelu(OnnxValue x)
     {
-        if (graph.Target != GraphTarget.Fastest || !_layers.TryGetValue(x.Name, out var layer)) return null;
+        if (graph.Target != GraphTarget.Fastest || Find(x) is not { } layer) return null;
         OnnxValue steep = Apply(layer.X, layer.Weight, layer.Bias, new(1, QuickGeluSlope));
         OnnxValue silu = graph.Fused("QuickGelu", [steep], x.Type, x.Shape, Attribute("alpha", 1f));
         OnnxValue y = graph.Node("Mul", [silu, graph.Scalar(1 / QuickGeluSlope)], x.Type, x.Shape); // left out where layers take it along

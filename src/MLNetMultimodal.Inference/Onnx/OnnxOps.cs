@@ -4,9 +4,11 @@ using static MLNetMultimodal.Inference.Onnx.OnnxGraph;
 namespace MLNetMultimodal.Inference.Onnx;
 
 /// <summary>The engine that records: each operation becomes a few nodes of a graph.</summary>
-sealed class OnnxOps(OnnxGraph graph, OnnxDtype dtype) : ITensorOps<OnnxValue>
+/// <param name="graph">What is written.</param>
+/// <param name="linear">Its linear layers.</param>
+/// <param name="selfAttention">Makes one node of self-attention; null for several.</param>
+sealed class OnnxOps(OnnxGraph graph, OnnxLinear linear, SelfAttention? selfAttention) : ITensorOps<OnnxValue>
 {
-    readonly OnnxLinear _linear = new(graph, dtype);
     readonly Dictionary<string, OnnxValue> _masks = new(StringComparer.Ordinal);
     readonly Dictionary<string, OnnxValue> _tokens = new(StringComparer.Ordinal); // [B, N, D] of a [B, D, H, W]
 
@@ -24,12 +26,12 @@ sealed class OnnxOps(OnnxGraph graph, OnnxDtype dtype) : ITensorOps<OnnxValue>
     {
         Shapes.RequireWidth(x.Shape, inWidth, name);
         OnnxValue? b = bias ? Parameter(name / "bias", default, outWidth) : null;
-        return _linear.Apply(x, new((name / "weight").ToString(), outWidth, inWidth), b);               // [.., in] -> [.., out]
+        return linear.Apply(x, new((name / "weight").ToString(), outWidth, inWidth), b);               // [.., in] -> [.., out]
     }
 
     public OnnxValue Linear(OnnxValue x, OnnxValue weight, OnnxValue? bias)
     {
-        if (graph.Target == GraphTarget.Fastest) return _linear.Product(x, weight, bias);
+        if (graph.Target == GraphTarget.Fastest) return linear.Product(x, weight, bias);
         OnnxValue y = MatMul(x, Permute(weight, [1, 0]));                                               // [.., in] -> [.., out]
         return bias is null ? y : Add(y, bias);
     }
@@ -46,7 +48,7 @@ sealed class OnnxOps(OnnxGraph graph, OnnxDtype dtype) : ITensorOps<OnnxValue>
         OnnxValue weight = Parameter(name / "weight", default, width), bias = Parameter(name / "bias", default, width);
         OnnxValue y = graph.Node("LayerNormalization", [x, weight, bias], x.Type, x.Shape,
             Attribute("axis", -1), Attribute("epsilon", epsilon));
-        _linear.Normed(y, (name / "weight").ToString(), (name / "bias").ToString());
+        linear.Normed(y, (name / "weight").ToString(), (name / "bias").ToString());
         return y;
     }
 
@@ -97,7 +99,7 @@ sealed class OnnxOps(OnnxGraph graph, OnnxDtype dtype) : ITensorOps<OnnxValue>
     OnnxValue Patches(OnnxValue x, string weight, OnnxValue? bias, Conv2dConfig c)
     {
         OnnxValue windows = Rearrange(x, "b c (h p) (w q) -> b (h w) (c p q)", ("p", c.Kernel), ("q", c.Kernel));
-        OnnxValue tokens = _linear.Apply(windows, new(weight, c.Out, c.In, c.Kernel, c.Kernel), bias);  // -> [B, N, D]
+        OnnxValue tokens = linear.Apply(windows, new(weight, c.Out, c.In, c.Kernel, c.Kernel), bias);  // -> [B, N, D]
         OnnxValue y = Rearrange(tokens, "b (h w) d -> b d h w", ("w", x.Shape[3].Size / c.Kernel));
         _tokens[y.Name] = tokens;
         return y;
@@ -174,8 +176,12 @@ sealed class OnnxOps(OnnxGraph graph, OnnxDtype dtype) : ITensorOps<OnnxValue>
 
     // ---- attention ----
 
-    public OnnxValue Attention(OnnxValue q, OnnxValue k, OnnxValue v, Mask<OnnxValue> mask = default) =>
-        MatMul(AttentionWeights(q, k, mask), v);
+    public OnnxValue Attention(OnnxValue q, OnnxValue k, OnnxValue v, Mask<OnnxValue> mask = default)
+    {
+        OnnxValue y = MatMul(AttentionWeights(q, k, mask), v);
+        selfAttention?.Attended(y, q, k, v, mask);
+        return y;
+    }
 
     public OnnxValue AttentionWeights(OnnxValue q, OnnxValue k, Mask<OnnxValue> mask = default)
     {
@@ -224,9 +230,14 @@ sealed class OnnxOps(OnnxGraph graph, OnnxDtype dtype) : ITensorOps<OnnxValue>
 
     OnnxValue Once(string key, Func<OnnxValue> make) => _masks.TryGetValue(key, out OnnxValue? known) ? known : _masks[key] = make();
 
-    public OnnxValue SplitHeads(OnnxValue x, int heads) => Rearrange(x, "b l (n d) -> b n l d", ("n", heads));
+    public OnnxValue SplitHeads(OnnxValue x, int heads)
+    {
+        OnnxValue y = Rearrange(x, "b l (n d) -> b n l d", ("n", heads));
+        selfAttention?.Split(y, x);
+        return y;
+    }
 
-    public OnnxValue MergeHeads(OnnxValue x) => Rearrange(x, "b n l d -> b l (n d)");
+    public OnnxValue MergeHeads(OnnxValue x) => selfAttention?.TryMerge(x) ?? Rearrange(x, "b n l d -> b l (n d)");
 
     // ---- element by element ----
 
@@ -235,7 +246,7 @@ sealed class OnnxOps(OnnxGraph graph, OnnxDtype dtype) : ITensorOps<OnnxValue>
         Activation.Gelu => Multiply(Multiply(x, Add(Same("Erf", Divide(x, graph.Scalar(MathF.Sqrt(2)))), 1)), 0.5f),
         Activation.GeluTanh => Multiply(Multiply(x, 0.5f), Add(Same("Tanh", Multiply(
             Add(x, Multiply(Broadcast("Pow", x, graph.Scalar(3f)), 0.044715f)), MathF.Sqrt(2 / MathF.PI))), 1)),
-        Activation.QuickGelu => _linear.TryQuickGelu(x) ?? Multiply(x, Same("Sigmoid", Multiply(x, 1.702f))),
+        Activation.QuickGelu => linear.TryQuickGelu(x) ?? Multiply(x, Same("Sigmoid", Multiply(x, 1.702f))),
         Activation.Relu => Same("Relu", x),
         Activation.Silu => Multiply(x, Same("Sigmoid", x)),
         Activation.Tanh => Same("Tanh", x),

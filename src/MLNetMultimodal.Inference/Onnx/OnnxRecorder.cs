@@ -26,10 +26,11 @@ public static class OnnxRecorder
     /// <param name="weights">Floating-point weights by name; they must stay readable until the session is opened.</param>
     /// <param name="dtype">How weights are stored.</param>
     /// <param name="maps">False copies weights into the graph even where they lie in a file.</param>
+    /// <param name="fusesAttention">True makes one operator of self-attention.</param>
     internal static OnnxModel RecordFastest(
-        IProgram program, IReadOnlyDictionary<string, TensorData> weights, OnnxDtype dtype, bool maps)
+        IProgram program, IReadOnlyDictionary<string, TensorData> weights, OnnxDtype dtype, bool maps, bool fusesAttention = false)
     {
-        var (graph, values) = Interpret(program, weights, dtype, GraphTarget.Fastest, maps);
+        var (graph, values) = Interpret(program, weights, dtype, GraphTarget.Fastest, maps, fusesAttention);
         TensorSpec[] outputs = [.. values.Select(v => graph.Output(v.Key, v.Value))];
         return new(program.Name, program.Inputs, outputs, graph.Build()) { Mapped = graph.Mapped };
     }
@@ -53,11 +54,12 @@ public static class OnnxRecorder
 
     static (OnnxGraph Graph, Dictionary<string, OnnxValue> Outputs) Interpret(
         IProgram program, IReadOnlyDictionary<string, TensorData> weights, OnnxDtype dtype, GraphTarget target,
-        bool maps = false)
+        bool maps = false, bool fusesAttention = false)
     {
         var graph = new OnnxGraph(program.Name, weights, target, halves: dtype == OnnxDtype.Fp16, maps);
         Dictionary<string, OnnxValue> inputs = program.Inputs.ToDictionary(i => i.Name, graph.Input, StringComparer.Ordinal);
-        var outputs = program.Run(new OnnxOps(graph, dtype), inputs);
+        var linear = new OnnxLinear(graph, dtype);
+        var outputs = program.Run(new OnnxOps(graph, linear, fusesAttention ? new(graph, linear) : null), inputs);
         return (graph, outputs.ToDictionary(o => o.Item1, o => o.Item2, StringComparer.Ordinal));
     }
 }

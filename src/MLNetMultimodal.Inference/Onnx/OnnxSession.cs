@@ -35,7 +35,7 @@ public sealed class OnnxSession : IEncoder, IDisposable
     {
         options ??= new();
         if (GraphCache.Of(options) is not { } cache) return Record(program, weights, options);
-        OnnxModel plain = OnnxRecorder.RecordFastest(program, weights, OnnxDtype.Fp32, maps: true);
+        OnnxModel plain = OnnxRecorder.RecordFastest(program, weights, OnnxDtype.Fp32, maps: true, options.FusesAttention);
         string key = GraphKey.Of(plain, options);
         using SessionOptions settings = Options(options);
         // Where a file was replaced meanwhile, the key may be that of other weights.
@@ -51,11 +51,11 @@ public sealed class OnnxSession : IEncoder, IDisposable
         IProgram program, IReadOnlyDictionary<string, TensorData> weights, InferenceOptions options, string? keepIn = null)
     {
         OnnxDtype dtype = options.Dtype ?? OnnxDtype.Fp32;
-        OnnxModel model = OnnxRecorder.RecordFastest(program, weights, dtype, maps: true);
+        OnnxModel model = OnnxRecorder.RecordFastest(program, weights, dtype, maps: true, options.FusesAttention);
         if (model.Mapped.Count > 0 && model.WeightBytes <= OnnxModel.MaxEmbeddedBytes
             && TryOpen(model, options, keepIn) is { } session)
             return session;
-        if (model.Mapped.Count > 0) model = OnnxRecorder.RecordFastest(program, weights, dtype, maps: false);
+        if (model.Mapped.Count > 0) model = OnnxRecorder.RecordFastest(program, weights, dtype, maps: false, options.FusesAttention);
         return new(model, options, OnnxModel.MaxEmbeddedBytes, keepIn);
     }
 
