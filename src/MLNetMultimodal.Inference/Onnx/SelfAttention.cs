@@ -4,7 +4,7 @@ using static MLNetMultimodal.Inference.Onnx.OnnxGraph;
 namespace MLNetMultimodal.Inference.Onnx;
 
 /// <summary>Self-attention as ONNX Runtime's one operator: projections, their biases, mask, softmax, and heads merged again. A run on all
-/// cores takes 1 to 14 % less time by it; batches that run side by side on a core each gain nothing.</summary>
+/// cores takes up to 14 % less time by it; batches that run side by side on a core each gain nothing.</summary>
 sealed class SelfAttention(OnnxGraph graph, OnnxLinear linear)
 {
     const int Int32Type = 6; // TensorProto.DataType
