@@ -32,6 +32,7 @@ Section[] sections =
     new("training", "Training", Training.Measure),
     new("cold", "From the start of a process to its first embedding", Cold.Measure),
     new("steady", "Long passes", Steady.Measure),
+    new("files", "Embeddings into files", Files.Measure),
     new("micro", "Small parts alone", Micro.Measure, OnDemand: true),
 ];
 
